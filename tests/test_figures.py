@@ -1,0 +1,179 @@
+"""Figures: what they say is computed from the rows, and every label is legible."""
+
+import math
+import random
+import re
+from itertools import combinations
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from topfive import figures
+
+FAMILIES = [family for family in figures.COLOURS if family != "shallow"]
+
+
+def published(number: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Networks as crowded as the published ones: most of them between 70 and 80 % and between 5 and 40 G-ops."""
+    chance = random.Random(seed)
+    rows = []
+    for i in range(number):
+        ops = 10 ** chance.gauss(1.0, 0.4) * 1e9
+        error = 35 - 9 * math.log10(ops / 1e9) + chance.gauss(0, 3)
+        name = f"{chance.choice(['network', 'inception-resnet', 'vgg', 'resnext-101'])}-{i}"
+        protocol = chance.choice(["1-crop", "10-crop"])
+        params = int(10 ** chance.uniform(6, 8.15))
+        rows.append(
+            {
+                "name": name,
+                "family": chance.choice(FAMILIES),
+                "ops": int(ops),
+                "params": params,
+                "top1_error": error,
+                "protocol": protocol,
+            }
+        )
+    return rows
+
+
+def measured(*triples: tuple[str, float, float | None], images: int = 1000) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "family": "ResNet" if ops else "shallow",
+            "kind": "network" if ops else "shallow",
+            "top1_accuracy": accuracy,
+            "top1_low": accuracy - 0.03,
+            "top1_high": accuracy + 0.03,
+            "ops": ops,
+            "memory_inference_bytes": None if ops is None else int(ops / 4) + 1_000_000,
+            "images": images,
+        }
+        for name, accuracy, ops in triples
+    ]
+
+
+THREE = measured(("a", 0.90, 4e9), ("b", 0.88, 1e9), ("histograms", 0.61, None))
+
+
+def labels(figure: Figure) -> dict[str, Any]:
+    """The boxes of the networks' names, in pixels."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return {
+        str(text.get_gid()): text.get_window_extent(renderer)
+        for text in figure.texts
+        if str(text.get_gid()).startswith("label-")
+    }
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("rows", [THREE, published(12), published(55)], ids=["3", "12", "55"])
+def test_no_label_covers_another_or_leaves_the_axes(rows: list[dict[str, Any]], narrow: bool) -> None:
+    figure = figures.bubbles(rows, narrow=narrow)
+    boxes = labels(figure)
+    frame = figure.axes[0].get_window_extent()
+    assert narrow or len(boxes) == len(rows)  # a wide figure names every network
+    assert len(boxes) >= 0.8 * len(rows)
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        assert not a.overlaps(b), f"{one} covers {other}"
+    for name, box in boxes.items():
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1, name
+
+
+def test_pareto_front_is_what_comparing_every_pair_finds() -> None:
+    chance = random.Random(1)
+    points = [(chance.randint(1, 12), chance.randint(1, 12)) for _ in range(60)]
+
+    def beaten(p: tuple[int, int]) -> bool:
+        return any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
+
+    assert sorted(figures.pareto(points)) == [i for i, p in enumerate(points) if not beaten(p)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (THREE, "a is the most accurate (90.0 %); b comes within its interval with 4.0 times fewer operations"),
+        (
+            measured(("a", 0.9, 4e9), ("b", 0.8, 1e9)),
+            "a is the most accurate (90.0 %); nothing cheaper comes within its interval",
+        ),
+        (
+            measured(("a", 0.5, 4e9), ("hog", 0.8, None)),
+            "No network beats hog, a baseline without convolutions (80.0 %)",
+        ),
+    ],
+)
+def test_title_says_what_the_rows_show(rows: list[dict[str, Any]], said: str) -> None:
+    assert figures.finding(rows) == said
+
+
+def test_axis_is_logarithmic_only_where_the_span_asks_for_it() -> None:
+    assert figures.bubbles(THREE).axes[0].get_xscale() == "linear"
+    assert figures.bubbles(measured(("a", 0.9, 1e8), ("b", 0.8, 4e9))).axes[0].get_xscale() == "log"
+
+
+@pytest.mark.parametrize("rows", [[], THREE[:1], THREE[2:]], ids=["none", "one", "shallow only"])
+def test_few_rows_are_drawn_too(rows: list[dict[str, Any]]) -> None:
+    assert figures.svg(figures.bubbles(rows), "x", "x").startswith("<svg")
+
+
+def test_area_of_a_bubble_is_proportional_to_memory() -> None:
+    figure = figures.bubbles(THREE)
+    radius = {str(patch.get_gid()): patch.get_radius() for patch in figure.artists if hasattr(patch, "get_radius")}
+    expected = THREE[0]["memory_inference_bytes"] / THREE[1]["memory_inference_bytes"]
+    assert (radius["point-a"] / radius["point-b"]) ** 2 == pytest.approx(expected)
+
+
+WINNERS = [
+    {"year": 2011, "entry": "XRCE", "top5_test": 25.8, "shallow": True, "depth": None},
+    {"year": 2012, "entry": "AlexNet", "top5_test": 16.4, "shallow": False, "depth": 8},
+    {"year": 2015, "entry": "ResNet", "top5_test": 3.57, "shallow": False, "depth": 152},
+]
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_history_writes_depth_and_error_of_every_winner(narrow: bool) -> None:
+    texts = " ".join(text.get_text() for text in figures.history(WINNERS, 5.1, narrow=narrow).texts)
+    for expected in ("8 layers", "152 layers", "25.8", "16.4", "3.57", "5.1", "every winner since 2012"):
+        assert expected in texts
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) -> None:
+    steps = [{"epoch": e, "loss": 2 / e, "accuracy": 0.7 - 0.5 / e} for e in range(1, 6)]
+    steps.append({"epoch": 6, "loss": math.nan, "accuracy": 0.7})
+    rows = [{"name": f"network-{i}", "family": "ResNet", "curve": steps} for i in range(12)]
+    figure = figures.curves([*rows, {"name": "histograms", "family": "shallow", "curve": []}], narrow=narrow)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for panel in ("accuracy-", "loss-"):
+        boxes = [t.get_window_extent(renderer) for t in figure.texts if str(t.get_gid()).startswith(panel)]
+        assert len(boxes) == 12
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        assert all(box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+
+
+def test_svg_stands_alone_and_follows_the_colours_of_its_page() -> None:
+    row = {**THREE[0], "name": '<b>&"$x$'}
+    gid = figures.gids([row])[0]
+    text = figures.svg(figures.bubbles([row, *THREE[1:]]), "one", "a figure", {gid: 'said "aloud"'})
+    tree = ElementTree.fromstring(text)
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(str(found).startswith("one-") for found in ids)
+    assert not re.search("https?:|xlink|<style|<metadata", text)
+    assert figures.INK not in text and "currentColor" in text
+    point = next(element for element in tree.iter() if element.get("id") == f"one-{gid}")
+    assert point.get("aria-label") == 'said "aloud"' and point.get("tabindex") == "0"
+    assert '<b>&"$x$' in "".join(tree.itertext())
+    used = {element.get("href", "#")[1:] for element in tree.iter() if element.tag.endswith("use")}
+    assert used | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
+
+
+def test_save_writes_png_and_svg(tmp_path: Any) -> None:
+    written = figures.save(figures.bubbles(THREE), tmp_path / "figure.png")
+    assert [path.name for path in written] == ["figure.png", "figure.svg"]
+    assert written[0].read_bytes().startswith(b"\x89PNG") and "<svg" in written[1].read_text()

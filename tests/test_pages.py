@@ -1,0 +1,169 @@
+"""Pages: one file that needs nothing else, says everything, and runs nothing that a name brings along."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from topfive import pages
+
+EVIL = "<script>alert(1)</script>"
+META = {
+    "source": f"pets/{EVIL}: 10 pictures",
+    "classes": 3,
+    "command": "topfive compare pets/ --name '\"><img src=x onerror=alert(1)>'",
+    "versions": {"topfive": "0.1.0", "torch": "2.13"},
+    "machine": {"processor": "AMD EPYC", "cores": 2, "memory_bytes": 8e9, "precision": "bf16"},
+    "seed": 0,
+    "fingerprint": "sha256:5d1c",
+    "made": "2026-11-23",
+    "unreadable": [{"path": f"cat/{EVIL}.jpg", "why": "not a picture"}],
+}
+
+
+def row(name: str, accuracy: float, ops: int | None, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "family": "ResNet" if ops else "shallow",
+        "kind": "network" if ops else "shallow",
+        "top1_accuracy": accuracy,
+        "top1_low": accuracy - 0.02,
+        "top1_high": accuracy + 0.02,
+        "top5_accuracy": None,
+        "images": 1469,
+        "unreadable": 1,
+        "protocol": "1-crop 32x32",
+        "params": ops and ops // 100,
+        "ops": ops,
+        "latency_ms": ops / 1e8 if ops else 0.3,
+        "memory_inference_bytes": ops and ops // 10,
+        "curve": [{"epoch": 1, "loss": 2.0, "accuracy": 0.3}, {"epoch": 2, "loss": 1.0, "accuracy": accuracy}],
+        **more,
+    }
+
+
+MEASURED = [row("small", 0.80, 10**8), row(EVIL, 0.81, 10**9), row("histograms", 0.6, None, curve=[])]
+PUBLISHED = [
+    {
+        "name": f"network-{i}",
+        "family": "VGG",
+        "title": f"Network {i}",
+        "year": 2014,
+        "params": 10**7 * i,
+        "ops": 10**9 * i,
+        "top1_error": 30.0 - i if i < 5 else None,
+        "top5_error": 10.0,
+        "protocol": "10-crop",
+        "source": f"Table {i}",
+        "conf": "paper",
+    }
+    for i in range(1, 7)
+]
+WINNERS = [{"year": 2012, "entry": "SuperVision", "top5_test": 16.4, "shallow": False, "depth": 8}]
+ERRORS = [{"name": "vgg-d", "top1": 27.0, "top5": 8.8, "protocol": "dense", "split": "val", "models": 1, "where": EVIL}]
+
+
+class Reader(HTMLParser):
+    """Every element with its attributes, and whether each is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module", params=["measured", "published"])
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    if request.param == "measured":
+        pages.render(path, "measured", MEASURED, META)
+    else:
+        pages.render(path, "published", PUBLISHED, META, winners=WINNERS, human=5.1, errors=ERRORS)
+    assert [found.name for found in path.parent.iterdir()] == ["report.html"]
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_is_well_formed_and_every_id_is_unique(page: str) -> None:
+    reader = Reader(page)
+    assert reader.open == []
+    ids = Counter(attributes["id"] for _, attributes in reader.elements if "id" in attributes)
+    assert [found for found, times in ids.items() if times > 1] == []
+
+
+def test_page_refers_to_nothing_outside_itself(page: str) -> None:
+    for _, attributes in Reader(page).elements:
+        for name, value in attributes.items():
+            assert name not in ("src", "srcset", "xlink:href")
+            assert name != "href" or str(value).startswith("#")
+            assert "http" not in str(value) or name == "http-equiv"
+    assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page))
+    assert "@import" not in page
+
+
+def test_names_from_outside_stay_text(page: str) -> None:
+    reader = Reader(page)
+    assert len(reader.all("script")) == 1
+    assert reader.all("img") == []
+    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
+    assert "script-src 'sha256-" in page and "default-src 'none'" in page
+
+
+def test_every_row_stands_in_the_table_with_its_point_in_both_figures(page: str) -> None:
+    reader = Reader(page)
+    rows = {
+        str(attributes["data-name"]): attributes["id"] for attributes in reader.all("tr") if "data-name" in attributes
+    }
+    expected = PUBLISHED if "network-1" in rows else MEASURED
+    assert set(rows) == {found["name"] for found in expected}
+    points = Counter(attributes["data-point"] for attributes in reader.all("g") if "data-point" in attributes)
+    drawn = [found for found in expected if found.get("top1_accuracy") or found.get("top1_error")]
+    assert {f"row-{point}": times for point, times in points.items()} == {rows[found["name"]]: 2 for found in drawn}
+
+
+def test_every_header_sorts_and_one_says_how_it_is_sorted(page: str) -> None:
+    reader = Reader(page)
+    headers = [attributes for attributes in reader.all("th") if attributes.get("scope") == "col"]
+    assert headers and page.count('<button type="button"><span') == len(headers)
+    assert [h["aria-sort"] for h in headers if "aria-sort" in h] in (["descending"], ["ascending"])
+
+
+def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) -> None:
+    text = pages.render(tmp_path / "deep" / "page.html", "measured", MEASURED, META).read_text(encoding="utf-8")
+    visible = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text.split("<h1>")[1].split("</h1>")[0]))
+    assert "names 81.0 % of 1,469 pictures rightly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
+    assert "small, within that interval at 80.0 %, takes 1.00 ms a picture on this machine instead of 10.0." in visible
+    for said in (
+        "AMD EPYC",
+        "torch 2.13",
+        "sha256:5d1c",
+        "1-crop 32x32",
+        "1,469",
+        "topfive compare pets/",
+        "not a picture",
+    ):
+        assert said in text
+    assert text.index("<h1>") < text.index("<svg") < text.index("<table") < text.index('id="how"')
+
+
+def test_a_page_for_one_network_without_intervals_or_latency(tmp_path: Path) -> None:
+    bare = {"name": "mine", "family": "yours", "kind": "module", "top1_accuracy": 0.5, "images": 10, "ops": 1000}
+    text = pages.render(tmp_path / "page.html", "measured", [bare], {}).read_text(encoding="utf-8")
+    assert "names" in text and "n/a" in text

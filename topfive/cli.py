@@ -1,0 +1,204 @@
+"""The commands: one typed function each; its docstring is its help. Whatever is heavy is imported inside.
+
+Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 the pictures, 4 a model or checkpoint refused, 5 memory, disk or
+permission, 6 diverged, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+
+from topfive.errors import ResourceError, TopfiveError, UsageError, did_you_mean
+from topfive.tables import WIDTH, Format
+
+if TYPE_CHECKING:
+    from topfive.layers import Network
+    from topfive.tables import Row, Section
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("topfive")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "not installed"
+
+
+app = App(
+    name="topfive",
+    help="Which convolutional network, at what cost, on my pictures and my machine?",
+    help_epilogue="Every error is one sentence on stderr; --debug adds the traceback.",
+    version=_version,
+    default_parameter=Parameter(negative=()),
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+
+
+@app.command
+def networks(glob: str = "*", /, *, format: Format = "text") -> None:
+    """List the networks with their costs and their published errors.
+
+    Parameters
+    ----------
+    glob
+        Only the names that match, as in a shell: 'resnet-*'.
+    format
+        text, markdown, csv or json; errors are fractions in csv and json.
+    """
+    from fnmatch import fnmatchcase
+
+    from topfive import sheet
+    from topfive.networks import ALIASES, NETWORKS
+
+    wanted = ALIASES.get(glob.lower(), glob.lower())
+    names = [name for name in NETWORKS if fnmatchcase(name, wanted)]
+    if not names:
+        raise UsageError(
+            f"no network is called {glob!r}{did_you_mean(glob, NETWORKS) or '; topfive networks lists all'}"
+        )
+    rows = sheet.network_rows(names)
+    _write(format, rows, {}, [sheet.networks_section(rows)])
+
+
+@app.command
+def show(
+    network: str,
+    /,
+    *,
+    input: str | None = None,
+    classes: int | None = None,
+    layers: bool = False,
+    format: Format = "text",
+) -> None:
+    """Show one network: what every row of its table costs, and the paper's numbers beside ours.
+
+    Parameters
+    ----------
+    network
+        A name from 'topfive networks', or a .json file with a network of your own.
+    input
+        Another input, channels x height x width: 3x192x256.
+    classes
+        Another number of classes.
+    layers
+        A row for every layer instead of every row of the paper.
+    format
+        text, markdown, csv or json; csv has the rows alone.
+    """
+    from topfive import sheet
+    from topfive.layers import with_classes
+
+    found = _network(network)
+    if classes is not None:
+        found = with_classes(found, classes)
+    page = sheet.of(found, _shape(input) if input else None)
+    rows = sheet.cost_rows(page.costs.rows if layers else page.costs.stages)
+    _write(format, rows, sheet.document(page), sheet.sections(page, layers))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a user's error is one sentence on stderr."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    try:
+        app(tokens)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # why: the reader has left; Python would complain once more when it flushes stdout at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except Exception as error:
+        if debug:
+            from traceback import print_exc
+
+            print_exc()
+        return _fail(*_sentence(error))
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    match error:
+        case TopfiveError():
+            return str(error), error.exit_code
+        case UnusedCliTokensError(unused_tokens=tokens):
+            return f"too many arguments: {' '.join(tokens or ())}", UsageError.exit_code
+        case CycloptsError():
+            return str(error), UsageError.exit_code
+        case OSError() | MemoryError():
+            return f"{error}" or type(error).__name__, ResourceError.exit_code
+        case _:
+            what = f"{type(error).__name__}: {error}"
+            return f"a bug of ours, {what} (--debug shows where)", TopfiveError.exit_code
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"topfive: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+def _network(name: str) -> Network:
+    """A network by its name, or from a .json file."""
+    from topfive import layers, networks
+
+    if not name.endswith(".json"):
+        return networks.get(name)
+    try:
+        with open(name, "rb") as file:
+            return layers.from_json(file.read())
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {name}") from None
+    except UsageError as error:
+        raise UsageError(f"{name} is {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply to be a network") from None
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """`3x192x256` as (channels, height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--input {text!r} is not channels x height x width, such as 3x192x256")
+    channels, height, width = (int(part) for part in parts)
+    return channels, height, width
+
+
+def _write(format: Format, rows: Sequence[Row], document: Mapping[str, object], sections: Sequence[Section]) -> None:
+    """Rows for machines, or sections for people; `document` is what JSON says beside the rows."""
+    from topfive import tables
+
+    match format:
+        case "json":
+            page = tables.json(rows, **document)
+        case "csv":
+            page = tables.csv(rows)
+        case "markdown":
+            page = tables.markdown(sections)
+        case "text":
+            page = tables.text(sections, _colour(), _width())
+    encoding = sys.stdout.encoding
+    if "utf" not in encoding.lower():  # why: a narrow terminal shows question marks, it does not end the command
+        page = page.replace("─", "-").encode(encoding, "replace").decode(encoding)
+    sys.stdout.write(page)
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _width() -> int:
+    """As wide as the terminal, WIDTH at most; a pipe gets WIDTH."""
+    from shutil import get_terminal_size
+
+    return max(40, min(WIDTH, get_terminal_size((WIDTH, 24)).columns)) if sys.stdout.isatty() else WIDTH

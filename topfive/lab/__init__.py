@@ -1,0 +1,1 @@
+"""The machine: everything that needs torch."""

@@ -1,0 +1,355 @@
+"""The main job: accuracy on the user's pictures against operations, parameters, memory and latency on this machine."""
+
+import datetime
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from topfive import recipes
+from topfive.costs import count
+from topfive.data.sources import Source
+from topfive.errors import DataError, ResourceError, UsageError
+from topfive.lab import shallow
+from topfive.lab.evaluation import Scores, interval
+from topfive.lab.loading import Pictures, decode
+from topfive.lab.measuring import Machine, Task, measure
+from topfive.lab.modules import Subject, make, torch_costs
+from topfive.lab.training import Epoch, train
+from topfive.layers import from_json, with_classes
+from topfive.networks import get
+from topfive.papers import facts, known
+from topfive.variations import for_small_images
+
+# one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
+# equal depth, the same pair deeper, bottlenecks, and the union of both lines
+DEFAULT = (
+    shallow.NAME,
+    "alexnet",
+    "vgg-a",
+    "googlenet",
+    "cifar-plain-20",
+    "cifar-resnet-20",
+    "cifar-plain-56",
+    "cifar-resnet-56",
+    "resnet-50",
+    "inception-resnet-v1",
+)
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all rows of a comparison share; rows of different settings never stand in one table."""
+
+    source: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    size: int
+    epochs: int
+    batch: int
+    seed: int
+
+    @property
+    def protocol(self) -> str:
+        """How every accuracy of the comparison was measured."""
+        return f"1-crop {self.size}x{self.size}"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One network of a comparison. Accuracies are fractions with their 95 % interval; None where Top-5 says nothing."""
+
+    name: str
+    family: str
+    kind: str  # network, module (a user's own) or shallow
+    top1_accuracy: float
+    top1_low: float
+    top1_high: float
+    top5_accuracy: float | None
+    top5_low: float | None
+    top5_high: float | None
+    images: int
+    unreadable: int
+    protocol: str
+    params: int
+    macs: int
+    ops: int
+    counted_by: str
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    throughput: float
+    throughput_low: float
+    throughput_high: float
+    throughput_batch: int
+    memory_inference_bytes: int
+    memory_training_bytes: int
+    training_batch: int
+    training_seconds: float
+    epochs: int
+    learning_rate: float | None
+    curve: tuple[dict[str, float], ...] = ()
+    key: str = ""  # of everything that the row depends on: the network's value and the setting
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a comparison is: what is being done, the share done of all, and a rate worth showing."""
+
+    doing: str
+    done: float
+    rate: str = ""
+
+
+class Comparison:
+    """A comparison in its folder: rows that are finished are kept there, and only the missing ones are made."""
+
+    def __init__(self, source: Source, names: tuple[str, ...], setting: Setting, machine: Machine, folder: Path):
+        self.source, self.setting, self.machine, self.folder = source, setting, machine, folder
+        self.subjects = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
+        self.keys = [self._key(entry) for entry in self.subjects]
+        self.unreadable: tuple[str, ...] = ()
+        self._prepare_folder()
+
+    def rows(self) -> list[Row]:
+        """The finished rows of the networks asked for, in the order asked for."""
+        finished = self._finished()
+        return [finished[key] for key in self.keys if key in finished]
+
+    def run(self, progress: Callable[[Progress], object] = lambda where: None) -> Iterator[Row]:
+        """Make the rows that are missing, one after the other; each is on disk before it is given."""
+        finished = self._finished()
+        missing = [(entry, key) for entry, key in zip(self.subjects, self.keys) if key not in finished]
+        if not missing:
+            return
+        # why: before any training, so that a size that does not fit is known now and not an hour later
+        works = [self._work(entry) for entry, _ in missing]
+        total = sum(works)
+        pictures, held_out = self._decode(progress)
+        done = 0.0
+        for (entry, key), work in zip(missing, works):
+
+            def tick(doing: str, share: float, rate: str = "", done: float = done, work: float = work) -> None:
+                progress(Progress(doing, (done + share * work) / total, rate))
+
+            row = self._row(entry, pictures, held_out, tick) if entry else self._shallow_row(pictures, held_out, tick)
+            row = msgspec.structs.replace(row, key=key)
+            with (self.folder / "rows.jsonl").open("ab") as file:
+                file.write(msgspec.json.encode(row) + b"\n")
+            done += work
+            yield row
+
+    def meta(self, command: str) -> dict[str, object]:
+        """How the comparison was made, for its page: enough to repeat it."""
+        any_network = next((entry.network for entry in self.subjects if entry and entry.network), None)
+        recipe = recipes.quick(any_network, self.setting.epochs, self.setting.batch, self.setting.seed)
+        return {
+            "source": str(self.source),
+            "classes": list(self.source.classes),
+            "notes": list(self.source.notes),
+            "unreadable": list(self.unreadable),
+            "fingerprint": self.source.fingerprint,
+            "command": command,
+            "protocol": self.setting.protocol,
+            "recipe": f"{recipe}; the learning rate of networks without batch normalisation is a fifth of the others'",
+            "seed": self.setting.seed,
+            "machine": msgspec.to_builtins(self.machine),
+            "versions": {
+                "topfive": version("topfive"),
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "pillow", "msgspec")},
+            },
+            "made": datetime.date.today().isoformat(),
+        }
+
+    def _decode(self, progress: Callable[[Progress], object]) -> tuple[Pictures, Pictures]:
+        splits = (self.source.train, self.source.held_out)
+        total, seen, began = sum(len(items) for items in splits), 0, time.perf_counter()
+
+        def tick(count: int) -> None:
+            nonlocal seen
+            seen += count
+            if seen % 50 == 0 or seen == total:
+                rate = seen / (time.perf_counter() - began)
+                progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} pictures/s of {total:,}"))
+
+        pictures, held_out = (decode(self.source, items, self.setting.size, tick) for items in splits)
+        self.unreadable = tuple(str(bad) for bad in (*pictures.unreadable, *held_out.unreadable))
+        (self.folder / "bad_files.csv").write_text(
+            "path,reason\n" + "".join(f"{_quoted(bad.name)},{_quoted(bad.reason)}\n"
+                                      for bad in (*pictures.unreadable, *held_out.unreadable))
+        )  # fmt: skip
+        return pictures, held_out
+
+    def _work(self, entry: Subject | None) -> float:
+        """A guess of the time a row takes, for the time left: measuring, and training by its multiply-adds."""
+        measuring = 4e12
+        if entry is None:
+            return measuring
+        shape = (3, self.setting.size, self.setting.size)
+        macs = self._costs(entry, shape)[1]
+        return measuring + 3.0 * self.setting.epochs * len(self.source.train) * (macs + 2e7)
+
+    def _costs(self, entry: Subject, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """(params, macs)."""
+        if entry.network is None:
+            return torch_costs(entry, shape, len(self.setting.classes))
+        costs = count(with_classes(entry.network, len(self.setting.classes)), shape)
+        return costs.params, costs.macs
+
+    def _row(self, entry: Subject, pictures: Pictures, held_out: Pictures, tick: Callable[..., None]) -> Row:
+        setting, classes = self.setting, len(self.setting.classes)
+        shape = (3, setting.size, setting.size)
+        params, macs = self._costs(entry, shape)
+        tick(f"{entry.name}: measuring", 0.0)
+        measured = measure(Task(entry, shape, classes, self.machine, training_batch=setting.batch))
+        recipe = recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
+        torch.manual_seed(setting.seed)
+        net = make(entry, shape, classes)
+        total, seen, began = setting.epochs * len(pictures), 0, time.perf_counter()
+
+        def stepped(images: int) -> None:
+            nonlocal seen
+            seen += images
+            rate = f"{seen / (time.perf_counter() - began):,.0f} pictures/s"
+            tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
+
+        epochs: list[Epoch] = list(train(net, pictures, held_out, recipe, self.machine, self.source.mirror, stepped))
+        curve = tuple(
+            {
+                "epoch": epoch.epoch,
+                "loss": epoch.loss,
+                "train_accuracy": epoch.train_accuracy,
+                "accuracy": epoch.scores.top1_accuracy,
+            }
+            for epoch in epochs
+        )
+        return Row(
+            name=entry.name,
+            family=_family(entry),
+            kind="network" if entry.network else "module",
+            **self._accuracy(epochs[-1].scores, held_out),
+            params=params,
+            macs=macs,
+            ops=2 * macs,
+            counted_by="topfive" if entry.network else "torch",
+            **msgspec.structs.asdict(measured),
+            training_seconds=epochs[-1].seconds,
+            epochs=setting.epochs,
+            learning_rate=recipe.lr,
+            curve=curve,
+        )
+
+    def _shallow_row(self, pictures: Pictures, held_out: Pictures, tick: Callable[..., None]) -> Row:
+        tick(f"{shallow.NAME}: features and support vectors", 0.0)
+        classes = len(self.setting.classes)
+        scores, measured, params, seconds = shallow.fit_and_measure(pictures, held_out, classes, self.machine)
+        macs = params - (1 if classes == 2 else classes)
+        return Row(
+            name=shallow.NAME,
+            family="shallow",
+            kind="shallow",
+            **self._accuracy(scores, held_out),
+            params=params,
+            macs=macs,
+            ops=2 * macs,
+            counted_by="classifier alone",
+            **msgspec.structs.asdict(measured),
+            training_seconds=seconds,
+            epochs=1,
+            learning_rate=None,
+        )
+
+    def _accuracy(self, scores: Scores, held_out: Pictures) -> dict[str, Any]:
+        low5, high5 = (None, None) if scores.correct5 is None else interval(scores.correct5, scores.images)
+        low1, high1 = interval(scores.correct1, scores.images)
+        return {
+            "top1_accuracy": scores.top1_accuracy,
+            "top1_low": low1,
+            "top1_high": high1,
+            "top5_accuracy": scores.top5_accuracy,
+            "top5_low": low5,
+            "top5_high": high5,
+            "images": scores.images,
+            "unreadable": len(held_out.unreadable),
+            "protocol": self.setting.protocol,
+        }
+
+    def _key(self, entry: Subject | None) -> str:
+        what = msgspec.json.encode((entry, self.setting))
+        return hashlib.sha256(what).hexdigest()[:16]
+
+    def _prepare_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stated = self.folder / "setting.json"
+            if stated.exists():
+                before = msgspec.json.decode(stated.read_bytes(), type=Setting)
+                changed = [
+                    f"{field} {getattr(before, field)!r} there, {getattr(self.setting, field)!r} now"
+                    for field in Setting.__struct_fields__
+                    if getattr(before, field) != getattr(self.setting, field)
+                ]
+                if changed:
+                    what = "; ".join(changed)
+                    raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out")
+            stated.write_bytes(msgspec.json.format(msgspec.json.encode(self.setting)))
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ResourceError(f"{self.folder} cannot be used for results: {error}") from None
+
+    def _finished(self) -> dict[str, Row]:
+        path = self.folder / "rows.jsonl"
+        rows: dict[str, Row] = {}
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            try:
+                row = msgspec.json.decode(line, type=Row)
+            except msgspec.MsgspecError:
+                continue  # why: a run killed while it wrote leaves half a line; that row is made again
+            rows[row.key] = row
+        return rows
+
+
+def subject(name: str, size: int) -> Subject:
+    """What `name` means: a network of ours, a network in a JSON file, or `package.module:factory`; made for `size`.
+
+    Raises: UsageError where nothing has that name, SizeError where the network does not fit the size.
+    """
+    if ":" in name:
+        return Subject(name, factory=name)
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"there is no file {name!r}")
+        network = from_json(path.read_bytes())
+    else:
+        network = get(name)
+    network = for_small_images(network, size)
+    count(network)
+    return Subject(network.name, network)
+
+
+def _family(entry: Subject) -> str:
+    if entry.network is None or entry.network.paper not in known():
+        return "yours"
+    return facts(entry.network.paper).family
+
+
+def default_size(source: Source) -> int:
+    """32, 64 or 128: the largest that the pictures fill, going by the first few of the training split."""
+    sides = []
+    for item in source.train[:: max(1, len(source.train) // 20)]:
+        try:
+            sides.append(min(source.read(item).size))
+        except DataError:
+            continue
+    side = sorted(sides)[len(sides) // 2] if sides else 32
+    return 128 if side >= 112 else 64 if side >= 56 else 32
+
+
+def _quoted(text: str) -> str:
+    """A CSV field that no spreadsheet takes for a formula."""
+    text = text.replace('"', '""').replace("\n", " ")
+    return f'"{chr(39) if text[:1] in "=+-@" else ""}{text}"'

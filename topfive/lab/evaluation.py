@@ -1,0 +1,57 @@
+"""Top-1 and Top-5 as counts over pictures, each scored once."""
+
+from math import sqrt
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from topfive.lab.loading import Pictures, evaluation_batches
+from topfive.lab.measuring import Machine
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """How many pictures of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
+
+    images: int
+    correct1: int
+    correct5: int | None
+
+    @property
+    def top1_accuracy(self) -> float:
+        return self.correct1 / self.images
+
+    @property
+    def top5_accuracy(self) -> float | None:
+        return None if self.correct5 is None else self.correct5 / self.images
+
+
+def interval(correct: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of `correct / images`."""
+    z = 1.959964
+    p, n = correct / images, images
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def score(logits: Tensor, labels: Tensor) -> Scores:
+    """Scores of `(N, classes)` logits. A class whose logit ties with the right one counts as ranked before it."""
+    right = logits.gather(1, labels[:, None])
+    # why: counting the classes at least as high makes a constant or NaN output wrong instead of luckily right
+    ahead = (~(logits < right)).sum(1) - 1
+    correct5 = int((ahead < 5).sum()) if logits.shape[1] >= 6 else None
+    return Scores(len(labels), int((ahead == 0).sum()), correct5)
+
+
+@torch.inference_mode()
+def evaluate(module: nn.Module, pictures: Pictures, machine: Machine, batch: int = 256) -> Scores:
+    """The scores of `module`, in the form for inference, over every one of `pictures` once."""
+    images = correct1 = correct5 = 0
+    counts5 = True
+    for pixels, labels in evaluation_batches(pictures, batch):
+        scores = score(module(machine.place(pixels)).float().cpu(), labels)
+        images, correct1 = images + scores.images, correct1 + scores.correct1
+        counts5 = scores.correct5 is not None
+        correct5 += scores.correct5 or 0
+    return Scores(images, correct1, correct5 if counts5 else None)

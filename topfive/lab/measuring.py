@@ -1,0 +1,295 @@
+"""What a network takes on this machine: latency, throughput and memory, each network in a process of its own.
+
+A process of its own makes the memory true (nothing is left over from the network before) and the time undisturbed by
+what the parent still holds. `python -m topfive.lab.measuring` is that process: a `Task` in JSON comes in on standard
+input, a `Measured` in JSON goes out on standard output.
+"""
+
+import copy
+import gc
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from topfive.errors import ResourceError
+from topfive.lab.modules import Classifier, Net, Subject, make
+
+SECONDS = 1.0  # spent on each timing, at least MIN_RUNS runs
+MIN_RUNS, MAX_RUNS = 5, 100
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where and how the arithmetic is done; chosen once, printed, and part of every measurement."""
+
+    device: str
+    processor: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    precision: str  # "bfloat16" where the processor has the arithmetic for it, else "float32"
+    memory_format: str
+    torch_version: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cores} cores {self.processor}, {self.threads} threads, {self.device}, {self.precision}, "
+            f"{self.memory_format}, torch {self.torch_version}"
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """The context in which training runs: autocast where the precision is below 32 bits."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device, self.dtype)
+
+    def place(self, pixels: Tensor) -> Tensor:
+        """A batch on the device, channels last."""
+        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def train_form(self, module: nn.Module) -> nn.Module:
+        """`module` on the device, channels last, weights in 32 bits."""
+        return _channels_last(module.to(self.device))
+
+    def infer_form(self, module: nn.Module) -> nn.Module:
+        """A copy for inference: the weights cast once to the precision that autocast would cast them to every time."""
+        copied = _channels_last(copy.deepcopy(module).to(self.device)).eval()
+        for net in copied.modules():
+            if isinstance(net, Net):
+                for part in net.modules():
+                    if isinstance(part, (nn.Conv2d, nn.Linear)):
+                        part.to(self.dtype)
+        return Inference(copied, self)
+
+
+class Inference(nn.Module):
+    """A network, or a classifier, in the form that inference uses: float logits out."""
+
+    def __init__(self, module: nn.Module, machine: Machine) -> None:
+        super().__init__()
+        self.module, self.machine = module, machine
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.module, Classifier):
+            x = self.module.normalised(x)
+        net = self.module.net if isinstance(self.module, Classifier) else self.module
+        if isinstance(net, Net):
+            return net(x.to(self.machine.dtype)).float()  # type: ignore[no-any-return]
+        with self.machine.arithmetic():  # a user's own module may need 32 bits in places; autocast knows them
+            return net(x).float()  # type: ignore[no-any-return]
+
+
+def this_machine() -> Machine:
+    """The device at hand, and the precision and memory format that it does well."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        half, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
+    else:
+        half, processor = _cpu_has_bfloat16(), _processor()
+    return Machine(
+        device=device,
+        processor=processor,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        precision="bfloat16" if half else "float32",
+        memory_format="channels_last",
+        torch_version=str(torch.__version__),
+    )
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the measuring process is asked for."""
+
+    subject: Subject
+    input: tuple[int, int, int]
+    classes: int
+    machine: Machine
+    inference_batch: int = 32
+    training_batch: int = 64
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """Medians with their quartiles; memory is what the process grew by at most, weights included."""
+
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    throughput: float  # pictures a second
+    throughput_low: float
+    throughput_high: float
+    throughput_batch: int
+    memory_inference_bytes: int  # one picture
+    memory_training_bytes: int  # one step of `training_batch` pictures
+    training_batch: int
+
+
+def measure(task: Task) -> Measured:
+    """Run the measuring process on `task`.
+
+    Raises: ResourceError where that process ends badly, as it does when memory runs out.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "topfive.lab.measuring"],
+        input=msgspec.json.encode(task),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in ["", *sys.path] if path)},
+        check=False,
+    )
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise ResourceError(f"measuring {task.subject.name} failed: {last[0][:300]}")
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Measured)
+
+
+def summarise(
+    latency: list[float], batches: list[float], batch: int, inference_bytes: int, training_bytes: int, trained: int
+) -> Measured:
+    """Medians and quartiles of the seconds of runs on one picture and on a batch, beside the bytes."""
+    low, middle, high = statistics.quantiles(latency, n=4)
+    slow, usual, fast = (batch / seconds for seconds in reversed(statistics.quantiles(batches, n=4)))
+    return Measured(
+        latency_ms=middle * 1e3,
+        latency_low_ms=low * 1e3,
+        latency_high_ms=high * 1e3,
+        throughput=usual,
+        throughput_low=slow,
+        throughput_high=fast,
+        throughput_batch=batch,
+        memory_inference_bytes=inference_bytes,
+        memory_training_bytes=training_bytes,
+        training_batch=trained,
+    )
+
+
+def _measure_here(task: Task) -> Measured:
+    torch.set_num_threads(task.machine.threads)
+    _warm_up(task.machine)
+    latency, batches, inference_bytes = _infer(task)
+    return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), task.training_batch)
+
+
+def _infer(task: Task) -> tuple[list[float], list[float], int]:
+    """Seconds of each run on one picture and on a batch, and the bytes that one picture takes at most."""
+    machine = task.machine
+    before = memory_start(machine)
+    module = machine.infer_form(make(task.subject, task.input, task.classes))
+    one = machine.place(torch.randn(1, *task.input))
+    many = machine.place(torch.randn(task.inference_batch, *task.input))
+    gc.collect()  # the 32-bit weights are gone
+    with torch.inference_mode():
+        module(one)
+        peak = memory_peak(machine) - before
+        return time_runs(lambda: module(one), machine), time_runs(lambda: module(many), machine), max(0, peak)
+
+
+def _train(task: Task) -> int:
+    """The bytes that training takes at most, over two steps: the second one has the optimiser's state."""
+    machine = task.machine
+    before = memory_start(machine)
+    module = machine.train_form(make(task.subject, task.input, task.classes)).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9)
+    pixels = machine.place(torch.randn(task.training_batch, *task.input))
+    labels = torch.zeros(task.training_batch, dtype=torch.long, device=machine.device)
+    for _ in range(2):
+        with machine.arithmetic():
+            outputs = module.all_logits(pixels) if isinstance(module, Net) else (module(pixels),)
+            loss = torch.stack([nn.functional.cross_entropy(logits, labels) for logits in outputs]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+    return max(0, memory_peak(machine) - before)
+
+
+def time_runs(run: Callable[[], object], machine: Machine) -> list[float]:
+    """Seconds of each run, after two that do not count."""
+    run(), run()
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < MIN_RUNS or (time.perf_counter() - began < SECONDS and len(times) < MAX_RUNS):
+        start = time.perf_counter()
+        run()
+        if machine.device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _warm_up(machine: Machine) -> None:
+    """Load the libraries and thread pools that any network needs, so that no network is charged for them."""
+    layers = nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 8))
+    module = machine.train_form(layers)
+    with machine.arithmetic():
+        module(machine.place(torch.randn(4, 8, 9, 9))).sum().backward()
+
+
+def memory_start(machine: Machine) -> int:
+    """Bytes held now; the peak starts anew from here where the system allows it."""
+    gc.collect()
+    if machine.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except OSError:
+        return memory_peak(machine)
+
+
+def memory_peak(machine: Machine) -> int:
+    if machine.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        return _status("VmHWM")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {key} in /proc/self/status")
+
+
+def _cpu_has_bfloat16() -> bool:
+    # why: with these instructions bfloat16 products are twice as fast as float32; without, they are emulated and slower
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    print(msgspec.json.encode(_measure_here(msgspec.json.decode(sys.stdin.buffer.read(), type=Task))).decode())

@@ -1,0 +1,312 @@
+"""A network value becomes a plain `torch.nn.Module` whose submodules carry the paper's names."""
+
+import importlib
+import inspect
+import sys
+from collections import OrderedDict
+from typing import assert_never
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from topfive.costs import count, shape_after
+from topfive.errors import RefusedError
+from topfive.layers import (
+    BatchNorm,
+    Chain,
+    Concat,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Glorot,
+    He,
+    Layer,
+    Linear,
+    Network,
+    Normal,
+    Pool,
+    Relu,
+    Residual,
+    ResponseNorm,
+    SqueezeExcite,
+    ZeroPad,
+    pair,
+    with_classes,
+)
+
+Shape = tuple[int, int, int]
+
+
+class Net(nn.Module):
+    """`(N, C, H, W) -> (N, classes)`: logits, in training and in evaluation alike.
+
+    The children are the paper's rows under their names, then the auxiliary classifiers. Those never change what
+    `forward` gives, so that an ordinary loop stays one; `all_logits` gives theirs too, in training only.
+    """
+
+    def __init__(self, network: Network, shape: Shape) -> None:
+        super().__init__()
+        self.network = network
+        self.rows = [name for name, _ in network.body.layers]
+        heads = {head.after: head for head in network.heads}
+        self.taps = {row: heads[row].name for row in self.rows if row in heads}
+        self.loss_weights = tuple(heads[row].loss_weight for row in self.taps)
+        auxiliary: list[tuple[str, nn.Module]] = []
+        fresh = False  # what the first row gets is the caller's, what a tap has seen is the head's
+        for row, layer in network.body.layers:
+            self.add_module(row, _module(layer, shape, in_place=fresh))
+            shape, fresh = shape_after(layer, shape), row not in heads
+            if row in heads:
+                auxiliary.append((heads[row].name, _module(heads[row].body, shape, in_place=False)))
+        for name, module in auxiliary:
+            self.add_module(name, module)
+        initialise(self, network)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for row in self.rows:
+            x = self._modules[row](x)  # type: ignore[misc]
+        return x.flatten(1)
+
+    def all_logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The logits, and in training those of each auxiliary classifier in the order of `loss_weights`."""
+        if not self.training:
+            return (self(x),)
+        auxiliary = []
+        for row in self.rows:
+            x = self._modules[row](x)  # type: ignore[misc]
+            if row in self.taps:
+                auxiliary.append(self._modules[self.taps[row]](x).flatten(1))  # type: ignore[misc]
+        return (x.flatten(1), *auxiliary)
+
+
+class Classifier(nn.Module):
+    """A network behind the normalisation of its pictures: `(N, 3, S, S)` uint8 in, logits out."""
+
+    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.net(self.normalised(pixels))  # type: ignore[no-any-return]
+
+    def all_logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The logits, and in training those of auxiliary classifiers."""
+        x = self.normalised(pixels)
+        return self.net.all_logits(x) if isinstance(self.net, Net) else (self.net(x),)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Mean 0 and standard deviation 1 for each channel, over the training pictures."""
+        return (pixels.float() - self.mean) / self.std  # type: ignore[operator]
+
+
+class Flattened(nn.Linear):
+    """A linear layer over everything that comes in, in the order channel, row, column: `(N, ...) -> (N, units)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (k + alpha * sum of x^2 over `size` neighbouring channels)^beta, in 32 bits whatever comes in.
+
+    torch's own layer divides alpha by `size`, has no bfloat16 form on a CPU, and is slower.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        squares = functional.pad(x.float().square(), (0, 0, 0, 0, self.size // 2, (self.size - 1) // 2))
+        total = squares[:, :channels]
+        for first in range(1, self.size):
+            total = total + squares[:, first : first + channels]
+        divisor = total * self.alpha + self.k
+        if self.beta == 0.75:  # the papers' value, by two square roots, which are several times faster than a power
+            inverse = divisor.rsqrt()
+            return (x * inverse * inverse.sqrt()).to(x.dtype)
+        return (x * divisor.pow(-self.beta)).to(x.dtype)
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation: `x * sigmoid(fc2(relu(fc1(mean of x))))`, a gate per channel."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, squeezed)
+        self.fc2 = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate: Tensor = self.fc2(functional.relu(self.fc1(x.mean((2, 3))))).sigmoid()
+        return x * gate[:, :, None, None]
+
+
+class ZeroMaps(nn.Module):
+    """Zero maps appended behind the channels that come in."""
+
+    def __init__(self, extra: int) -> None:
+        super().__init__()
+        self.extra = extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 0, 0, 0, 0, self.extra))
+
+
+class Parallel(nn.Module):
+    """Branches over the same input, stacked along the channels."""
+
+    def __init__(self, branches: "OrderedDict[str, nn.Module]") -> None:
+        super().__init__()
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.children()], 1)
+
+
+class Sum(nn.Module):
+    """`shortcut(x) + scale * body(x)`."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.body, self.shortcut, self.scale = body, shortcut, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(self.shortcut(x), self.body(x), alpha=self.scale)
+
+
+def build(network: Network, input: Shape | None = None) -> Net:
+    """The module of `network` with the paper's initial weights, for pictures of `input` = (channels, height, width).
+
+    Raises: SizeError where the input does not fit.
+    """
+    shape = input or network.input
+    count(network, shape)  # why: says at which layer a size does not fit, in the paper's words
+    return Net(network, shape)
+
+
+def initialise(module: nn.Module, network: Network) -> None:
+    """Fresh weights as the paper has them, from torch's current random state."""
+    for path, child in module.named_modules():
+        if not isinstance(child, (nn.Conv2d, nn.Linear)):
+            continue
+        bias = 0.0
+        match network.init:
+            case Normal(std, ones):
+                nn.init.normal_(child.weight, 0.0, std)
+                bias = 1.0 if path in ones else 0.0
+            case He():
+                nn.init.kaiming_normal_(child.weight, mode="fan_in", nonlinearity="relu")
+            case Glorot():
+                nn.init.xavier_uniform_(child.weight)
+            case _:
+                assert_never(network.init)
+        if child.bias is not None:
+            nn.init.constant_(child.bias, bias)
+
+
+def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
+    """`in_place`: what comes in is used by nothing else, so that a ReLU may overwrite it."""
+    channels, height, width = shape
+    match layer:
+        case Conv(filters, size, stride, pad, groups, bias):
+            return nn.Conv2d(channels, filters, pair(size), pair(stride), pair(pad), groups=groups, bias=bias)
+        case Linear(units, bias):
+            return Flattened(channels * height * width, units, bias)
+        case Pool("max", size, stride, pad, ceil):
+            return nn.MaxPool2d(pair(size), pair(stride), pair(pad), ceil_mode=ceil)
+        case Pool(_, size, stride, pad, ceil, count_pad):
+            return nn.AvgPool2d(pair(size), pair(stride), pair(pad), ceil, count_pad)
+        case GlobalPool(kind):
+            return nn.AdaptiveAvgPool2d(1) if kind == "average" else nn.AdaptiveMaxPool2d(1)
+        case BatchNorm(eps):
+            return nn.BatchNorm2d(channels, eps)
+        case Relu(cap):
+            return nn.ReLU(in_place) if cap is None else nn.Hardtanh(0.0, cap, in_place)
+        case ResponseNorm(size, alpha, beta, k):
+            return LocalResponseNorm(size, alpha, beta, k)
+        case Dropout(rate):
+            return nn.Dropout(rate)
+        case SqueezeExcite(reduction):
+            return Gate(channels, channels // reduction)
+        case ZeroPad(wanted):
+            return ZeroMaps(wanted - channels)
+        case Chain(layers):
+            modules: OrderedDict[str, nn.Module] = OrderedDict()
+            for i, (name, child) in enumerate(layers):
+                modules[name] = _module(child, shape, in_place or i > 0)
+                shape = shape_after(child, shape)
+            return nn.Sequential(modules)
+        case Concat(branches):
+            return Parallel(OrderedDict((name, _module(branch, shape, False)) for name, branch in branches))
+        case Residual(body, shortcut, scale):
+            return Sum(_module(body, shape, False), _module(shortcut, shape, False), scale)
+        case _:
+            assert_never(layer)
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is built, trained and measured: a network value, or a factory of the user's own (`package.module:name`)."""
+
+    name: str
+    network: Network | None = None
+    factory: str | None = None
+
+
+def make(subject: Subject, input: Shape, classes: int) -> nn.Module:
+    """A fresh module of `subject` for pictures of `input` and `classes` classes.
+
+    Raises: RefusedError where a user's factory does not give a module that maps the pictures to so many logits.
+    """
+    module = _make(subject, input, classes)
+    if subject.network is not None:
+        return module
+    with torch.no_grad():
+        try:
+            was_training = module.training
+            shape = tuple(module.eval()(torch.zeros(2, *input)).shape)
+            module.train(was_training)
+        except Exception as error:
+            raise RefusedError(f"{subject.factory} fails on pictures of {input}: {error}") from error
+    if shape != (2, classes):
+        raise RefusedError(f"{subject.factory} gives {shape} for two pictures; wanted is (2, {classes})")
+    return module
+
+
+def _make(subject: Subject, input: Shape, classes: int) -> nn.Module:
+    if subject.network is not None:
+        return build(with_classes(subject.network, classes), input)
+    assert subject.factory is not None
+    return _call_factory(subject.factory, classes)
+
+
+def _call_factory(spec: str, classes: int) -> nn.Module:
+    module_name, _, name = spec.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user's work, as `python -m` finds it
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise RefusedError(f"{spec} cannot be imported: {error}") from None
+    accepted = inspect.signature(factory).parameters
+    keyword = next((key for key in ("num_classes", "classes") if key in accepted), None)
+    module = factory(**({keyword: classes} if keyword else {}))
+    if not isinstance(module, nn.Module):
+        raise RefusedError(f"{spec} gives {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def torch_costs(subject: Subject, input: Shape, classes: int) -> tuple[int, int]:
+    """(params, macs) by torch's own operator counter on the meta device: for modules that are not our values."""
+    with torch.device("meta"):
+        module = _make(subject, input, classes).eval()
+        pixels = torch.empty(1, *input)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(pixels)
+    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2

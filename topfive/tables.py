@@ -1,0 +1,163 @@
+"""Rows to a terminal, to markdown, to CSV and to JSON.
+
+A row is a mapping from keys to plain values; a column says which key people see, under what header (with its unit), and
+how. Machines get every key and the plain values: fractions, bytes and exact counts.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Format: TypeAlias = Literal["text", "markdown", "csv", "json"]
+Value: TypeAlias = str | int | float | bool | None
+Row: TypeAlias = Mapping[str, Value]
+
+WIDTH = 100
+
+
+class Column(NamedTuple):
+    """A key that people see, its header with the unit, and how a value is written."""
+
+    key: str
+    header: str
+    show: Callable[[Any], str] = str
+    right: bool = True
+    wraps: bool = False  # may take several lines in a terminal; the others keep their width
+    terminal: bool = True  # a terminal has no room for the others
+
+
+class Section(NamedTuple):
+    """One part of a page for people: a title over paragraphs, a list or a table, each of which may be missing."""
+
+    title: str = ""
+    paragraphs: Sequence[str] = ()
+    rows: Sequence[Row] = ()
+    columns: Sequence[Column] = ()
+    total: Row | None = None  # a last row set off from the others
+    points: Sequence[str] = ()  # a list, one sentence a point; below the table
+
+
+def scaled(unit: float, digits: int) -> Callable[[float], str]:
+    """A number in units of `unit` with thousands marked: `scaled(1e6, 1)(724_406_816)` is `724.4`."""
+    return lambda value: f"{value / unit:,.{digits}f}"
+
+
+def percent(digits: int) -> Callable[[float], str]:
+    """A fraction as a percentage, to the digits that it has, `digits` at most, with the points below each other.
+
+    >>> percent(2)(0.407), percent(2)(0.43478)
+    ('40.7 ', '43.48')
+    """
+
+    def show(fraction: float) -> str:
+        written = f"{100 * fraction:.{digits}f}"
+        short = written.rstrip("0")
+        short += "0" * short.endswith(".")
+        return short.ljust(len(written))
+
+    return show
+
+
+def json(rows: Sequence[Row], **extra: Any) -> str:
+    """One JSON document: `{"rows": [...], ...}`."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode({"rows": rows, **extra}), indent=2).decode() + "\n"
+
+
+def csv(rows: Sequence[Row]) -> str:
+    """A header line of keys, then a line a row; nothing stands for a missing value."""
+    import csv as writer
+
+    keys = dict.fromkeys(key for row in rows for key in row)
+    out = io.StringIO()
+    lines = writer.DictWriter(out, list(keys), restval="", lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(rows)
+    return out.getvalue()
+
+
+def markdown(sections: Iterable[Section], level: int = 2) -> str:
+    """Headings, pipe tables and lists."""
+    blocks = []
+    for section in sections:
+        if section.title:
+            blocks.append(f"{'#' * level} {section.title}")
+        blocks.extend(map(_escaped, section.paragraphs))
+        if section.rows:
+            columns = _filled(section)
+            lines = [[column.header.replace("-\n", "").replace("\n", " ") for column in columns]]
+            lines.append(["---:" if column.right else "---" for column in columns])
+            lines += [[_escaped(_cell(column, row).strip()) for column in columns] for row in section.rows]
+            if section.total:
+                lines.append([f"**{cell}**" if (cell := _cell(column, section.total)) else "" for column in columns])
+            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        if section.points:
+            blocks.append("\n".join(f"- {_escaped(point)}" for point in section.points))
+    return "\n\n".join(blocks) + "\n"
+
+
+def text(sections: Iterable[Section], colour: bool = False, width: int = WIDTH) -> str:
+    """Plain lines for a terminal, no wider than `width`; colour only where it is asked for."""
+    from textwrap import fill
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+    for n, section in enumerate(sections):
+        if n:
+            console.print()
+        if section.title:
+            console.print(section.title, style="bold")
+        for paragraph in section.paragraphs:
+            console.print(fill(paragraph, width))
+        if section.rows:
+            console.print(_rich_table(section))
+        if section.rows and section.points:
+            console.print()
+        for point in section.points:
+            console.print(fill(point, width, initial_indent="- ", subsequent_indent="  "))
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def _rich_table(section: Section) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    columns = [column for column in _filled(section) if column.terminal]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        side: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.header, justify=side, overflow="fold", no_wrap=not column.wraps, vertical="top")
+    for row in section.rows:
+        table.add_row(*(_cell(column, row) for column in columns))
+    if section.total:
+        table.add_section()
+        table.add_row(*(_cell(column, section.total) for column in columns), style="bold")
+    return table
+
+
+def _escaped(sentence: str) -> str:
+    """Markdown would take `7*7*3` for emphasis and a bar for the next cell."""
+    return sentence.replace("*", "\\*").replace("|", "\\|")
+
+
+def _filled(section: Section) -> list[Column]:
+    """The columns in which any row has something to say."""
+    return [column for column in section.columns if any(_cell(column, row) for row in section.rows)]
+
+
+def _cell(column: Column, row: Row) -> str:
+    value = row.get(column.key)
+    return "" if value is None else column.show(value)
