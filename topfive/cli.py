@@ -6,17 +6,20 @@ permission, 6 diverged, 130 and 143 interrupted.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from topfive.errors import ResourceError, TopfiveError, UsageError, did_you_mean
+from topfive.errors import Interrupted, ResourceError, TopfiveError, UsageError, did_you_mean
 from topfive.tables import WIDTH, Format
 
 if TYPE_CHECKING:
+    from topfive.lab.comparison import Progress
     from topfive.layers import Network
     from topfive.tables import Row, Section
 
@@ -29,6 +32,8 @@ def _version() -> str:
     except PackageNotFoundError:  # run from a checkout that was never installed
         return "not installed"
 
+
+_arguments: list[str] = []  # of the command that runs, for the page that it writes
 
 app = App(
     name="topfive",
@@ -105,11 +110,109 @@ def show(
     _write(format, rows, sheet.document(page), sheet.sections(page, layers))
 
 
+@app.command
+def compare(
+    *networks: str,
+    data: str | None = None,
+    published: bool = False,
+    report: str | None = None,
+    out: str | None = None,
+    size: int | None = None,
+    epochs: int = 8,
+    batch: int = 64,
+    seed: int = 0,
+    quiet: bool = False,
+    format: Format = "text",
+) -> None:
+    """Compare networks: accuracy on your pictures against operations, parameters, memory and latency here.
+
+    Every network is trained by the same short recipe, tested on held-out pictures and timed on this machine. Rows
+    that are finished stay in --out; the same command goes on with the missing ones.
+
+    Parameters
+    ----------
+    networks
+        Names from 'topfive networks', .json files, or 'package.module:factory' for a torch module of your own; by
+        default one network of each idea.
+    data
+        A folder of class folders, or of train/ and val/; by default scikit-learn's digits.
+    published
+        No training: the papers' errors beside computed costs, and the winners of ILSVRC.
+    report
+        Where the page goes; by default report.html in --out.
+    out
+        The folder for rows, figures and page; by default runs/compare-SOURCE.
+    size
+        The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the pictures.
+    epochs
+        How often each network sees the training pictures.
+    batch
+        Pictures in a step.
+    seed
+        Of initial weights, order and augmentation.
+    quiet
+        Only the table.
+    format
+        text, markdown, csv or json.
+    """
+    from pathlib import Path
+
+    from msgspec.structs import asdict
+
+    from topfive import report as reporting
+
+    command = shlex.join(["topfive", *_arguments])
+    if published:
+        if data or networks:
+            raise UsageError("--published is about all networks and trains none: leave out names and --data")
+        literature = reporting.published_rows()
+        folder = Path(out or "runs/published")
+        page = Path(report) if report else folder / "report.html"
+        meta = {"source": "papers.toml, from the papers", "command": command, "versions": {"topfive": _version()}}
+        reporting.write(folder, page, "published", literature, meta)
+        _write(format, literature, {"winners": reporting.history_rows()}, reporting.published_sections())
+        _say(str(page), quiet)
+        return
+
+    from topfive.data.sources import open_source
+    from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size
+    from topfive.lab.measuring import this_machine
+
+    for name, value in (("epochs", epochs), ("batch", batch), ("size", size)):
+        if value is not None and value < (2 if name == "batch" else 1):
+            raise UsageError(f"--{name} {value} is too small")
+    source, machine = open_source(data), this_machine()
+    side = size or default_size(source)
+    setting = Setting(source.name, source.fingerprint, source.classes, side, epochs, batch, seed)
+    folder = Path(out or f"runs/compare-{source.name}")
+    page = Path(report) if report else folder / "report.html"
+    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder)
+    _say(str(source), quiet)
+    for note in source.notes:
+        _say(note, quiet)
+    _say(str(machine), quiet)
+    try:
+        for row in comparison.run(_bar(quiet)):
+            _say(f"{row.name}: {row.top1_accuracy:.1%} Top-1 after {row.training_seconds:.0f} s", quiet)
+    except KeyboardInterrupt:
+        done, asked = len(comparison.rows()), len(comparison.subjects)
+        raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
+    finally:
+        for bad in comparison.unreadable:
+            _say(f"unreadable, passed over: {bad}", False)
+        made = [asdict(row) for row in comparison.rows()]
+        if made:
+            reporting.write(folder, page, "measured", made, comparison.meta(command))
+            _write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made, ())])
+            _say(str(page), quiet)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's error is one sentence on stderr."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    _arguments[:] = tokens
     try:
         app(tokens)
         sys.stdout.flush()
@@ -146,6 +249,41 @@ def _sentence(error: Exception) -> tuple[str, int]:
 def _fail(sentence: str, code: int) -> int:
     print(f"topfive: {' '.join(sentence.split())}", file=sys.stderr)
     return code
+
+
+def _say(sentence: str, quiet: bool) -> None:
+    """A line for people, on stderr, so that stdout holds the table alone."""
+    if not quiet:
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _bar(quiet: bool) -> Callable[[Progress], object]:
+    """A progress bar with the rate and the time left on a terminal; nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        return lambda where: None
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", total=1.0, rate="")
+    bar.start()
+    atexit.register(bar.stop)
+
+    def show(where: Progress) -> None:
+        bar.update(task, completed=where.done, description=where.doing, rate=where.rate)
+
+    return show
 
 
 def _network(name: str) -> Network:

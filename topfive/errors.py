@@ -5,7 +5,8 @@ TopfiveError                1   a bug of ours
 ├── DataError               3   the pictures
 ├── RefusedError            4   a model or checkpoint that is not taken
 ├── ResourceError           5   memory, disk, permission
-└── DivergedError           6   training that stopped making sense
+├── DivergedError           6   training that stopped making sense
+└── Interrupted           130   stopped from outside; what was finished is kept
 """
 
 from collections.abc import Iterable
@@ -36,6 +37,10 @@ class ResourceError(TopfiveError):
 
 class DivergedError(TopfiveError):
     exit_code = 6
+
+
+class Interrupted(TopfiveError):
+    exit_code = 130
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

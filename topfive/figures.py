@@ -78,9 +78,15 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def ops(row: Row) -> float | None:
+    """The operations of a row's one picture; None for a shallow baseline, which is not a network of so many."""
+    return None if row.get("kind") == "shallow" or not row.get("ops") else float(row["ops"])
+
+
 def drawn(rows: Iterable[Row]) -> list[Row]:
     """The rows that have a place in `bubbles`: an accuracy, and operations unless they are a baseline without any."""
-    return [row for row in rows if top1(row) is not None and (row.get("ops") or row.get("kind") == "shallow")]
+    placed = (row for row in rows if top1(row) is not None and row.get("drawn", True))
+    return [row for row in placed if ops(row) or row.get("kind") == "shallow"]
 
 
 def gids(rows: Sequence[Row]) -> list[str]:
@@ -103,7 +109,7 @@ def significant(value: float, digits: int = 2) -> str:
 
 def ops_unit(rows: Iterable[Row]) -> tuple[float, str]:
     """The unit in which the rows' operations read best: its size and its name."""
-    largest = max((float(row["ops"]) for row in rows if row.get("ops")), default=0)
+    largest = max((ops(row) or 0.0 for row in rows), default=0.0)
     return (1e6, "M-ops") if 0 < largest < 1e9 else (1e9, "G-ops")
 
 
@@ -112,10 +118,10 @@ def finding(rows: Sequence[Row]) -> str:
     seen = drawn(rows)
     if not seen:
         return "No network has both an accuracy and a count of operations"
-    costed = [row for row in seen if row.get("ops")]
-    best = max(seen, key=lambda row: (top1(row) or 0, -(row.get("ops") or 0)))
+    costed = [row for row in seen if ops(row)]
+    best = max(seen, key=lambda row: (top1(row) or 0, -(ops(row) or 0)))
     reached = top1(best) or 0
-    if not best.get("ops"):
+    if not ops(best):
         return f"No network beats {best['name']}, a baseline without convolutions ({reached:.1f} %)"
     if len(costed) == 1:
         return f"{best['name']}: {reached:.1f} % Top-1"
@@ -406,8 +412,8 @@ def _bubbles(
     rows: Sequence[Row], width: float, height: float, label_size: float, narrow: bool, title: str | None, caption: str
 ) -> tuple[_Sheet, int, int]:
     """The figure at one height, how many labels found no place, and how many lie far from their bubble."""
-    costed = [row for row in rows if row.get("ops")]
-    baselines = [row for row in rows if not row.get("ops")]
+    costed = [row for row in rows if ops(row)]
+    baselines = [row for row in rows if not ops(row)]
     names = dict(zip(map(id, rows), gids(rows), strict=True))
     unit, unit_name = ops_unit(costed)
     memory = "memory_inference_bytes" if any(row.get("memory_inference_bytes") for row in rows) else "params"
@@ -499,7 +505,7 @@ def _bubbles(
         x0, y0, x1, _ = choice.boxes[place]
         aligned = choice.aligned[place]
         x = {"left": x0, "right": x1, "center": (x0 + x1) / 2}[aligned]
-        style = {} if row.get("ops") else {"style": "italic", "color": MUTED}
+        style = {} if ops(row) else {"style": "italic", "color": MUTED}
         gid = names[id(row)].replace("point-", "label-", 1)
         sheet.write(x, y0, label, label_size, ha=aligned, va="bottom", gid=gid, **style)
         lx0, ly0, lx1, ly1 = choice.leaders[place]

@@ -148,7 +148,8 @@ class Comparison:
         recipe = recipes.quick(any_network, self.setting.epochs, self.setting.batch, self.setting.seed)
         return {
             "source": str(self.source),
-            "classes": list(self.source.classes),
+            "classes": len(self.source.classes),
+            "class_names": list(self.source.classes),
             "notes": list(self.source.notes),
             "unreadable": list(self.unreadable),
             "fingerprint": self.source.fingerprint,

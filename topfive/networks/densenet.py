@@ -36,12 +36,10 @@ TABLE = {
 CLAIMS: dict[str, list[Claim]] = {f"densenet-{depth}": [] for depth in TABLE}
 
 ERRATA = {
-    (
-        "densenet-264",
-        "",
-        "depth",
-    ): "2 x (6 + 12 + 64 + 48) convolutions in the blocks, conv1, three transitions and the "
-    "classifier are 265 layers, not 264.",
+    ("densenet-264", "", "depth"): (
+        "2 x (6 + 12 + 64 + 48) convolutions in the blocks, conv1, three transitions and the "
+        "classifier are 265 layers, not 264."
+    ),
 }
 
 _POOL = "pool1 pads by 1, which the 56x56 maps behind it need."

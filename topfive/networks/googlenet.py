@@ -118,8 +118,9 @@ def googlenet_naive() -> Network:
 def _network(name: str, module: Callable[..., Layer]) -> Network:
     layers: list[tuple[str, Layer]] = [("conv1", Conv(64, 7, 2, pad=3)), ("relu1", Relu())]
     layers += [("pool1", Pool("max", 3, 2, ceil=True)), ("norm1", ResponseNorm())]
-    layers += [("conv2_reduce", Conv(64, 1)), ("relu2_reduce", Relu()), ("conv2", Conv(192, 3, pad=1))]
-    layers += [("relu2", Relu()), ("norm2", ResponseNorm()), ("pool2", Pool("max", 3, 2, ceil=True))]
+    # the table's row of depth 2: its 112 K weights and 360 M operations include the 1x1 reduction
+    conv2 = chain(reduce=Conv(64, 1), relu_r=Relu(), conv=Conv(192, 3, pad=1), relu=Relu())
+    layers += [("conv2", conv2), ("norm2", ResponseNorm()), ("pool2", Pool("max", 3, 2, ceil=True))]
     for row, values in TABLE.items():
         layers += [(row, module(*values[:6]))]
         layers += [(f"pool{row[0]}", Pool("max", 3, 2, ceil=True))] if row in ("3b", "4e") else []
@@ -159,7 +160,7 @@ def _head(name: str, after: str) -> Head:
 def googlenet_torchvision() -> Network:
     """torchvision's `googlenet`, which is another network; it is here so that its weights have a home."""
     layers: list[tuple[str, Layer]] = [("conv1", _conv_bn(64, 7, 2)), ("pool1", Pool("max", 3, 2, ceil=True))]
-    layers += [("conv2_reduce", _conv_bn(64, 1)), ("conv2", _conv_bn(192, 3))]
+    layers += [("conv2", chain(reduce=_conv_bn(64, 1), conv=_conv_bn(192, 3)))]
     layers += [("pool2", Pool("max", 3, 2, ceil=True))]
     for row, (n1, n3r, n3, n5r, n5, pool, *_) in TABLE.items():
         module = concat(

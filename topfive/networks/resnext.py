@@ -23,13 +23,10 @@ PUBLISHED = (
 CLAIMS: dict[str, list[Claim]] = {f"resnext-{depth}-{groups}x{width}d": [] for depth, groups, width in PUBLISHED}
 
 ERRATA = {
-    (
-        "resnext-50-32x4d",
-        "",
-        "macs",
-    ): "4.23 G by count; 4.1 is the ResNet-50 that it was made to cost as much as: 4.09 G with the stride on the 3x3.",
-    ("resnext-101-32x4d", "", "macs"): "7.97 G by count; 7.8 is the ResNet-101 that it was made to cost as much as: "
-    "7.80 G with the stride on the 3x3.",
+    ("resnext-50-32x4d", "", "macs"): "4.23 G by count; 4.1 is what ResNet-50 costs with its stride on the 3x3 "
+    "(4.09 G).",
+    ("resnext-101-32x4d", "", "macs"): "7.97 G by count; 7.8 is what ResNet-101 costs with its stride on the 3x3 "
+    "(7.80 G).",
     ("resnext-101-64x4d", "", "macs"): "15.46 G by count; 15.6 is twice the 7.8 printed for ResNeXt-101 32x4d.",
 }
 
@@ -51,7 +48,7 @@ def resnext(depth: int, groups: int, width: int) -> Network:
 
     def body(stage_width: int, stride: int) -> Layer:
         inner = groups * width * stage_width // WIDTHS[0]
-        # paper: section 4, downsampling is done by the 3x3 of the first block of a stage
+        # paper: implementation details (recalled), the 3x3 of a stage's first block has the stride
         return normalised(Conv(inner, 1), Conv(inner, 3, stride, 1, groups), Conv(4 * stage_width, 1))
 
     counts, _ = TABLE[depth]

@@ -82,7 +82,7 @@ def render(
         eyebrow=_eyebrow(kind, meta),
         answer=_answer(rows) if kind == "measured" else _published_answer(rows),
         finding=figures.finding(rows),
-        caption=_caption(kind, rows, meta),
+        caption=caption(kind, rows, meta),
         bubbles=_both("points", partial(figures.bubbles, rows, title=""), "Accuracy and operations", spoken),
         columns=columns,
         rows=[(gid, row, [column.cell(row) for column in columns]) for gid, row in zip(spoken, rows, strict=True)],
@@ -166,7 +166,7 @@ def _answer(rows: Sequence[Row]) -> str:
 
 def _published_answer(rows: Sequence[Row]) -> str:
     seen = figures.drawn(rows)
-    costed = [row for row in seen if row.get("ops")]
+    costed = [row for row in seen if figures.ops(row)]
     if len(costed) < 2:
         return f"{figures.finding(rows)}."
     front = [costed[i] for i in figures.pareto([(row["ops"], figures.top1(row) or 0) for row in costed])]
@@ -186,7 +186,7 @@ def _eyebrow(kind: str, meta: Mapping[str, Any]) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _caption(kind: str, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
+def caption(kind: str, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
     line = "The line joins the networks that none beats in both accuracy and operations."
     if kind == "published":
         left = len(rows) - len(figures.drawn(rows))
@@ -322,7 +322,9 @@ def _trained(row: Row) -> str:
 
 def _measured_columns(rows: Sequence[Row]) -> list[Column]:
     unit, unit_name = figures.ops_unit(rows)
-    counted = _number("ops", unit, 3, lambda row: "by torch" if row.get("counted_by") == "torch" else "")
+    counted = _number(
+        "ops", unit, 3, lambda row: "" if row.get("counted_by") == "topfive" else f"by {row.get('counted_by')}"
+    )
     latency = _number("latency_ms", 1, 3, _between("latency_low_ms", "latency_high_ms"))
     through = _number("throughput", 1, 3, _between("throughput_low", "throughput_high", _batch("throughput_batch")))
     columns = [
