@@ -52,8 +52,8 @@ def for_small_images(network: Network, size: int = 32) -> Network:
     """The network made to work on pictures of `size` pixels; one published for pictures that small stays as it is.
 
     Windows get the padding that keeps a map's size, so that no map vanishes; strides are taken out from the front,
-    one halving at a time, until the last maps before the global average or the linear layers are 2x2 or larger. A
-    pool without stride goes; a convolution without stride is at most 3x3. Initial weights are He's.
+    one halving at a time, until the last convolutions work on maps of 2x2 or larger. A pool without stride goes; a
+    convolution without stride is at most 3x3. Initial weights are He's.
     """
     channels = network.input[0]
     if max(network.input[1:]) <= size:
@@ -90,18 +90,13 @@ def _same_padding(layer: Layer) -> Layer:
 
 
 def _last_map(network: Network) -> int:
-    """The side of the last map that is not 1x1 by a global average or a linear layer; 0 where the size does not fit."""
+    """The side of the maps that the last convolution before the classifier gives; 0 where the size does not fit."""
     try:
         rows = count(network).rows
     except SizeError:
         return 0
-    whole = ("global", "linear")
-    side = 0
-    for row in rows:
-        if row.layer.startswith(whole):
-            break
-        side = min(row.output[1:])
-    return side
+    ends = next((i for i, row in enumerate(rows) if row.layer.startswith(("global", "linear"))), len(rows))
+    return next((min(row.output[1:]) for row in reversed(rows[:ends]) if row.layer.startswith("conv")), 0)
 
 
 def _take_out_first_stride(layer: Layer) -> Layer:

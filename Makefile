@@ -1,0 +1,54 @@
+PYTHON ?= python3
+VENV   ?= .venv
+PEERS  ?= .venv-peers
+BIN    := $(VENV)/bin
+
+.PHONY: setup demo test test-slow check format bench peers docs clean
+
+setup: $(VENV)/.ready
+
+# why: --without-pip and the outer pip need no python3-venv, so that a bare Debian is enough; the constraint keeps torch
+# at one release, whose CPU build pip finds where one is configured
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/topfive compare --epochs 4 --out runs/demo --report report.html
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not peers'
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+	@wc -l $$(git ls-files 'topfive/*.py') | sort -n | tail -6
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+# torchvision and timm in an environment of their own: they would replace torch in ours
+$(PEERS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --without-pip $(PEERS)
+	$(PYTHON) -m pip --python $(PEERS)/bin/python install -q --disable-pip-version-check -c constraints.txt \
+	  torchvision timm torchinfo fvcore -e '.[dev]'
+	touch $@
+
+peers: $(PEERS)/.ready
+	$(PEERS)/bin/python -m pytest -m peers -s tests/peers
+
+bench: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/show.py
+
+clean:
+	rm -rf $(VENV) $(PEERS) runs report.html
