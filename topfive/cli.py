@@ -198,8 +198,8 @@ def compare(
         done, asked = len(comparison.rows()), len(comparison.subjects)
         raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
     finally:
-        for bad in comparison.unreadable:
-            _say(f"unreadable, passed over: {bad}", False)
+        for bad in comparison.unreadable() if comparison.decoded else ():
+            _say(f"passed over, unreadable: {bad['path']!r}: {bad['why']}", False)
         made = [asdict(row) for row in comparison.rows()]
         if made:
             reporting.write(folder, page, "measured", made, comparison.meta(command))

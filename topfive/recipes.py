@@ -4,6 +4,8 @@ import msgspec
 
 from topfive.layers import BatchNorm, Network, leaves
 
+NORMALISED, PLAIN = 0.2 / 256, 0.04 / 128  # learning rate per picture of a batch
+
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Stochastic gradient descent with momentum; the learning rate rises to `lr` and falls to zero once (one cycle)."""
@@ -18,20 +20,22 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shift: float = 0.125  # random crops after a border of this share of the side; 4 pixels of 32, as for CIFAR
     seed: int = 0
 
-    def __str__(self) -> str:
-        return (
-            f"{self.epochs} epochs, batch {self.batch}, SGD with momentum {self.momentum:g}, learning rate up to "
-            f"{self.lr:g} and back to 0 in one cycle, weight decay {self.weight_decay:g}, gradient clipped at "
-            f"{self.clip:g}, random shifts of {self.shift:.0%}"
-        )
-
 
 def quick(network: Network | None, epochs: int, batch: int = 64, seed: int = 0) -> Recipe:
     """The one recipe of a comparison (ours): the same for all, but for the learning rate.
 
-    A network with batch normalisation takes ResNet's 0.1 per 256 pictures, doubled since the cycle is short; one
-    without takes AlexNet's 0.01 per 128, at which those networks leave ln(classes) and at ten times which they do not.
+    A network with batch normalisation, or one that we know nothing of, takes ResNet's 0.1 per 256 pictures, doubled
+    since the cycle is short; one without takes AlexNet's 0.01 per 128, doubled twice for the same reason.
     """
     normalised = network is None or any(isinstance(layer, BatchNorm) for _, layer in leaves(network.body))
-    lr = 0.2 * batch / 256 if normalised else 0.02 * batch / 128
-    return Recipe(epochs=epochs, batch=batch, lr=lr, seed=seed)
+    return Recipe(epochs=epochs, batch=batch, lr=NORMALISED * batch if normalised else PLAIN * batch, seed=seed)
+
+
+def describe(epochs: int, batch: int) -> str:
+    """The recipe of `quick` in a sentence."""
+    recipe = quick(None, epochs, batch)
+    return (
+        f"{epochs} epochs, batch {batch}, SGD with momentum {recipe.momentum:g}, learning rate up to {recipe.lr:g} "
+        f"({PLAIN * batch:g} for networks without batch normalisation) and back to 0 in one cycle, weight decay "
+        f"{recipe.weight_decay:g}, gradient clipped at {recipe.clip:g}, random shifts of {recipe.shift:.1%}"
+    )

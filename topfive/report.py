@@ -27,12 +27,12 @@ COLUMNS = (
     Column("top1_interval", "95 %\ninterval"),
     Column("top5_accuracy", "top-5\n(%)", _accuracy),
     Column("params", "params\n(M)", scaled(1e6, 2)),
-    Column("macs", "MACs\n(G)", scaled(1e9, 4)),
+    Column("macs", "MACs\n(G)", scaled(1e9, 3)),
     Column("latency_ms", "latency\n(ms)", "{:.1f}".format),
-    Column("throughput", "pictures\n/s", "{:,.0f}".format),
-    Column("memory_inference_bytes", "memory\n1 picture\n(MB)", scaled(1e6, 0)),
-    Column("memory_training_bytes", "memory\ntraining\n(MB)", scaled(1e6, 0)),
-    Column("training_seconds", "training\n(s)", "{:.0f}".format),
+    Column("throughput", "rate\n(/s)", "{:,.0f}".format),
+    Column("memory_inference_bytes", "infer\n(MB)", scaled(1e6, 0)),
+    Column("memory_training_bytes", "train\n(MB)", scaled(1e6, 0)),
+    Column("training_seconds", "train\n(s)", "{:.0f}".format),
 )
 
 
@@ -44,6 +44,12 @@ def measured_section(rows: Sequence[Measured], notes: Sequence[str]) -> Section:
     ]
     said = [f"{row['protocol']}, n = {row['images']:,}" for row in ranked[:1]]
     points = [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
+    if ranked:
+        one = ranked[0]
+        points.append(
+            f"Medians: latency of one picture, rate in batches of {one['throughput_batch']}; peak memory over the bare "
+            "process: infer, one picture; train, one step of a batch. The page has the spread."
+        )
     return Section("", [*notes, *said], shown, COLUMNS, points=points)
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from topfive.errors import DataError
 
 # why: the other decoders of Pillow (EPS, PSD, FITS, ...) are where most of its security fixes are
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
 MOST_PIXELS = 100_000_000
 

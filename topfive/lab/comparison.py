@@ -1,5 +1,6 @@
 """The main job: accuracy on the user's pictures against operations, parameters, memory and latency on this machine."""
 
+import csv
 import datetime
 import hashlib
 import platform
@@ -18,7 +19,7 @@ from topfive.data.sources import Source
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores, interval
-from topfive.lab.loading import Pictures, decode
+from topfive.lab.loading import Pictures, decode_splits
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import Epoch, train
@@ -41,6 +42,9 @@ DEFAULT = (
     "resnet-50",
     "inception-resnet-v1",
 )
+
+
+BAD_FILES = "bad_files.csv"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,13 +115,21 @@ class Comparison:
         self.source, self.setting, self.machine, self.folder = source, setting, machine, folder
         self.subjects = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
         self.keys = [self._key(entry) for entry in self.subjects]
-        self.unreadable: tuple[str, ...] = ()
+        self.decoded = False  # whether this run has read the pictures, and so knows of unreadable ones
         self._prepare_folder()
 
     def rows(self) -> list[Row]:
         """The finished rows of the networks asked for, in the order asked for."""
         finished = self._finished()
         return [finished[key] for key in self.keys if key in finished]
+
+    def unreadable(self) -> list[dict[str, str]]:
+        """The pictures that were passed over, with why; from the folder, so that a later run knows them too."""
+        path = self.folder / BAD_FILES
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{"path": row["path"], "why": row["reason"]} for row in csv.DictReader(file)]
 
     def run(self, progress: Callable[[Progress], object] = lambda where: None) -> Iterator[Row]:
         """Make the rows that are missing, one after the other; each is on disk before it is given."""
@@ -126,6 +138,9 @@ class Comparison:
         if not missing:
             return
         # why: before any training, so that a size that does not fit is known now and not an hour later
+        for entry, _ in missing:
+            if entry and entry.factory:
+                make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
         works = [self._work(entry) for entry, _ in missing]
         total = sum(works)
         pictures, held_out = self._decode(progress)
@@ -144,18 +159,16 @@ class Comparison:
 
     def meta(self, command: str) -> dict[str, object]:
         """How the comparison was made, for its page: enough to repeat it."""
-        any_network = next((entry.network for entry in self.subjects if entry and entry.network), None)
-        recipe = recipes.quick(any_network, self.setting.epochs, self.setting.batch, self.setting.seed)
         return {
             "source": str(self.source),
             "classes": len(self.source.classes),
             "class_names": list(self.source.classes),
             "notes": list(self.source.notes),
-            "unreadable": list(self.unreadable),
+            "unreadable": self.unreadable(),
             "fingerprint": self.source.fingerprint,
             "command": command,
             "protocol": self.setting.protocol,
-            "recipe": f"{recipe}; the learning rate of networks without batch normalisation is a fifth of the others'",
+            "recipe": recipes.describe(self.setting.epochs, self.setting.batch),
             "seed": self.setting.seed,
             "machine": msgspec.to_builtins(self.machine),
             "versions": {
@@ -167,8 +180,8 @@ class Comparison:
         }
 
     def _decode(self, progress: Callable[[Progress], object]) -> tuple[Pictures, Pictures]:
-        splits = (self.source.train, self.source.held_out)
-        total, seen, began = sum(len(items) for items in splits), 0, time.perf_counter()
+        total, seen = len(self.source.train) + len(self.source.held_out), 0
+        began = time.perf_counter()
 
         def tick(count: int) -> None:
             nonlocal seen
@@ -177,12 +190,11 @@ class Comparison:
                 rate = seen / (time.perf_counter() - began)
                 progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} pictures/s of {total:,}"))
 
-        pictures, held_out = (decode(self.source, items, self.setting.size, tick) for items in splits)
-        self.unreadable = tuple(str(bad) for bad in (*pictures.unreadable, *held_out.unreadable))
-        (self.folder / "bad_files.csv").write_text(
-            "path,reason\n" + "".join(f"{_quoted(bad.name)},{_quoted(bad.reason)}\n"
-                                      for bad in (*pictures.unreadable, *held_out.unreadable))
-        )  # fmt: skip
+        pictures, held_out = decode_splits(self.source, self.setting.size, tick)
+        with (self.folder / BAD_FILES).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            bad = (*pictures.unreadable, *held_out.unreadable)
+            csv.writer(file).writerows([("path", "reason"), *((_no_formula(b.name), b.reason) for b in bad)])
+        self.decoded = True
         return pictures, held_out
 
     def _work(self, entry: Subject | None) -> float:
@@ -350,7 +362,6 @@ def default_size(source: Source) -> int:
     return 128 if side >= 112 else 64 if side >= 56 else 32
 
 
-def _quoted(text: str) -> str:
+def _no_formula(text: str) -> str:
     """A CSV field that no spreadsheet takes for a formula."""
-    text = text.replace('"', '""').replace("\n", " ")
-    return f'"{chr(39) if text[:1] in "=+-@" else ""}{text}"'
+    return f"'{text}" if text[:1] in "=+-@" else text

@@ -12,7 +12,7 @@ from topfive.data.decoding import Unreadable, square
 from topfive.data.sources import Item, Source
 from topfive.errors import DataError
 
-MOST_UNREADABLE = 0.01  # of a split, or 20 pictures if that is more
+MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,7 @@ class Pictures:
 def decode(
     source: Source, items: tuple[Item, ...], size: int, progress: Callable[[int], object] = lambda done: None
 ) -> Pictures:
-    """Every picture of `items` as its centre square of `size` pixels; unreadable ones are left out and listed.
-
-    Raises: DataError where more are unreadable than a few.
-    """
+    """Every picture of `items` as its centre square of `size` pixels; unreadable ones are left out and listed."""
     pixels = np.zeros((len(items), size, size, 3), np.uint8)
     kept: list[int] = []
     bad: list[Unreadable] = []
@@ -49,14 +46,27 @@ def decode(
         for i, error in enumerate(threads.map(read, range(len(items)))):
             kept.append(i) if error is None else bad.append(error)
             progress(1)
-    most = max(20, MOST_UNREADABLE * len(items))
-    if len(bad) > most or not kept:
-        raise DataError(
-            f"{len(bad)} of {len(items)} pictures of {source.name} cannot be read, and at most {most:.0f} are passed "
-            f"over; the first: {bad[0]}"
-        )
     labels = torch.tensor([items[i].label for i in kept])
     return Pictures(torch.from_numpy(pixels[kept]).permute(0, 3, 1, 2).contiguous(), labels, tuple(bad))
+
+
+def decode_splits(
+    source: Source, size: int, progress: Callable[[int], object] = lambda done: None
+) -> tuple[Pictures, Pictures]:
+    """The training and the held-out pictures of `source`.
+
+    Raises: DataError where more are unreadable than a few, or none of a split is left.
+    """
+    splits = decode(source, source.train, size, progress), decode(source, source.held_out, size, progress)
+    bad = [error for pictures in splits for error in pictures.unreadable]
+    count = len(source.train) + len(source.held_out)
+    most = max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count)
+    if len(bad) > most or not all(len(pictures) for pictures in splits):
+        raise DataError(
+            f"{len(bad)} of the {count} pictures of {source.name} cannot be read, and at most {most:.0f} are passed "
+            f"over; the first: {bad[0]}"
+        )
+    return splits
 
 
 def statistics(pictures: Pictures) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,57 @@
+"""Who may import whom: downward only, and torch only below lab/."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "topfive"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# by order of publication: imports follow citations
+PAPERS = ["alexnet", "zfnet", "nin", "vgg", "googlenet", "bn_inception", "inception_v3", "resnet", "inception_v4",
+          "squeezenet", "densenet", "resnext", "mobilenet", "senet"]  # fmt: skip
+HEAVY = {"torch", "sklearn", "skimage"}
+
+
+def imports(path: Path, everywhere: bool) -> set[str]:
+    """The modules that a file imports: `a.b` for `from a import b` too; at its top level only, or everywhere."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_torch_and_lab_stay_where_they_belong(path: Path) -> None:
+    if "lab" in path.parts:
+        return
+    top = imports(path, everywhere=False)
+    assert not {name for name in top if name.split(".")[0] in HEAVY}
+    assert not any(name.startswith("topfive.lab") for name in top)
+    if path.name != "cli.py":
+        assert not any(name.startswith("topfive.lab") for name in imports(path, everywhere=True))
+
+
+@pytest.mark.parametrize("name", ["layers", "errors"])
+def test_the_foundations_import_nothing_of_ours_but_each_other(name: str) -> None:
+    ours = {found for found in imports(PACKAGE / f"{name}.py", everywhere=True) if found.startswith("topfive.")}
+    assert all(found.startswith("topfive.errors") for found in ours)
+
+
+def test_every_paper_is_in_the_order_of_publication() -> None:
+    files = {path.stem for path in (PACKAGE / "networks").glob("*.py") if path.stem != "__init__"}
+    assert files == set(PAPERS)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_paper_imports_older_papers_only(name: str) -> None:
+    found = imports(PACKAGE / "networks" / f"{name}.py", everywhere=True)
+    cited = {part.split(".")[2] for part in found if part.startswith("topfive.networks.")}
+    assert cited <= set(PAPERS[: PAPERS.index(name)])
+    allowed = ("topfive.layers", "topfive.papers", "topfive.networks", "topfive.errors")
+    assert all(part.startswith(allowed) for part in found if part.startswith("topfive"))

@@ -1,0 +1,129 @@
+"""The main job from the command line: what it leaves behind, what it says, and what it does when it is disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from topfive.cli import main
+from topfive.lab.comparison import DEFAULT, subject
+
+FACTORY = """
+from torch import nn
+def small(num_classes):
+    body = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*body, nn.Linear(8, num_classes))
+def wrong():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(7))
+"""
+
+
+@pytest.fixture
+def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three classes that their colour tells apart, one damaged file among them."""
+    random = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green", "blue")):
+        for i in range(20):
+            pixels = random.integers(0, 90, (36, 32, 3), dtype=np.uint8)
+            pixels[..., channel] += 150
+            path = tmp_path / "data" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    (tmp_path / "data" / "red" / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (tmp_path / "beside.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+def test_a_folder_of_three_classes_from_end_to_end(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = ["hog-svm", "cifar-resnet-20", "beside:small"]
+    command = ["compare", *names, "--data", str(colours), "--epochs", "2", "--batch", "8", "--out", "out"]
+    assert main([*command, "--format", "json"]) == 0
+    printed = capfd.readouterr()
+    rows = {row["name"]: row for row in json.loads(printed.out)["rows"]}
+    assert set(rows) == set(names)
+    for row in rows.values():
+        assert row["images"] + row["unreadable"] == 12 or row["images"] == 12
+        assert row["protocol"] == "1-crop 32x32" and row["top5_accuracy"] is None  # three classes
+        assert 0 <= row["top1_low"] <= row["top1_accuracy"] <= row["top1_high"] <= 1
+        for figure in ("params", "macs", "latency_ms", "throughput", "memory_training_bytes", "training_seconds"):
+            assert row[figure] > 0, (row["name"], figure)
+    assert rows["beside:small"]["counted_by"] == "torch" and rows["beside:small"]["params"] == 3 * 8 * 9 + 8 + 8 * 3 + 3
+    assert rows["beside:small"]["macs"] == 30 * 30 * 3 * 8 * 9 + 8 * 3
+    assert printed.err.count("damaged.jpg") == 1  # named once
+    assert "damaged.jpg" in Path("out/bad_files.csv").read_text()
+    page = Path("out/report.html").read_text()
+    assert "topfive compare hog-svm" in page and "n/a" in page
+    for figure in ("accuracy-operations.png", "accuracy-operations.svg", "curves.png"):
+        assert (Path("out") / figure).stat().st_size > 0
+
+    # again: nothing is left to do, and the rows are the same
+    began = time.perf_counter()
+    assert main([*command, "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["rows"] == list(rows.values())
+    assert time.perf_counter() - began < 5
+
+    # another setting in the same folder is refused, naming what differs
+    command[command.index("--epochs") + 1] = "3"
+    assert main(command) == 2
+    assert "epochs 2 there, 3 now" in capfd.readouterr().err
+
+
+def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:
+    command = [sys.executable, "-m", "topfive", "compare", "hog-svm", "cifar-resnet-110", "--data", str(colours)]
+    process = subprocess.Popen(
+        [*command, "--epochs", "500", "--out", "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    rows = Path("out/rows.jsonl")
+    deadline = time.monotonic() + 60
+    while not rows.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert "1 of 2 rows are kept in out" in err and "hog-svm" in out
+    assert len(rows.read_text().splitlines()) == 1 and Path("out/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["compare", "resnet-5O"], 2, "did you mean resnet-50"),
+        (["compare", "--dta", "x"], 2, "--data"),
+        (["compare", "--data", "nowhere"], 3, "there is no folder 'nowhere'"),
+        (["compare", "--published", "alexnet"], 2, "--published"),
+        (["compare", "alexnet", "--epochs", "0"], 2, "--epochs 0"),
+        (["compare", "nothing.json"], 2, "there is no file 'nothing.json'"),
+        (["compare", "beside:absent", "--data", "data"], 4, "beside:absent cannot be imported"),
+        (["compare", "beside:wrong", "--data", "data"], 4, "beside:wrong"),
+        (["compare", "alexnet", "--out", "beside.py/x"], 5, "cannot be used for results"),
+        (["show", "alexnet", "--input", "3x30x30"], 2, "at pool2 (max pool 3x3/2) a map of 2x2 is too small"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_exit_code(
+    colours: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+) -> None:
+    assert main(arguments) == code
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("topfive: ")]
+    assert len(error) == 1 and says in error[0], error
+
+
+def test_too_many_damaged_pictures_end_it_before_training(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for i in range(25):
+        (colours / "blue" / f"bad{i}.jpg").write_bytes(b"")
+    assert main(["compare", "cifar-resnet-20", "--data", str(colours), "--out", "out"]) == 3
+    assert "empty file" in capfd.readouterr().err and not Path("out/rows.jsonl").exists()
+
+
+def test_every_default_network_fits_the_sizes_that_are_chosen_by_default() -> None:
+    for name in DEFAULT[1:]:
+        for size in (32, 64, 128, 224):
+            assert subject(name, size).network is not None
