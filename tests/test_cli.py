@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from topfive import cli, costs
+from topfive.errors import UsageError
+from topfive.layers import from_json
 from topfive.networks import NETWORKS, get
 
 ROOT = Path(__file__).parents[1]
@@ -168,3 +170,11 @@ def test_a_narrow_encoding_ends_no_command() -> None:
     done = subprocess.run([sys.executable, "-m", "topfive", "show", "alexnet"], env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.isascii()
+
+
+def test_two_layers_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = '{"name":"n","paper":"n","input":[3,8,8],"body":{"type":"Chain","layers":[["a",{"type":"Relu"}],["a",%s]]}}'
+    path = tmp_path / "twice.json"
+    path.write_text(twice % '{"type":"Linear","units":2}')
+    with pytest.raises(UsageError, match="'a' needs a name of its own"):
+        from_json(path.read_text())

@@ -264,7 +264,8 @@ def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> 
             outs: list[Maps] = []
             held = peak = 0
             for i, (name, branch) in enumerate(branches):
-                needed_later = keep or i + 1 < len(branches)
+                waiting = any(other == Chain() for _, other in branches[:i])  # the identity keeps the input alive
+                needed_later = keep or waiting or i + 1 < len(branches)
                 out, branch_peak = _visit(branch, maps, f"{path}.{name}", rows, needed_later)
                 peak = max(peak, held + branch_peak)
                 held += 0 if branch == Chain() else out.bytes  # the identity hands on what is there already
@@ -272,8 +273,8 @@ def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> 
             joined = _join_branches(layer, outs, path)
             # why: an empty row name keeps the bytes of the concatenation in the sums without listing it as a layer
             rows.append(_row(path, "", joined, (0, 0, 0), joined.bytes))
-            waiting = maps.bytes if keep or any(branch == Chain() for _, branch in branches) else 0
-            return joined, max(peak, held + waiting + joined.bytes)
+            kept = maps.bytes if keep or any(branch == Chain() for _, branch in branches) else 0
+            return joined, max(peak, held + kept + joined.bytes)
         case Residual(body, shortcut, _):
             out, body_peak = _visit(body, maps, f"{path}.body", rows, keep=True)
             straight, shortcut_peak = _visit(shortcut, maps, f"{path}.shortcut", rows, keep)

@@ -256,9 +256,23 @@ def from_json(text: bytes | str) -> Network:
     Raises: UsageError naming the first field that is wrong.
     """
     try:
-        return msgspec.json.decode(text, type=Network)
+        network = msgspec.json.decode(text, type=Network)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise UsageError(f"not a network: {error}") from error
+    for body in (network.body, *(head.body for head in network.heads)):
+        _check_names(body, "")
+    return network
+
+
+def _check_names(layer: Layer, path: str) -> None:
+    """A module can have one child of a name, so that a second one would silently take its place."""
+    seen: set[str] = set()
+    for name, child in children(layer):
+        inner = f"{path}.{name}" if path else name
+        if not name or "." in name or name in seen:
+            raise UsageError(f"not a network: {inner!r} needs a name of its own, without dots, beside its siblings")
+        seen.add(name)
+        _check_names(child, inner)
 
 
 def _last_weighted(layer: Layer) -> Conv | Linear | None:

@@ -16,13 +16,13 @@ import torch
 from topfive import recipes
 from topfive.costs import count
 from topfive.data.sources import Source
-from topfive.errors import DataError, ResourceError, UsageError
+from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores, interval
 from topfive.lab.loading import Pictures, decode_splits
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
-from topfive.lab.training import Epoch, train
+from topfive.lab.training import train
 from topfive.layers import from_json, with_classes
 from topfive.networks import get
 from topfive.papers import facts, known
@@ -230,7 +230,10 @@ class Comparison:
             rate = f"{seen / (time.perf_counter() - began):,.0f} pictures/s"
             tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
 
-        epochs: list[Epoch] = list(train(net, pictures, held_out, recipe, self.machine, self.source.mirror, stepped))
+        try:
+            epochs = list(train(net, pictures, held_out, recipe, self.machine, self.source.mirror, stepped))
+        except DivergedError as error:
+            raise DivergedError(f"{entry.name}: {error}; leave it out to go on with the others") from None
         curve = tuple(
             {
                 "epoch": epoch.epoch,

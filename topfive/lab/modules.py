@@ -58,7 +58,7 @@ class Net(nn.Module):
         fresh = False  # what the first row gets is the caller's, what a tap has seen is the head's
         for row, layer in network.body.layers:
             self.add_module(row, _module(layer, shape, in_place=fresh))
-            shape, fresh = shape_after(layer, shape), row not in heads
+            shape, fresh = shape_after(layer, shape), _fresh(layer, fresh) and row not in heads
             if row in heads:
                 auxiliary.append((heads[row].name, _module(heads[row].body, shape, in_place=False)))
         for name, module in auxiliary:
@@ -105,10 +105,13 @@ class Classifier(nn.Module):
 
 
 class Flattened(nn.Linear):
-    """A linear layer over everything that comes in, in the order channel, row, column: `(N, ...) -> (N, units)`."""
+    """A linear layer over everything that comes in, in the order channel, row, column: `(N, ...) -> (N, units, 1, 1)`.
+
+    A unit is a map of one pixel, as in `costs.py`, so that whatever takes maps may follow.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1))
+        return super().forward(x.flatten(1))[:, :, None, None]
 
 
 class LocalResponseNorm(nn.Module):
@@ -178,7 +181,8 @@ class Sum(nn.Module):
         self.body, self.shortcut, self.scale = body, shortcut, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(self.shortcut(x), self.body(x), alpha=self.scale)
+        body = self.body(x)  # first, as costs.py counts the memory
+        return torch.add(self.shortcut(x), body, alpha=self.scale)
 
 
 def build(network: Network, input: Shape | None = None) -> Net:
@@ -239,9 +243,9 @@ def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
             return ZeroMaps(wanted - channels)
         case Chain(layers):
             modules: OrderedDict[str, nn.Module] = OrderedDict()
-            for i, (name, child) in enumerate(layers):
-                modules[name] = _module(child, shape, in_place or i > 0)
-                shape = shape_after(child, shape)
+            for name, child in layers:
+                modules[name] = _module(child, shape, in_place)
+                shape, in_place = shape_after(child, shape), _fresh(child, in_place)
             return nn.Sequential(modules)
         case Concat(branches):
             return Parallel(OrderedDict((name, _module(branch, shape, False)) for name, branch in branches))
@@ -249,6 +253,19 @@ def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
             return Sum(_module(body, shape, False), _module(shortcut, shape, False), scale)
         case _:
             assert_never(layer)
+
+
+def _fresh(layer: Layer, fresh: bool) -> bool:
+    """Whether what comes out of `layer` is memory of its own, where what comes in is so or not."""
+    match layer:
+        case Dropout():
+            return fresh  # in evaluation it hands on what it gets
+        case Chain(layers):
+            for _, child in layers:
+                fresh = _fresh(child, fresh)
+            return fresh
+        case _:
+            return True
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -63,19 +63,20 @@ def train(
                 objective = loss
                 for weight, extra in zip(loss_weights, auxiliary):
                     objective = objective + weight * nn.functional.cross_entropy(extra.float(), labels)
+            value = float(loss.detach())
+            if not math.isfinite(value):  # before the step, so that the weights are still those of the step before
+                raise DivergedError(
+                    f"the loss is no longer a number at step {step + 1} of {steps}, learning rate {lr:.3g}: lower it"
+                )
             objective.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
             seen += len(labels)
-            total += float(loss.detach()) * len(labels)
+            total += value * len(labels)
             right += int((logits.detach().argmax(1) == labels).sum())
             progress(len(labels))
-            if not math.isfinite(total):
-                raise DivergedError(
-                    f"the loss is no longer a number at step {step} of {steps}, learning rate {lr:.3g}: lower it"
-                )
         seconds = time.perf_counter() - started
         scores = evaluate(machine.infer_form(model), held_out, machine)
         elapsed = time.perf_counter() - began
