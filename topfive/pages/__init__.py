@@ -66,7 +66,8 @@ def render(
     challenge, `errors` fill a second table with every printed error.
     """
     path = Path(path)
-    rows = sorted(rows, key=lambda row: -(figures.top1(row) or 0))
+    # errors on other pictures than ImageNet's are no rank among those on it: they stand behind
+    rows = sorted(rows, key=lambda row: (not row.get("drawn", True), -(figures.top1(row) or 0)))
     columns = _measured_columns(rows) if kind == "measured" else _published_columns(rows)
     spoken = {gid: _spoken(row, columns) for gid, row in zip(figures.gids(rows), rows, strict=True)}
     trained = [row for row in rows if row.get("curve")]
