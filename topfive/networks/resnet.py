@@ -55,6 +55,7 @@ _STRIDE = (
     "Stride 2 stands on the 3x3 of the first block of a stage; the paper has it on the first 1x1, which costs 0.23 G "
     "multiply-adds less."
 )
+_ZEROS = "Where option A's zero maps go is not printed: they stand behind the others, as in fb.resnet.torch."
 _OPTION = "Shortcuts are option B, as torchvision has them; the errors of Table 2 are of option A (`option_a`)."
 DIFFERS: dict[str, list[str]] = {
     "plain-18": [_POOL],
@@ -63,6 +64,7 @@ DIFFERS: dict[str, list[str]] = {
     "resnet-34": [_OPTION, _POOL],
     **{f"resnet-{depth}": [_POOL] for depth in (50, 101, 152)},
     **{f"resnet-{depth}-v1.5": [_STRIDE, _POOL] for depth in (50, 101, 152)},
+    **{f"cifar-resnet-{depth}": [_ZEROS] for depth in (20, 32, 44, 56, 110, 1202)},
 }
 
 Body: TypeAlias = Callable[[int, int], Layer]  # (width, stride) -> what a block adds to its input
