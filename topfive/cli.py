@@ -183,7 +183,8 @@ def compare(
             raise UsageError(f"--{name} {value} is too small")
     source, machine = open_source(data), this_machine()
     side = size or default_size(source)
-    setting = Setting(source.name, source.fingerprint, source.classes, side, epochs, batch, seed)
+    shared = (side, epochs, batch, seed, str(machine))
+    setting = Setting(source.name, source.fingerprint, source.classes, *shared)
     folder = Path(out or f"runs/compare-{source.name}")
     page = Path(report) if report else folder / "report.html"
     comparison = Comparison(source, networks or DEFAULT, setting, machine, folder)

@@ -57,6 +57,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: int
     batch: int
     seed: int
+    machine: str
 
     @property
     def protocol(self) -> str:
@@ -113,8 +114,9 @@ class Comparison:
 
     def __init__(self, source: Source, names: tuple[str, ...], setting: Setting, machine: Machine, folder: Path):
         self.source, self.setting, self.machine, self.folder = source, setting, machine, folder
-        self.subjects = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
-        self.keys = [self._key(entry) for entry in self.subjects]
+        asked = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
+        by_key = {self._key(entry): entry for entry in asked}  # a network named twice, or by an alias, is one row
+        self.keys, self.subjects = list(by_key), list(by_key.values())
         self.decoded = False  # whether this run has read the pictures, and so knows of unreadable ones
         self._prepare_folder()
 
