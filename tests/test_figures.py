@@ -99,7 +99,7 @@ def test_pareto_front_is_what_comparing_every_pair_finds() -> None:
         (THREE, "a is the most accurate (90.0 %); b comes within its interval with 4.0 times fewer operations"),
         (
             measured(("a", 0.9, 4e9), ("b", 0.8, 1e9)),
-            "a is the most accurate (90.0 %); nothing cheaper comes within its interval",
+            "a is the most accurate (90.0 %); no network of fewer operations comes within its interval",
         ),
         (
             measured(("a", 0.5, 4e9), ("hog", 0.8, None)),

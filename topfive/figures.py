@@ -136,7 +136,7 @@ def finding(rows: Sequence[Row]) -> str:
     cheapest = min((row for row in costed if (top1(row) or 0) >= band[0]), key=lambda row: float(row["ops"]))
     lead = f"{best['name']} is the most accurate ({reached:.1f} %)"
     if cheapest is best:
-        return f"{lead}; nothing cheaper comes within its interval"
+        return f"{lead}; no network of fewer operations comes within its interval"
     times = significant(best["ops"] / cheapest["ops"])
     return f"{lead}; {cheapest['name']} comes within its interval with {times} times fewer operations"
 
