@@ -1,7 +1,9 @@
 """The main job from the command line: what it leaves behind, what it says, and what it does when it is disturbed."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -74,6 +76,22 @@ def test_a_folder_of_three_classes_from_end_to_end(colours: Path, capfd: pytest.
     command[command.index("--epochs") + 1] = "3"
     assert main(command) == 2
     assert "epochs 2 there, 3 now" in capfd.readouterr().err
+
+
+def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:
+    command = [sys.executable, "-m", "topfive", "compare", "hog-svm", "--data", str(colours), "--out", "out"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux ends a terminal that nobody holds with an error
+        while piece := os.read(ours, 65536):
+            seen += piece
+    assert process.wait(60) == 0
+    said = seen.decode()
+    assert "features and support vectors" in said and " left" in said
+    assert said.index("interval") > said.rindex("features and support vectors")
+    assert "out/report.html" in said.strip().splitlines()[-1]
 
 
 def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:

@@ -6,11 +6,11 @@ permission, 6 diverged, 130 and 143 interrupted.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
@@ -193,8 +193,9 @@ def compare(
         _say(note, quiet)
     _say(str(machine), quiet)
     try:
-        for row in comparison.run(_bar(quiet)):
-            _say(f"{row.name}: {row.top1_accuracy:.1%} Top-1 after {row.training_seconds:.0f} s", quiet)
+        with _bar(quiet) as progress:
+            for row in comparison.run(progress):
+                _say(f"{row.name}: {row.top1_accuracy:.1%} Top-1 after {row.training_seconds:.0f} s", quiet)
     except KeyboardInterrupt:
         done, asked = len(comparison.rows()), len(comparison.subjects)
         raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
@@ -258,10 +259,12 @@ def _say(sentence: str, quiet: bool) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
 
-def _bar(quiet: bool) -> Callable[[Progress], object]:
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[Progress], object]]:
     """A progress bar with the rate and the time left on a terminal; nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
-        return lambda where: None
+        yield lambda where: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -278,13 +281,8 @@ def _bar(quiet: bool) -> Callable[[Progress], object]:
         transient=True,
     )
     task = bar.add_task("", total=1.0, rate="")
-    bar.start()
-    atexit.register(bar.stop)
-
-    def show(where: Progress) -> None:
-        bar.update(task, completed=where.done, description=where.doing, rate=where.rate)
-
-    return show
+    with bar:  # while it is shown, stdout is rich's: the table is written after it
+        yield lambda where: bar.update(task, completed=where.done, description=where.doing, rate=where.rate)
 
 
 def _network(name: str) -> Network:
