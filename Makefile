@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/topfive compare --epochs 4 --out runs/demo --report report.html
 
-# why: one thread a process; OpenMP waits busily, and two processes of two threads slow each other tenfold
+# why: one thread a process; two processes of two threads on two cores slow each other tenfold
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not peers'
 
