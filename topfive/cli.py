@@ -205,7 +205,7 @@ def compare(
         made = [asdict(row) for row in comparison.rows()]
         if made:
             reporting.write(folder, page, "measured", made, comparison.meta(command))
-            _write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made, ())])
+            _write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made)])
             _say(str(page), quiet)
 
 

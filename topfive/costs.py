@@ -183,12 +183,6 @@ def shape_after(layer: Layer, shape: tuple[int, int, int]) -> tuple[int, int, in
     return _total(layer, shape, {}).shape
 
 
-def training_params(network: Network) -> int:
-    """Parameters with the auxiliary heads, which exist in training only."""
-    costs = count(network)
-    return costs.params + costs.head_params
-
-
 def _count(network: Network, shape: tuple[int, int, int]) -> Costs:
     pixel = Field(0, 0, 1)
     rows: list[Row] = []

@@ -36,7 +36,7 @@ COLUMNS = (
 )
 
 
-def measured_section(rows: Sequence[Measured], notes: Sequence[str]) -> Section:
+def measured_section(rows: Sequence[Measured]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
     ranked = sorted(rows, key=lambda row: -float(row["top1_accuracy"]))
     shown = [
@@ -50,7 +50,7 @@ def measured_section(rows: Sequence[Measured], notes: Sequence[str]) -> Section:
             f"Medians: latency of one picture, rate in batches of {one['throughput_batch']}; peak memory over the bare "
             "process: infer, one picture; train, one step of a batch. The page has the spread."
         )
-    return Section("", [*notes, *said], shown, COLUMNS, points=points)
+    return Section("", said, shown, COLUMNS, points=points)
 
 
 def published_rows() -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def for_small_images(network: Network, size: int = 32) -> Network:
             break
         assert isinstance(body, Chain)
         small = msgspec.structs.replace(small, body=body)
-    # why: N(0, 0.01^2) was chosen for the fan-in of 224-pixel layers; at 32 pixels AlexNet does not leave ln(classes)
+    # why: N(0, 0.01^2) was chosen for 224 pixels; He's follows the fan-in, so that it suits any size (not compared)
     return msgspec.structs.replace(small, init=He())
 
 

@@ -97,7 +97,7 @@ def _keep_freed_memory() -> None:
     """Let the C library keep what a step frees for the next step; nothing where it is not glibc.
 
     By default it gives large blocks back and asks for them anew, page by page, in every step: VGG-A at 32 pixels
-    trains at 220 pictures/s so, and at 290 with this (two cores, one run beside the other).
+    trains at 220 to 245 pictures/s so, and at 290 with this (two cores, one run beside the other).
     """
     m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
