@@ -116,7 +116,7 @@ def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:
     [
         (["compare", "resnet-5O"], 2, "did you mean resnet-50"),
         (["compare", "--dta", "x"], 2, "--data"),
-        (["compare", "--data", "nowhere"], 3, "there is no folder 'nowhere'"),
+        (["compare", "--data", "nowhere"], 3, "there is no folder or file 'nowhere'"),
         (["compare", "--published", "alexnet"], 2, "--published"),
         (["compare", "alexnet", "--epochs", "0"], 2, "--epochs 0"),
         (["compare", "nothing.json"], 2, "there is no file 'nothing.json'"),

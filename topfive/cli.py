@@ -19,8 +19,8 @@ from topfive.errors import Interrupted, ResourceError, TopfiveError, UsageError,
 from topfive.tables import WIDTH, Format
 
 if TYPE_CHECKING:
-    from topfive.lab.comparison import Progress
     from topfive.layers import Network
+    from topfive.progress import Progress
     from topfive.tables import Row, Section
 
 
@@ -32,6 +32,8 @@ def _version() -> str:
     except PackageNotFoundError:  # run from a checkout that was never installed
         return "not installed"
 
+
+MUCH_WAITING = 0.2  # of the training time, from where on a sentence says so
 
 _arguments: list[str] = []  # of the command that runs, for the page that it writes
 
@@ -121,6 +123,8 @@ def compare(
     epochs: int = 8,
     batch: int = 64,
     seed: int = 0,
+    workers: int | None = None,
+    blacklist: str | None = None,
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
@@ -135,7 +139,8 @@ def compare(
         Names from 'topfive networks', .json files, or 'package.module:factory' for a torch module of your own; by
         default one network of each idea.
     data
-        A folder of class folders, or of train/ and val/; by default scikit-learn's digits.
+        A source: class folders, train/ and val/, a tar or zip of them, ILSVRC2012 as downloaded, CIFAR's files, shards,
+        a pack, or the name of a fetched set; by default scikit-learn's digits.
     published
         No training: the papers' errors beside computed costs, and the winners of ILSVRC.
     report
@@ -150,6 +155,10 @@ def compare(
         Pictures in a step.
     seed
         Of initial weights, order and augmentation.
+    workers
+        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    blacklist
+        A file of numbers of ILSVRC2012's validation pictures that are left out of the evaluation, one a line.
     quiet
         Only the table.
     format
@@ -174,16 +183,22 @@ def compare(
         _say(str(page), quiet)
         return
 
-    from topfive.data.sources import open_source
+    from topfive.data.imagenet import without
+    from topfive.data.opening import open_source
     from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size
     from topfive.lab.measuring import this_machine
+    from topfive.progress import counting
 
-    for name, value in (("epochs", epochs), ("batch", batch), ("size", size)):
-        if value is not None and value < (2 if name == "batch" else 1):
+    least = {"batch": 2, "workers": 0}
+    for name, value in (("epochs", epochs), ("batch", batch), ("size", size), ("workers", workers)):
+        if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
-    source, machine = open_source(data), this_machine()
+    with _bar(quiet) as progress:
+        source, machine = open_source(data, counting(progress, "MB", 1e6)), this_machine()
+    if blacklist:
+        source = without(source, Path(blacklist))
     side = size or default_size(source)
-    shared = (side, epochs, batch, seed, str(machine))
+    shared = (side, epochs, batch, seed, str(machine), workers)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
     folder = Path(out or f"runs/compare-{source.name}")
     page = Path(report) if report else folder / "report.html"
@@ -196,6 +211,12 @@ def compare(
         with _bar(quiet) as progress:
             for row in comparison.run(progress):
                 _say(f"{row.name}: {row.top1_accuracy:.1%} Top-1 after {row.training_seconds:.0f} s", quiet)
+                if row.waiting > MUCH_WAITING:
+                    _say(
+                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for pictures; more "
+                        "--workers, or topfive data pack, would help",
+                        quiet,
+                    )
     except KeyboardInterrupt:
         done, asked = len(comparison.rows()), len(comparison.subjects)
         raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
@@ -207,6 +228,123 @@ def compare(
             reporting.write(folder, page, "measured", made, comparison.meta(command))
             _write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made)])
             _say(str(page), quiet)
+
+
+data_commands = App(name="data", help="Look at pictures before training: fetch a public set, check a source, pack it.")
+app.command(data_commands)
+
+
+@data_commands.command
+def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
+    """Fetch a public set from its official address, checked by its published hash.
+
+    What was fetched is used by its name: topfive compare --data cifar-10. A broken download goes on where it stopped.
+
+    Parameters
+    ----------
+    name
+        cifar-10, cifar-100, imagenette, imagenette-160 or imagewoof.
+    out
+        Another folder; by default $TOPFIVE_DATA, or ~/.local/share/topfive.
+    quiet
+        Only the path.
+    """
+    from pathlib import Path
+
+    from topfive.data import fetching
+    from topfive.progress import counting
+
+    with _bar(quiet) as progress:
+        there = fetching.fetch(name, Path(out) if out else None, counting(progress, "MB", 1e6))
+    print(there)
+    _say(f"next: topfive data check {there if out else name}", quiet)
+    _say(fetching.PUBLIC[name].note, quiet)
+
+
+@data_commands.command
+def check(
+    source: str | None = None,
+    /,
+    *,
+    report: str | None = None,
+    quiet: bool = False,
+    format: Format = "text",
+) -> None:
+    """Read every picture once and say what is wrong, and what it would do to training and to the accuracy.
+
+    Nothing is written into the source. Exit code 3 where an accuracy measured on the held-out pictures would be biased.
+
+    Parameters
+    ----------
+    source
+        Anything that compare --data takes; by default scikit-learn's digits.
+    report
+        Where the page goes; by default runs/check-SOURCE.html.
+    quiet
+        Only the tables.
+    format
+        text, markdown, csv or json; csv has the findings alone.
+    """
+    from pathlib import Path
+
+    from msgspec import to_builtins
+
+    from topfive.data import checking
+    from topfive.data.opening import open_source
+    from topfive.errors import DataError
+    from topfive.pages import checked
+    from topfive.progress import counting
+
+    with _bar(quiet) as progress:
+        found = open_source(source, counting(progress, "MB", 1e6))
+        _say(str(found), quiet)
+        result = checking.check(found, counting(progress, "pictures"))
+    page = Path(report or f"runs/check-{found.name}.html")
+    checked.render(page, result, found, shlex.join(["topfive", *_arguments]))
+    findings = [to_builtins(finding) for finding in result.findings]
+    _write(format, findings, {"report": to_builtins(result)}, checking.sections(result))
+    _say(str(page), quiet)
+    if result.biased:
+        raise DataError(f"an accuracy measured on {found.name} would be biased: {checking.worst(result)}")
+
+
+@data_commands.command
+def pack(
+    source: str,
+    out: str,
+    /,
+    *,
+    side: int = 256,
+    quiet: bool = False,
+) -> None:
+    """Resize every picture once into shards that are read in place, so that a slow disk is no longer the limit.
+
+    Parameters
+    ----------
+    source
+        Anything that compare --data takes.
+    out
+        A new folder, or one of a pack that was interrupted; compare --data OUT reads it like the original.
+    side
+        The length that shorter sides are brought down to, in pixels; smaller pictures stay as they are.
+    quiet
+        Only the path.
+    """
+    from pathlib import Path
+
+    from topfive.data import packing
+    from topfive.data.opening import open_source
+    from topfive.progress import counting
+
+    if side < 1:
+        raise UsageError(f"--side {side} is too small")
+    with _bar(quiet) as progress:
+        found = open_source(source, counting(progress, "MB", 1e6))
+        _say(str(found), quiet)
+        packing.pack(found, Path(out), side, counting(progress, "pictures"))
+    print(out)
+    size = sum(path.stat().st_size for path in Path(out).iterdir())
+    _say(f"{size / 1e6:,.0f} MB; next: topfive compare --data {shlex.quote(out)}", quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from topfive.augmentations import CIFAR, Augmentation
 from topfive.layers import BatchNorm, Network, leaves
 
 NORMALISED, PLAIN = 0.2 / 256, 0.04 / 128  # learning rate per picture of a batch
@@ -17,7 +18,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float = 5e-4
     warmup: float = 0.25  # the share of the steps in which the learning rate rises
     clip: float = 5.0  # the largest norm of the gradient; larger ones are scaled down to it
-    shift: float = 0.125  # random crops after a border of this share of the side; 4 pixels of 32, as for CIFAR
+    augmentation: Augmentation = CIFAR
     seed: int = 0
 
 
@@ -37,5 +38,6 @@ def describe(epochs: int, batch: int) -> str:
     return (
         f"{epochs} epochs, batch {batch}, SGD with momentum {recipe.momentum:g}, learning rate up to {recipe.lr:g} "
         f"({PLAIN * batch:g} for networks without batch normalisation) and back to 0 in one cycle, weight decay "
-        f"{recipe.weight_decay:g}, gradient clipped at {recipe.clip:g}, random shifts of {recipe.shift:.1%}"
+        f"{recipe.weight_decay:g}, gradient clipped at {recipe.clip:g}, random shifts by up to an "
+        "eighth of the side and, where the source allows it, mirror images (CIFAR's augmentation)"
     )

@@ -1,17 +1,57 @@
-"""From a file to pixels, one way for training, evaluation and prediction."""
+"""From bytes to pixels, one way for training, evaluation and prediction; what is done knowingly is said.
 
+Evaluation decodes the whole picture (`decode`); training decodes no more than its crop needs (`decode_region`).
+"""
+
+import io
 import warnings
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from topfive.errors import DataError
 
 # why: the other decoders of Pillow (EPS, PSD, FITS, ...) are where most of its security fixes are
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"))
+BY_SUFFIX = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jfif"), "JPEG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".ppm", ".pgm"), "PPM"),
+    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
+}
+SUFFIXES = frozenset(BY_SUFFIX)
 MOST_PIXELS = 100_000_000
+PLAUSIBLE_PIXELS, PLAUSIBLE_RATIO = 4_000_000, 1000  # beyond so many, at most so many for each byte of the file
+ORIENTATION = 274  # the EXIF tag
+
+# what a file is that is no picture of FORMATS, by its first bytes
+SIGNATURES = (
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"8BPS", "a Photoshop file"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"Rar!", "a RAR archive"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML document"),
+)
+BRANDS = {b"hei": "a HEIC picture", b"hev": "a HEIC picture", b"mif": "a HEIC picture", b"avi": "an AVIF picture"}
+
+Box = tuple[float, float, float, float]
+
+# why: of damaged metadata, which does not matter for the pixels; here once, because changing the filters at every call
+# is not safe among threads
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unreadable(DataError):
@@ -21,44 +61,60 @@ class Unreadable(DataError):
         super().__init__(f"{name!r}: {reason}")
         self.name, self.reason = name, reason
 
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[str, str]]:
+        return Unreadable, (self.name, self.reason)  # why: it crosses process borders
 
-def read_picture(path: Path) -> Image.Image:
-    """The picture in `path` as RGB, turned upright by its EXIF orientation; the first frame of an animated one.
 
-    16-bit grey is scaled to 8 bits, transparency laid over white. Raises: Unreadable with a reason in plain words.
+class Decoded(NamedTuple):
+    """A picture in RGB, the format of its file ("" where there was none), and what was done knowingly to it."""
+
+    image: Image.Image
+    format: str
+    notes: tuple[str, ...]
+
+
+def decode(data: bytes, name: str, upright: bool = True) -> Decoded:
+    """The whole picture in RGB, turned by its EXIF orientation if `upright`; the first frame of several.
+
+    Raises: Unreadable with a reason in plain words.
     """
+    image = _opened(data, name)
     try:
-        if not path.is_file():
-            raise Unreadable(str(path), "not a regular file")
-        if path.stat().st_size == 0:
-            raise Unreadable(str(path), "empty file")
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")  # of metadata that does not matter for the pixels
-            if image.width * image.height > MOST_PIXELS:
-                raise Unreadable(str(path), f"{image.width}x{image.height} pixels is more than {MOST_PIXELS:,}")
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-    except Unreadable:
-        raise
+        notes = _notes(image, name)
+        image.load()
+        if upright and _orientation(image) > 1:
+            image = ImageOps.exif_transpose(image)
+            notes.append("turned upright by EXIF")
+        return Decoded(_rgb(image, notes), image.format or _format(notes, name), tuple(notes))
     except Exception as error:  # why: Pillow raises OSError, ValueError, SyntaxError, RuntimeError on damaged files
-        raise Unreadable(str(path), _reason(error)) from None
+        raise Unreadable(name, _reason(error, data)) from None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB, knowingly: Pillow's own conversion clips 16-bit grey to white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        # why: files of 16 bits hold 0..65535 whatever Pillow calls their mode; smaller ones are 8-bit values already
-        scaled = values / 257.0 if values.max(initial=0) > 255 else values
-        return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def decode_region(
+    data: bytes, name: str, choose: Callable[[int, int], Box], size: int, upright: bool = True
+) -> tuple[NDArray[np.uint8], Box]:
+    """Pixels `(H, W, 3)` that hold at least the region that `choose(width, height)` names, and where it is in them.
+
+    A JPEG is decoded at a half, a quarter or an eighth where the region still has `size` pixels along both sides.
+    Raises: Unreadable.
+    """
+    image = _opened(data, name)
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or (upright and _orientation(image) > 1):
+        whole = decode(data, name, upright).image
+        return np.array(whole), choose(*whole.size)
+    try:
+        width, height = image.size
+        left, top, right, bottom = choose(width, height)
+        image.draft(image.mode, (_least(width, size, right - left), _least(height, size, bottom - top)))
+        image.load()
+        x, y = image.width / width, image.height / height
+        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return pixels, (left * x, top * y, right * x, bottom * y)
+    except Exception as error:
+        raise Unreadable(name, _reason(error, data)) from None
 
 
-def square(image: Image.Image, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """The centre square after the shorter side is brought to `size`, bilinear with antialiasing: `(size, size, 3)`."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -66,8 +122,115 @@ def square(image: Image.Image, size: int) -> np.ndarray[tuple[int, ...], np.dtyp
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def _reason(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if "cannot identify" in text:
-        return "not a picture in a format that is read (" + ", ".join(FORMATS) + ")"
-    return text.splitlines()[0][:200]
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture with its header read, its size known to be one that may be decoded."""
+    if not data:
+        raise Unreadable(name, "empty file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:
+        raise Unreadable(name, _reason(error, data)) from None
+    pixels = image.width * image.height
+    if pixels == 0:
+        raise Unreadable(name, f"{image.width}x{image.height} is 0 pixels")
+    if pixels > MOST_PIXELS:
+        raise Unreadable(name, f"{image.width}x{image.height} pixels, more than {MOST_PIXELS:,} are not read")
+    if pixels > PLAUSIBLE_PIXELS and pixels > PLAUSIBLE_RATIO * len(data):
+        raise Unreadable(name, f"{image.width}x{image.height} pixels in {len(data):,} bytes: damaged, or made to harm")
+    return image
+
+
+def _notes(image: Image.Image, name: str) -> list[str]:
+    """What the header tells that is worth counting."""
+    notes = []
+    suffix = PurePath(name).suffix.lower()
+    # MPO is JPEG with further pictures behind the first, as some cameras write it
+    if BY_SUFFIX.get(suffix, image.format) != image.format and image.format != "MPO":
+        notes.append(f"{image.format} content in a {suffix} file")
+    try:
+        several = bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame does not matter
+        several = True
+    if several:
+        notes.append("first frame of several")
+    return notes
+
+
+def _format(notes: list[str], name: str) -> str:
+    """The format, once a transposed copy has forgotten it."""
+    stated = next((note.split(" ", 1)[0] for note in notes if " content in a " in note), None)
+    return stated or BY_SUFFIX.get(PurePath(name).suffix.lower(), "")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's 1 to 8; 1 where there is none or it cannot be read."""
+    if image.format == "JPEG" and "exif" not in image.info:
+        return 1
+    try:
+        stated = image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        return 1
+    return stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
+
+
+def _rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Any mode as RGB, knowingly: Pillow's own conversion clips 16-bit grey to white."""
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode.startswith("I") or mode == "F":
+        values: NDArray[Any] = np.asarray(image, dtype=np.float32)
+        # why: 16 bits are 0..65535; in 32 bits there is no telling, and up to 255 it is taken for 8-bit values
+        if mode.startswith("I;16") or values.max(initial=0) > 255:
+            notes.append("16 bits scaled to 8")
+            values = values / 257
+        return Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        if seen.getchannel("A").getextrema() == (255, 255):
+            return seen.convert("RGB")
+        notes.append("transparency laid over white")
+        white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, seen).convert("RGB")
+    if mode in ("CMYK", "LAB", "YCbCr", "HSV"):
+        notes.append(f"{mode} converted")
+    return image.convert("RGB")
+
+
+def _least(whole: int, size: int, part: float) -> int:
+    """How many pixels the whole side must keep so that a part of it keeps `size`."""
+    return max(1, int(np.ceil(size * whole / max(part, 1.0))))
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    """Why it cannot be read, in plain words."""
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    if isinstance(error, UnidentifiedImageError):
+        return f"{_kind(data)}, not a picture in a format that is read ({', '.join(FORMATS)})"
+    missing = _missing(data)
+    if missing:
+        return f"truncated, {missing:,} bytes missing"
+    if "truncated" in text or "Truncated" in text or (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-64:]):
+        return "truncated"
+    return f"damaged: {text[:150]}"
+
+
+def _missing(data: bytes) -> int:
+    """Bytes missing at the end, where the header states the length."""
+    if data[:4] == b"RIFF" and len(data) >= 8:
+        return max(0, int.from_bytes(data[4:8], "little") + 8 - len(data))
+    if data[:2] == b"BM" and len(data) >= 6:
+        return max(0, int.from_bytes(data[2:6], "little") - len(data))
+    return 0
+
+
+def _kind(data: bytes) -> str:
+    start = data[:16].lower().lstrip()
+    for signature, kind in SIGNATURES:
+        if start.startswith(signature.lower()[:16]):
+            return kind
+    if data[4:8] == b"ftyp":
+        return BRANDS.get(data[8:11], "a video or picture in an MP4 container")
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
+        return "text"
+    return "unknown content"

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder of class folders as it lies, or scikit-learn's digits.
+"""What a source is: pictures with classes, in two splits; and class folders, wherever they lie.
 
 A source is never written to. Classes are matched by name, never by the order of folders.
 """
@@ -7,20 +7,26 @@ import hashlib
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from topfive.data.decoding import SUFFIXES, read_picture
-from topfive.errors import DataError, ResourceError, UsageError
+from topfive.data.decoding import SUFFIXES, Decoded, Unreadable, decode
+from topfive.data.stores import Below, Entry, Folder, Pixels, Store
+from topfive.errors import DataError, ResourceError, did_you_mean
 
 TRAIN = ("train", "training")
-HELD_OUT = ("val", "validation", "valid", "test", "testing")
+HELD_OUT = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
 HELD_OUT_SHARE = 0.2
 SEED = 0
+CONVERTIBLE = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".pdf")
+NOISE = ("thumbs.db", "desktop.ini")
+NOT_UPRIGHT = "ImageNet's classes: EXIF orientation is ignored, as its protocols do"
+WNID = re.compile(r"n\d{8}")
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,16 @@ class Source:
     """Pictures with classes, split into training and held-out ones."""
 
     name: str
+    where: str  # as the user gave it
     classes: tuple[str, ...]
     train: tuple[Item, ...]
     held_out: tuple[Item, ...]
     split: str  # how the held-out pictures came to be held out, in words
-    mirror: bool  # whether a mirrored picture is still of its class: not so for digits
-    fingerprint: str
-    read: Callable[[Item], Image.Image] = field(repr=False)  # raises Unreadable
+    fingerprint: str  # of every picture's name, size and class: the same for the same pictures in a folder or a tar
+    store: Store = field(repr=False)
+    mirror: bool = True  # whether a mirrored picture is still of its class: not so for digits
+    upright: bool = True  # whether EXIF orientation is applied: not so under ImageNet's protocols
+    words: tuple[str, ...] = ()  # the classes in words, where their names are codes
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -51,153 +60,184 @@ class Source:
             f"train {len(self.train):,} / held out {len(self.held_out):,} ({self.split})"
         )
 
+    def path(self, item: Item) -> str:
+        """Where the picture is, for people."""
+        return f"{self.where.rstrip('/')}/{item.name}"
 
-def open_source(where: str | None) -> Source:
-    """The source that `where` means: a folder, or the digits that come with scikit-learn (`digits` or None).
+    def decode(self, item: Item) -> Decoded:
+        """The whole picture. Raises: Unreadable, naming its path."""
+        if isinstance(self.store, Pixels):
+            return Decoded(Image.fromarray(self.store.array(item.name)), "", ())
+        try:
+            return decode(self.store.read(item.name), item.name, self.upright)
+        except Unreadable as error:
+            raise Unreadable(self.path(item), error.reason) from None
 
-    Raises: DataError in one sentence that names what was found and what was looked for.
-    """
-    if where is None or (where == "digits" and not Path(where).exists()):
-        return digits()
-    return folder(Path(where))
+    def read(self, item: Item) -> Image.Image:
+        """The whole picture as RGB. Raises: Unreadable, naming its path."""
+        return self.decode(item).image
+
+    @cached_property
+    def stamp(self) -> str:
+        """A key for caches: differs where the pictures, their place or their times of change differ."""
+        return hashlib.sha256(f"{self.store.stamp} {self.fingerprint} {self.upright}".encode()).hexdigest()[:32]
 
 
-def digits() -> Source:
-    """1,797 scanned digits of 8x8 pixels, ten classes; a fifth of each class is held out."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UsageError(
-            "the digits come with scikit-learn: pip install 'topfive[digits]', or give --data DIR"
-        ) from None
-    data = load_digits()
-    pixels = np.round(data.images * 255 / 16).astype(np.uint8)
-    names = [(f"{i:04}", int(label)) for i, label in enumerate(data.target)]
-    train, held_out = _split(names)
-    return Source(
-        "digits",
-        tuple("0123456789"),
-        train,
-        held_out,
-        f"split here, seed {SEED}",
-        False,
-        hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
-        lambda item: Image.fromarray(pixels[int(item.name)]).convert("RGB"),
-    )
+class Tree:
+    """The entries of a store as a tree, hidden ones left out and counted."""
+
+    def __init__(self, where: str, store: Store, entries: Iterable[Entry], said: Iterable[str] = ()) -> None:
+        self.where, self.store, self.said = where, store, list(said)
+        self.folders: dict[str, list[str]] = defaultdict(list)
+        self.files: dict[str, list[str]] = defaultdict(list)
+        self.sizes: dict[str, int] = {}
+        self.hidden: list[str] = []
+        hidden_below: str | None = None
+        for entry in sorted(entries, key=lambda entry: entry.name.split("/")):
+            if hidden_below and entry.name.startswith(hidden_below):
+                continue
+            parent, _, name = entry.name.rpartition("/")
+            if name.startswith((".", "__MACOSX")) or name.lower() in NOISE:
+                self.hidden.append(entry.name)
+                hidden_below = entry.name + "/"
+            elif entry.folder:
+                self.folders[parent].append(name)
+            else:
+                self.files[parent].append(name)
+                self.sizes[entry.name] = entry.size
+
+    def below(self, folder: str) -> "Tree":
+        """The tree below `folder`, with names from there."""
+        prefix = folder + "/"
+        tree = Tree(f"{self.where.rstrip('/')}/{folder}", Below(self.store, prefix), ())
+        for name in (*self.folders, *self.files):
+            if name == folder or name.startswith(prefix):
+                tree.folders[name[len(prefix) :]] = self.folders.get(name, [])
+                tree.files[name[len(prefix) :]] = self.files.get(name, [])
+        tree.sizes = {name[len(prefix) :]: size for name, size in self.sizes.items() if name.startswith(prefix)}
+        tree.hidden, tree.said = self.hidden, self.said
+        return tree
+
+    def pictures(self, folder: str) -> list[str]:
+        """The names of every picture below `folder`, in natural order."""
+        prefix = f"{folder}/" if folder else ""
+        here = [prefix + name for name in self.files.get(folder, ()) if is_picture(name)]
+        inside = [name for sub in self.folders.get(folder, ()) for name in self.pictures(prefix + sub)]
+        return sorted(here + inside, key=natural)
+
+    def notes(self) -> list[str]:
+        """What was left out, each kind once, after what the store has to say."""
+        notes = [*self.said, *([f"ignored: {listed(self.hidden)}"] if self.hidden else [])]
+        suffixes = Counter(Path(name).suffix.lower() for name in self.sizes)
+        notes += [
+            f"{suffixes[suffix]:,} {suffix} files are not read: convert them to JPEG or PNG"
+            for suffix in CONVERTIBLE
+            if suffixes[suffix]
+        ]
+        return notes
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of that name is taken for a picture."""
+    return Path(name).suffix.lower() in SUFFIXES
 
 
 def folder(root: Path) -> Source:
-    """A folder of class folders, or of a training and a held-out folder of them."""
+    """A folder of class folders, or of a training and a held-out folder of them.
+
+    Raises: DataError in one sentence that names what was found and what is wanted; ResourceError without permission.
+    """
+    return class_folders(folder_tree(root))
+
+
+def folder_tree(root: Path) -> Tree:
+    """What lies in a folder."""
     if not root.exists():
         raise DataError(f"there is no folder {str(root)!r}")
     if not root.is_dir():
         raise DataError(f"{str(root)!r} is a file; give the folder that holds the class folders")
+    store = Folder(root)
     try:
-        return _folder(root)
+        entries, skipped, _ = store.listing
     except PermissionError as error:
         raise ResourceError(f"{error.filename!r} may not be read: give yourself read permission") from None
+    tree = Tree(str(root), store, entries)
+    tree.hidden += [f"{name} (a link to what is read already)" for name in skipped]
+    return tree
 
 
-def _folder(root: Path) -> Source:
-    notes: list[str] = []
+def class_folders(tree: Tree) -> Source:
+    """The source that class folders are, in one split or two. Raises: DataError."""
+    notes = tree.notes()
     # why: a folder called train may also be the class of trains; a split holds folders, a class holds pictures
-    parts = {path.name.lower(): path for path in _folders(root, notes) if any(_folders(path, []))}
+    parts = {name.lower(): name for name in tree.folders[""] if tree.folders.get(name)}
     train_root = next((parts[name] for name in TRAIN if name in parts), None)
     held_out_root = next((parts[name] for name in HELD_OUT if name in parts), None)
     if train_root is None:
-        classes, named = _class_folders(root, notes)
-        train, held_out = _split(named)
-        split = f"split here, seed {SEED}"
+        classes, named = _classes(tree, "")
+        train, held_out = split(named)
+        how = f"split here, seed {SEED}"
     elif held_out_root is None:
-        classes, named = _class_folders(train_root, notes)
-        train, held_out = _split([(f"{train_root.name}/{name}", label) for name, label in named])
-        split = f"split here from {train_root.name}/, seed {SEED}"
-    else:
-        classes, train_named = _class_folders(train_root, notes)
-        held_out_classes, held_out_named = _class_folders(held_out_root, notes, few_are_enough=True)
-        unknown = sorted(set(held_out_classes) - set(classes))
-        if unknown:
+        flat = [name for name in tree.folders[""] if name.lower() in HELD_OUT and tree.pictures(name)]
+        if flat:
             raise DataError(
-                f"{held_out_root.name}/ has {_list(unknown)}, which {train_root.name}/ lacks: "
-                "a class must be in the training pictures to be recognised"
+                f"{flat[0]}/ in {tree.where!r} holds {len(tree.pictures(flat[0])):,} pictures but no class folders: "
+                "sort them into folders, or for ILSVRC2012 lay its development kit beside it"
             )
-        missing = sorted(set(classes) - set(held_out_classes))
+        classes, named = _classes(tree, train_root)
+        train, held_out = split(named)
+        how = f"split here from {train_root}/, seed {SEED}"
+    else:
+        classes, named = _classes(tree, train_root)
+        held_out_classes, held_out_named = _classes(tree, held_out_root, few_are_enough=True)
+        index = matched(held_out_classes, classes, held_out_root, train_root)
+        missing = [name for name in classes if name not in held_out_classes]
         if missing:
-            notes.append(f"{held_out_root.name}/ has no pictures of {_list(missing)}")
-        index = [classes.index(name) for name in held_out_classes]  # why: matched by name, whatever the order
-        train = tuple(Item(f"{train_root.name}/{name}", label) for name, label in train_named)
-        held_out = tuple(Item(f"{held_out_root.name}/{name}", index[label]) for name, label in held_out_named)
-        split = f"{train_root.name}/ and {held_out_root.name}/ as they lie"
-    digest = hashlib.sha256()
-    for item in (*train, *held_out):
-        digest.update(
-            f"{item.name}\0{(root / item.name).stat().st_size}\0{classes[item.label]}\n".encode(errors="replace")
-        )
+            notes.append(f"{held_out_root}/ has no pictures of {listed(missing)}")
+        train = tuple(Item(name, label) for name, label in named)
+        held_out = tuple(Item(name, index[label]) for name, label in held_out_named)
+        how = f"{train_root}/ and {held_out_root}/ as they lie"
+        others = [parts[name] for name in HELD_OUT if name in parts and parts[name] != held_out_root]
+        if others:
+            notes.append(f"not used: {listed(others)}")
+    imagenet = all(WNID.fullmatch(name) for name in classes)
+    if imagenet:
+        notes.append(NOT_UPRIGHT)
     return Source(
-        root.name or str(root),
+        Path(tree.where).name or tree.where,
+        tree.where,
         classes,
         train,
         held_out,
-        split,
-        True,
-        digest.hexdigest()[:16],
-        lambda item: read_picture(root / item.name),
-        tuple(notes),
+        how,
+        fingerprint(classes, (*train, *held_out), tree.sizes),
+        tree.store,
+        upright=not imagenet,
+        notes=tuple(notes),
     )
 
 
-def _class_folders(
-    root: Path, notes: list[str], few_are_enough: bool = False
-) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
-    """The class names, in natural order, and (name within `root`, label) of every picture."""
-    folders = sorted(_folders(root, notes), key=lambda path: _natural(path.name))
-    if not folders:
-        loose = sum(1 for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
-        found = f"{loose:,} pictures but no folders" if loose else "no folders"
-        raise DataError(f"{str(root)!r} holds {found}; wanted is one folder for each class, with its pictures inside")
-    by_name: dict[str, str] = {}
-    for path in folders:
-        twin = by_name.setdefault(unicodedata.normalize("NFC", path.name).casefold(), path.name)
-        if twin != path.name:
-            raise DataError(f"{str(root)!r} has two folders for one class: {twin!a} and {path.name!a}")
-    pictures = {path.name: list(_pictures(path)) for path in folders}
-    empty = [name for name, inside in pictures.items() if not inside]
-    if len(empty) == len(folders):
-        raise DataError(f"no picture was found under {str(root)!r}; looked for {', '.join(sorted(SUFFIXES))}")
-    if empty and not few_are_enough:
-        raise DataError(f"{str(root)!r} has no picture of {_list(empty)}: fill or remove the folder")
-    names = tuple(name for name in pictures if pictures[name])
-    if len(names) < 2 and not few_are_enough:
-        raise DataError(f"{str(root)!r} has one class only ({names[0]!r}): a classifier needs at least two")
-    items = [(path.relative_to(root).as_posix(), i) for i, name in enumerate(names) for path in pictures[name]]
-    return tuple(unicodedata.normalize("NFC", name) for name in names), items
+def matched(theirs: tuple[str, ...], ours: tuple[str, ...], where: str, there: str) -> list[int]:
+    """For each class of `theirs` its index in `ours`, by name. Raises: DataError for one that `ours` lacks."""
+    unknown = [name for name in theirs if name not in ours]
+    if unknown:
+        raise DataError(
+            f"{where}/ has {listed(unknown)}, which {there}/ lacks{did_you_mean(unknown[0], ours).rstrip('?')}: "
+            "a class must be in the training pictures to be recognised"
+        )
+    return [ours.index(name) for name in theirs]
 
 
-def _folders(root: Path, notes: list[str]) -> Iterator[Path]:
-    ignored = []
-    for path in sorted(root.iterdir()):
-        if path.name.startswith((".", "__")):
-            ignored.append(path.name)
-        elif path.is_dir():
-            yield path
-    if ignored:
-        notes.append(f"ignored in {root.name}/: {_list(ignored)}")
+def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str, int]) -> str:
+    """Of every picture's name, size in bytes and class."""
+    digest = hashlib.sha256()
+    for item in items:
+        line = f"{item.name}\0{sizes.get(item.name, 0)}\0{classes[item.label]}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
-def _pictures(root: Path) -> Iterator[Path]:
-    """Every picture file below `root`, in natural order; hidden files and folders, and links to folders, are not."""
-    inside = sorted(root.iterdir(), key=lambda path: _natural(path.name))
-    for path in inside:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if not path.is_symlink():  # why: a link may lead back up, and the same picture would count again
-                yield from _pictures(path)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path
-
-
-def _split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """A fifth of each class held out, at least one; the same for the same names, whatever their order on disk."""
     by_class: dict[int, list[str]] = {}
     for name, label in named:
@@ -214,11 +254,42 @@ def _split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, 
     return tuple(train), tuple(held_out)
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
+def natural(name: str) -> list[tuple[int, int | str]]:
     """A key that puts `2` before `10`; it orders classes for people, and nothing else depends on it."""
     return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-def _list(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """A few names in quotes, and how many more."""
     shown = ", ".join(repr(name) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    """The class names below `root`, in natural order, and (name, label) of every picture."""
+    where = f"{tree.where.rstrip('/')}/{root}" if root else tree.where
+    folders = sorted(tree.folders.get(root, ()), key=natural)
+    if not folders:
+        loose = len(tree.pictures(root))
+        found = f"{loose:,} pictures but no folders" if loose else "no folders"
+        raise DataError(f"{where!r} holds {found}; wanted is one folder for each class, with its pictures inside")
+    by_name: dict[str, str] = {}
+    for name in folders:
+        if not name.isprintable():  # control characters, bytes that are no text
+            raise DataError(f"{where!r} has a class folder whose name is no plain text: {name!a}; rename it")
+        twin = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if twin != name:
+            raise DataError(f"{where!r} has two folders for one class: {twin!a} and {name!a}")
+    pictures = {name: tree.pictures(f"{root}/{name}" if root else name) for name in folders}
+    empty = [name for name, inside in pictures.items() if not inside]
+    if len(empty) == len(folders):
+        raise DataError(f"no picture was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}")
+    if empty and not few_are_enough:
+        raise DataError(f"{where!r} has no picture of {listed(empty)}: fill or remove the folder")
+    names = tuple(name for name in pictures if pictures[name])
+    if len(names) < 2 and not few_are_enough:
+        inside = tree.folders.get(f"{root}/{names[0]}" if root else names[0], [])
+        hint = f"; did you mean {where.rstrip('/')}/{names[0]}?" if len(inside) > 1 else ""
+        raise DataError(f"{where!r} has one class only ({names[0]!r}): a classifier needs at least two{hint}")
+    items = [(name, i) for i, folder in enumerate(names) for name in pictures[folder]]
+    return tuple(unicodedata.normalize("NFC", name) for name in names), items

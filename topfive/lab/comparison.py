@@ -19,13 +19,14 @@ from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores, interval
-from topfive.lab.loading import Pictures, decode_splits
+from topfive.lab.loading import Data, Kept, prepare
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
 from topfive.layers import from_json, with_classes
 from topfive.networks import get
 from topfive.papers import facts, known
+from topfive.progress import Progress
 from topfive.variations import for_small_images
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
@@ -44,7 +45,7 @@ DEFAULT = (
 )
 
 
-BAD_FILES = "bad_files.csv"
+BAD_FILES, DECODING = "bad_files.csv", "decoding.json"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +59,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: int
     seed: int
     machine: str
+    workers: int | None = None  # processes that read pictures anew each epoch; None is as fits the memory
 
     @property
     def protocol(self) -> str:
@@ -97,16 +99,9 @@ class Row(msgspec.Struct, frozen=True):
     training_seconds: float
     epochs: int
     learning_rate: float | None
+    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """Where a comparison is: what is being done, the share done of all, and a rate worth showing."""
-
-    doing: str
-    done: float
-    rate: str = ""
 
 
 class Comparison:
@@ -145,17 +140,18 @@ class Comparison:
                 make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
         works = [self._work(entry) for entry, _ in missing]
         total = sum(works)
-        pictures, held_out = self._decode(progress)
+        data = self._read(progress)
         done = 0.0
         for (entry, key), work in zip(missing, works):
 
             def tick(doing: str, share: float, rate: str = "", done: float = done, work: float = work) -> None:
                 progress(Progress(doing, (done + share * work) / total, rate))
 
-            row = self._row(entry, pictures, held_out, tick) if entry else self._shallow_row(pictures, held_out, tick)
+            row = self._row(entry, data, tick) if entry else self._shallow_row(data, tick)
             row = msgspec.structs.replace(row, key=key)
             with (self.folder / "rows.jsonl").open("ab") as file:
                 file.write(msgspec.json.encode(row) + b"\n")
+            self._note_unreadable(data)  # again: a file may have gone since
             done += work
             yield row
 
@@ -167,6 +163,8 @@ class Comparison:
             "class_names": list(self.source.classes),
             "notes": list(self.source.notes),
             "unreadable": self.unreadable(),
+            "decoding": self.decoding(),
+            "waiting": self._waiting(),
             "fingerprint": self.source.fingerprint,
             "command": command,
             "protocol": self.setting.protocol,
@@ -181,7 +179,20 @@ class Comparison:
             "made": datetime.date.today().isoformat(),
         }
 
-    def _decode(self, progress: Callable[[Progress], object]) -> tuple[Pictures, Pictures]:
+    def decoding(self) -> str:
+        """How pictures became pixels, and what was done knowingly to how many of them."""
+        path = self.folder / DECODING  # in the folder, so that a later run knows it too
+        done = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.exists() else {}
+        reading = "kept in memory" if self.setting.workers is None else f"read anew by {self.setting.workers} processes"
+        upright = "applied" if self.source.upright else "ignored"
+        said = ["decoded whole, bilinear with antialiasing", f"EXIF orientation {upright}", reading]
+        return "; ".join([*said, *(f"{what}: {count:,}" for what, count in done.items())])
+
+    def _waiting(self) -> str:
+        most = max(self.rows(), key=lambda row: row.waiting, default=None)
+        return "" if most is None else f"at most {most.waiting:.0%} of the training time ({most.name})"
+
+    def _read(self, progress: Callable[[Progress], object]) -> Data:
         total, seen = len(self.source.train) + len(self.source.held_out), 0
         began = time.perf_counter()
 
@@ -192,12 +203,17 @@ class Comparison:
                 rate = seen / (time.perf_counter() - began)
                 progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} pictures/s of {total:,}"))
 
-        pictures, held_out = decode_splits(self.source, self.setting.size, tick)
-        with (self.folder / BAD_FILES).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            bad = (*pictures.unreadable, *held_out.unreadable)
-            csv.writer(file).writerows([("path", "reason"), *((_no_formula(b.name), b.reason) for b in bad)])
+        crop = recipes.quick(None, 1).augmentation.crop
+        data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick)
+        (self.folder / DECODING).write_bytes(msgspec.json.encode(dict(data.done.most_common())))
+        self._note_unreadable(data)
         self.decoded = True
-        return pictures, held_out
+        return data
+
+    def _note_unreadable(self, data: Data) -> None:
+        with (self.folder / BAD_FILES).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            bad = [(_no_formula(error.name), error.reason) for error in data.unreadable.values()]
+            csv.writer(file).writerows([("path", "reason"), *bad])
 
     def _work(self, entry: Subject | None) -> float:
         """A guess of the time a row takes, for the time left: measuring, and training by its multiply-adds."""
@@ -215,7 +231,7 @@ class Comparison:
         costs = count(with_classes(entry.network, len(self.setting.classes)), shape)
         return costs.params, costs.macs
 
-    def _row(self, entry: Subject, pictures: Pictures, held_out: Pictures, tick: Callable[..., None]) -> Row:
+    def _row(self, entry: Subject, data: Data, tick: Callable[..., None]) -> Row:
         setting, classes = self.setting, len(self.setting.classes)
         shape = (3, setting.size, setting.size)
         params, macs = self._costs(entry, shape)
@@ -224,7 +240,7 @@ class Comparison:
         recipe = recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
         torch.manual_seed(setting.seed)
         net = make(entry, shape, classes)
-        total, seen, began = setting.epochs * len(pictures), 0, time.perf_counter()
+        total, seen, began = setting.epochs * len(data), 0, time.perf_counter()
 
         def stepped(images: int) -> None:
             nonlocal seen
@@ -233,7 +249,7 @@ class Comparison:
             tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
 
         try:
-            epochs = list(train(net, pictures, held_out, recipe, self.machine, self.source.mirror, stepped))
+            epochs = list(train(net, data, recipe, self.machine, stepped))
         except DivergedError as error:
             raise DivergedError(f"{entry.name}: {error}; leave it out to go on with the others") from None
         curve = tuple(
@@ -249,7 +265,7 @@ class Comparison:
             name=entry.name,
             family=_family(entry),
             kind="network" if entry.network else "module",
-            **self._accuracy(epochs[-1].scores, held_out),
+            **self._accuracy(epochs[-1].scores),
             params=params,
             macs=macs,
             ops=2 * macs,
@@ -258,19 +274,24 @@ class Comparison:
             training_seconds=epochs[-1].seconds,
             epochs=setting.epochs,
             learning_rate=recipe.lr,
+            waiting=sum(epoch.waiting for epoch in epochs) / len(epochs),
             curve=curve,
         )
 
-    def _shallow_row(self, pictures: Pictures, held_out: Pictures, tick: Callable[..., None]) -> Row:
+    def _shallow_row(self, data: Data, tick: Callable[..., None]) -> Row:
         tick(f"{shallow.NAME}: features and support vectors", 0.0)
         classes = len(self.setting.classes)
-        scores, measured, params, seconds = shallow.fit_and_measure(pictures, held_out, classes, self.machine)
+        if not isinstance(data, Kept):
+            raise UsageError(
+                f"{shallow.NAME} takes all pictures at once, and they are not kept in memory: leave it out"
+            )
+        scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
         macs = params - (1 if classes == 2 else classes)
         return Row(
             name=shallow.NAME,
             family="shallow",
             kind="shallow",
-            **self._accuracy(scores, held_out),
+            **self._accuracy(scores),
             params=params,
             macs=macs,
             ops=2 * macs,
@@ -281,7 +302,7 @@ class Comparison:
             learning_rate=None,
         )
 
-    def _accuracy(self, scores: Scores, held_out: Pictures) -> dict[str, Any]:
+    def _accuracy(self, scores: Scores) -> dict[str, Any]:
         low5, high5 = (None, None) if scores.correct5 is None else interval(scores.correct5, scores.images)
         low1, high1 = interval(scores.correct1, scores.images)
         return {
@@ -292,7 +313,7 @@ class Comparison:
             "top5_low": low5,
             "top5_high": high5,
             "images": scores.images,
-            "unreadable": len(held_out.unreadable),
+            "unreadable": len(self.source.held_out) - scores.images,
             "protocol": self.setting.protocol,
         }
 

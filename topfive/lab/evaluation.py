@@ -1,12 +1,12 @@
 """Top-1 and Top-5 as counts over pictures, each scored once."""
 
+from collections.abc import Iterable
 from math import sqrt
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from topfive.lab.loading import Pictures, evaluation_batches
 from topfive.lab.measuring import Machine
 
 
@@ -45,11 +45,11 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 
 
 @torch.inference_mode()
-def evaluate(module: nn.Module, pictures: Pictures, machine: Machine, batch: int = 256) -> Scores:
-    """The scores of `module`, in the form for inference, over every one of `pictures` once."""
+def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine) -> Scores:
+    """The scores of `module`, in the form for inference, over all pictures of `batches`: pixels and labels."""
     images = correct1 = correct5 = 0
     counts5 = True
-    for pixels, labels in evaluation_batches(pictures, batch):
+    for pixels, labels in batches:
         scores = score(module(machine.place(pixels)).float().cpu(), labels)
         images, correct1 = images + scores.images, correct1 + scores.correct1
         counts5 = scores.correct5 is not None

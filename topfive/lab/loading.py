@@ -1,18 +1,51 @@
-"""Pictures in memory, and batches of them: what comes when is a pure function of (seed, epoch)."""
+"""Batches of pictures: what comes when, and how it is changed, is a pure function of (seed, epoch, index).
 
-from collections.abc import Callable, Iterator
+Nothing depends on the number of workers or processes, on how fast they are, or on what was loaded before. Pictures are
+kept and cross process borders as uint8; all but the crop happens on whole batches, on the device.
+"""
+
+import math
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
-from topfive.data.decoding import Unreadable, square
+from topfive.augmentations import DRAWS, AreaCrop, Augmentation, Box, Centre, Crop, JitterCrop, PadCrop, box
+from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
-from topfive.errors import DataError
+from topfive.data.stores import Pixels
+from topfive.errors import DataError, ResourceError
+from topfive.recipes import Recipe
 
 MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
+MEMORY_SHARE = 0.3  # of the machine's memory that decoded pictures may take; beyond it they are read anew every epoch
+SAMPLE = 2000  # pictures that stand for all, for the mean and standard deviation of the channels
+MARGIN = 256 / 224  # pictures in memory are kept so much larger than the crop, where the crop moves
+
+# columns of the uniform numbers that belong to a picture in an epoch
+MIRROR, LIGHTING, COLOUR, ERASE, COLUMNS = DRAWS, DRAWS + 1, DRAWS + 4, DRAWS + 7, DRAWS + 12
+
+# The principal components of RGB over ImageNet, for values in 0..1: eigenvalues, and vectors as columns.
+# Source: AlexNet's paper says how (§4.1) but prints no figures; these are fb.resnet.torch's, which others repeat.
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+GREY = (0.299, 0.587, 0.114)
+
+Index = NDArray[np.int64]  # of pictures within their split
+Draws = NDArray[np.float64]  # uniform numbers, a row a picture
+Bytes = NDArray[np.uint8]  # pixels, channels last
+Batch = tuple[Tensor, Tensor, Index]
 
 
 @dataclass(frozen=True)
@@ -22,93 +55,426 @@ class Pictures:
     pixels: Tensor
     labels: Tensor
     unreadable: tuple[Unreadable, ...] = ()
+    done: Counter[str] = field(default_factory=Counter)  # what decoding did knowingly, and to how many pictures
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
+def uniforms(seed: int, epoch: int, index: Index) -> Draws:
+    """`COLUMNS` numbers in 0..1 for each picture: a hash of (seed, epoch, index, column) and nothing else."""
+    start = np.array([seed % 2**63 + 1], np.uint64)
+    state = _mixed(_mixed(start) + np.array([epoch], np.uint64))
+    rows = _mixed(state + index.astype(np.uint64))
+    columns = np.arange(COLUMNS).astype(np.uint64)
+    bits = _mixed(rows[:, None] + columns)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014."""
+    z = x * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch: a permutation that depends on (seed, epoch) and on nothing else."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_000_007 + epoch))
+
+
+def epoch_batches(count: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Index]:
+    """The indices of each batch, each picture once an epoch; of a batch, process `rank` takes every `world`-th one.
+
+    A last batch of a single picture is left out: batch normalisation cannot learn from it.
+    """
+    order = epoch_order(count, seed, epoch).numpy()
+    for start in range(0, count, batch):
+        index = order[start : start + batch]
+        if len(index) > 1 or start == 0:
+            yield index[rank::world]
+
+
+class Data(ABC):
+    """The pictures of a source at one size, as training and evaluation take them."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.source, self.size, self.classes, self.mirror = source, size, len(source.classes), source.mirror
+        self.unreadable: dict[str, Unreadable] = {}  # by path: each file is named once, however often it is met
+        self.done: Counter[str] = Counter()  # what decoding did knowingly, and to how many pictures
+        self.normalisation = (torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Training pictures."""
+
+    @abstractmethod
+    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """`(N, 3, S, S)` uint8, labels `(N,)` and the pictures' indices: cropped, else as they are."""
+
+    @abstractmethod
+    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every held-out picture once, in order: its centre square `(N, 3, S, S)` uint8, and labels `(N,)`."""
+
+
+def prepare(
+    source: Source,
+    size: int,
+    crop: Crop,
+    workers: int | None = None,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Data:
+    """Every picture read once; then kept in memory, or, with `workers` or where memory is short, read anew each epoch.
+
+    Raises: DataError where more are unreadable than a few, or none of a split is left.
+    """
+    if workers is None and fits_in_memory(source, kept_size(crop, size)):
+        return Kept(source, size, crop, progress)
+    return Streamed(source, size, os.cpu_count() or 1 if workers is None else workers, progress)
+
+
+# --- in memory ------------------------------------------------------------------------------------------------------
+
+
 def decode(
-    source: Source, items: tuple[Item, ...], size: int, progress: Callable[[int], object] = lambda done: None
+    source: Source, items: Sequence[Item], size: int, progress: Callable[[int], object] = lambda done: None
 ) -> Pictures:
     """Every picture of `items` as its centre square of `size` pixels; unreadable ones are left out and listed."""
     pixels = np.zeros((len(items), size, size, 3), np.uint8)
     kept: list[int] = []
     bad: list[Unreadable] = []
+    done: Counter[str] = Counter()
 
-    def read(i: int) -> Unreadable | None:
+    def read(i: int) -> Unreadable | tuple[str, ...]:
         try:
-            pixels[i] = square(source.read(items[i]), size)
+            decoded = source.decode(items[i])
+            pixels[i] = square(decoded.image, size)
         except Unreadable as error:
             return error
-        return None
+        return decoded.notes
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for i, error in enumerate(threads.map(read, range(len(items)))):
-            kept.append(i) if error is None else bad.append(error)
+        for i, said in enumerate(threads.map(read, range(len(items)))):
+            if isinstance(said, Unreadable):
+                bad.append(said)
+            else:
+                kept.append(i)
+                done.update(said)
             progress(1)
     labels = torch.tensor([items[i].label for i in kept])
-    return Pictures(torch.from_numpy(pixels[kept]).permute(0, 3, 1, 2).contiguous(), labels, tuple(bad))
+    return Pictures(torch.from_numpy(pixels[kept] if bad else pixels).permute(0, 3, 1, 2), labels, tuple(bad), done)
 
 
-def decode_splits(
-    source: Source, size: int, progress: Callable[[int], object] = lambda done: None
-) -> tuple[Pictures, Pictures]:
-    """The training and the held-out pictures of `source`.
-
-    Raises: DataError where more are unreadable than a few, or none of a split is left.
-    """
-    splits = decode(source, source.train, size, progress), decode(source, source.held_out, size, progress)
-    bad = [error for pictures in splits for error in pictures.unreadable]
+def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int]) -> None:
+    """Raises: DataError where too many pictures are unreadable, or none of a split is left."""
     count = len(source.train) + len(source.held_out)
     most = max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count)
-    if len(bad) > most or not all(len(pictures) for pictures in splits):
+    if len(bad) > most or not all(left):
+        reasons = Counter(error.reason for error in bad).most_common(3)
         raise DataError(
-            f"{len(bad)} of the {count} pictures of {source.name} cannot be read, and at most {most:.0f} are passed "
-            f"over; the first: {bad[0]}"
+            f"{len(bad)} of the {count} pictures of {source.name} cannot be read "
+            f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and at most {most:.0f} are passed over; the "
+            f"first: {bad[0].name!r}"
         )
-    return splits
 
 
-def statistics(pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, in the units of the pixels: two tensors (1, 3, 1, 1)."""
-    sample = pictures.pixels[:: max(1, len(pictures) // 2000)].float()
+def kept_size(crop: Crop, size: int) -> int:
+    """The side at which a training picture is kept in memory, for crops of `size`."""
+    match crop:
+        case Centre() | PadCrop():
+            return size
+        case JitterCrop() | AreaCrop():
+            return round(size * MARGIN)
+
+
+def fits_in_memory(source: Source, side: int) -> bool:
+    """Whether all pictures of a source may be kept decoded, as squares of `side` pixels."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (len(source.train) + len(source.held_out)) * 3 * side * side <= MEMORY_SHARE * memory
+
+
+class Kept(Data):
+    """Decoded once and kept: training pictures as squares of `kept_size`, held-out ones of `size`."""
+
+    def __init__(self, source: Source, size: int, crop: Crop, progress: Callable[[int], object]) -> None:
+        super().__init__(source, size)
+        self.pictures = decode(source, source.train, kept_size(crop, size), progress)
+        self.aside = decode(source, source.held_out, size, progress)
+        for part in (self.pictures, self.aside):
+            self.unreadable.update({error.name: error for error in part.unreadable})
+            self.done += part.done
+        few_enough(source, list(self.unreadable.values()), [len(self.pictures), len(self.aside)])
+        self.normalisation = statistics(self.pictures.pixels)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        crop, kept = recipe.augmentation.crop, self.pictures.pixels.permute(0, 2, 3, 1).numpy()
+        for index in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, rank, world):
+            draws = uniforms(recipe.seed, epoch, index)
+            match crop:
+                case Centre() | PadCrop():
+                    pixels = _shifted(kept[index], crop, draws)
+                case JitterCrop() | AreaCrop():
+                    pixels = np.empty((len(index), self.size, self.size, 3), np.uint8)
+                    for n, (i, row) in enumerate(zip(index.tolist(), draws.tolist())):
+                        pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], self.size, row), self.size)
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pictures.labels[index], index
+
+    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.aside), batch):
+            yield self.aside.pixels[start : start + batch], self.aside.labels[start : start + batch]
+
+
+def resized(pixels: Bytes, patch: Box, size: int) -> Bytes:
+    """A patch of `(H, W, 3)`, rounded to whole pixels, as `(size, size, 3)`: bilinear with antialiasing.
+
+    The same numbers as Pillow gives for the patch by itself, in less than half of the time.
+    """
+    left, top, right, bottom = map(round, patch)
+    inside = torch.from_numpy(pixels[top : max(bottom, top + 1), left : max(right, left + 1)]).permute(2, 0, 1)[None]
+    if inside.shape[2:] != (size, size):
+        inside = functional.interpolate(inside, (size, size), mode="bilinear", antialias=True)
+    return inside[0].permute(1, 2, 0).numpy()
+
+
+def _shifted(
+    pixels: Bytes,
+    crop: Centre | PadCrop,
+    draws: Draws,
+) -> Bytes:
+    """Each of `(N, S, S, 3)` moved by its own whole number of pixels, zeros coming in at the border."""
+    size = pixels.shape[1]
+    border = round(crop.padding * size / crop.of) if isinstance(crop, PadCrop) else 0
+    if not border:
+        return pixels
+    padded = np.zeros((len(pixels), size + 2 * border, size + 2 * border, 3), np.uint8)
+    padded[:, border:-border, border:-border] = pixels
+    down, right = (draws[:, :2] * (2 * border + 1)).astype(np.int64).T
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+    # why: a view of every shift at once; picking one a picture copies each pixel once
+    picked: Bytes = windows[np.arange(len(pixels)), down, right]
+    return picked.transpose(0, 2, 3, 1)
+
+
+# --- read anew every epoch ------------------------------------------------------------------------------------------
+
+
+class Streamed(Data):
+    """Read, decoded and cropped by workers in every epoch, for sources that do not fit into memory.
+
+    Every picture is read once before, so that one that cannot be read moves no other: the batches are those of the
+    readable pictures alone. One that is gone later is left out of its batch.
+    """
+
+    def __init__(self, source: Source, size: int, workers: int, progress: Callable[[int], object]) -> None:
+        super().__init__(source, size)
+        self.workers = workers
+        good: list[tuple[Item, ...]] = []
+        for items in (source.train, source.held_out):
+            work = [(0, np.arange(i, min(i + 64, len(items)))) for i in range(0, len(items), 64)]
+            kept: list[int] = []
+            for _, index, bad, done in _results(_loader(_Crops(source, items, None, 1, 0), work, workers)):
+                self.unreadable.update({error.name: error for error in bad})
+                self.done.update(done)
+                kept += index.tolist()
+                progress(len(index) + len(bad))
+            good.append(tuple(items[i] for i in kept))
+        few_enough(source, list(self.unreadable.values()), list(map(len, good)))
+        self.items, self.aside = good
+        self.labels = torch.tensor([item.label for item in self.items])
+        sample = decode(source, self.items[:: max(1, len(self.items) // SAMPLE)], size)
+        self.normalisation = statistics(sample.pixels)
+        self._work: list[Work] = []
+        self._loader: tuple[Recipe, DataLoader[Loaded]] | None = None  # kept with its workers while the recipe stays
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        crop = recipe.augmentation.crop
+        if self._loader is None or self._loader[0] != recipe:
+            crops = _Crops(self.source, self.items, crop, self.size, recipe.seed)
+            self._loader = recipe, _loader(crops, self._work, self.workers)
+        self._work[:] = [(epoch, i) for i in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, rank, world)]
+        for pixels, index, bad, _ in _results(self._loader[1]):
+            self.unreadable.update({error.name: error for error in bad})
+            if isinstance(crop, PadCrop):
+                moved = _shifted(pixels.numpy(), crop, uniforms(recipe.seed, epoch, index))
+                pixels = torch.from_numpy(moved)
+            if len(index) > 1 or len(self) == 1:
+                yield pixels.permute(0, 3, 1, 2), self.labels[index], index
+
+    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+        work = [(0, np.arange(i, min(i + batch, len(self.aside)))) for i in range(0, len(self.aside), batch)]
+        labels = torch.tensor([item.label for item in self.aside])
+        for pixels, index, bad, _ in _results(
+            _loader(_Crops(self.source, self.aside, None, self.size, 0), work, self.workers)
+        ):
+            self.unreadable.update({error.name: error for error in bad})
+            yield pixels.permute(0, 3, 1, 2), labels[index]
+
+
+Work = tuple[int, Index]
+Loaded = tuple[Tensor, Index, list[Unreadable], Counter[str]]
+
+
+class _Crops(Dataset[Loaded]):
+    """What a worker does with one batch of indices; `crop` None is the full decode of evaluation."""
+
+    def __init__(self, source: Source, items: Sequence[Item], crop: Crop | None, size: int, seed: int) -> None:
+        self.source, self.items, self.crop, self.size, self.seed = source, items, crop, size, seed
+
+    def __getitem__(self, work: Work) -> Loaded:
+        epoch, index = work
+        pixels = torch.empty((len(index), self.size, self.size, 3), dtype=torch.uint8)
+        filled, good, bad = pixels.numpy(), list[int](), list[Unreadable]()
+        done: Counter[str] = Counter()
+        for i, draws in zip(index.tolist(), uniforms(self.seed, epoch, index).tolist()):
+            try:
+                filled[len(good)] = self._one(self.items[i], draws, done)
+                good.append(i)
+            except Unreadable as error:
+                bad.append(error)
+        return pixels[: len(good)], np.array(good, np.int64), bad, done
+
+    def _one(self, item: Item, draws: list[float], done: Counter[str]) -> Bytes:
+        crop, size, source = self.crop, self.size, self.source
+        if crop is None:
+            decoded = source.decode(item)
+            done.update(decoded.notes)
+            return square(decoded.image, size)
+        if isinstance(source.store, Pixels):
+            pixels = source.store.array(item.name)
+            return resized(pixels, box(crop, pixels.shape[1], pixels.shape[0], size, draws), size)
+        try:
+            data = source.store.read(item.name)
+            pixels, patch = decode_region(
+                data, item.name, lambda w, h: box(crop, w, h, size, draws), size, source.upright
+            )
+        except Unreadable as error:
+            raise Unreadable(source.path(item), error.reason) from None
+        return resized(pixels, patch, size)
+
+
+def _loader(crops: _Crops, work: Sequence[Work], workers: int) -> "DataLoader[Loaded]":
+    return DataLoader(
+        crops,
+        batch_size=None,
+        sampler=work,  # whole batches of indices, refilled for every epoch
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=3 if workers else None,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # why: else it would draw from, and change, the generator of the weights
+        multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
+    )
+
+
+def _as_it_is(loaded: Any) -> Any:
+    return loaded
+
+
+def _results(loader: "DataLoader[Loaded]") -> Iterator[Loaded]:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*suggested max number of worker.*")
+            yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ResourceError(
+            "a worker that reads pictures was killed, for want of memory or of space in /dev/shm perhaps: give fewer "
+            "--workers"
+        ) from None
+
+
+# --- on the device --------------------------------------------------------------------------------------------------
+
+
+def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: bool) -> Tensor:
+    """`(N, 3, S, S)` on the device -> the same mirrored, in other colours, patches erased; uint8 or float."""
+    chance = torch.from_numpy(draws).to(pixels.device, torch.float32)
+    if mirror and augmentation.mirror:
+        turned = chance[:, MIRROR] < 0.5
+        pixels = torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
+    if augmentation.colour:
+        pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
+    if augmentation.lighting:
+        # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of a picture
+        alpha = augmentation.lighting * torch.special.ndtri(chance[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
+        shifts = (alpha * torch.tensor(EIGENVALUES, device=chance.device)) @ torch.tensor(
+            VECTORS, device=chance.device
+        ).T
+        pixels = pixels + 255 * shifts[:, :, None, None]
+    if augmentation.erase:
+        pixels = _erased(pixels, chance[:, ERASE : ERASE + 5], augmentation.erase)
+    return pixels
+
+
+def _coloured(pixels: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, contrast and saturation by the columns of `factors` (N, 3), in this order; 0..255."""
+    weights = torch.tensor(GREY, device=pixels.device)[None, :, None, None]
+    bright, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
+    pixels = (pixels * bright).clamp(0, 255)
+    middle = (pixels * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    pixels = (middle + (pixels - middle) * contrast).clamp(0, 255)
+    grey = (pixels * weights).sum(1, keepdim=True)
+    return (grey + (pixels - grey) * saturation).clamp(0, 255)
+
+
+def _erased(pixels: Tensor, chance: Tensor, share: float) -> Tensor:
+    """A patch of 2 to 33 % of the area set to mid-grey: Zhong et al., Random Erasing Data Augmentation, 2017."""
+    area, aspect = 0.02 + 0.31 * chance[:, 1], 3.3 ** (2 * chance[:, 2] - 1)
+    erased = _patch(pixels.shape[-1], (area * aspect).sqrt(), (area / aspect).sqrt(), chance[:, 3], chance[:, 4])
+    erased = erased & (chance[:, 0] < share)[:, None, None]
+    return torch.where(erased[:, None], torch.full_like(pixels, 128), pixels)
+
+
+def _patch(size: int, height: Tensor, width: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """(N, S, S) masks of patches; heights and widths are shares of the side, y and x say where in what is left."""
+    along = torch.arange(size, device=height.device)[None, :]
+    high, wide = ((side.clamp(max=1.0) * size).round() for side in (height, width))
+    top, left = (y * (size - high + 1)).floor(), (x * (size - wide + 1)).floor()
+    rows = (along >= top[:, None]) & (along < (top + high)[:, None])
+    columns = (along >= left[:, None]) & (along < (left + wide)[:, None])
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def mixed(
+    pixels: Tensor, labels: Tensor, classes: int, augmentation: Augmentation, seed: int, epoch: int, step: int
+) -> tuple[Tensor, Tensor]:
+    """Pictures blended with or patched from the next of the batch, and targets: labels `(N,)`, or `(N, classes)`.
+
+    Source: Zhang et al., mixup, 2017; Yun et al., CutMix, 2019; Szegedy et al. 2015 (Inception-v3), §7: smoothing.
+    """
+    chosen = [name for name in ("mixup", "cutmix") if getattr(augmentation, name)]
+    if not chosen and not augmentation.smoothing:
+        return pixels, labels
+    targets = functional.one_hot(labels, classes).float()
+    if chosen and len(labels) > 1:
+        random = np.random.default_rng((seed % 2**63, epoch, step))
+        kind = chosen[int(random.integers(len(chosen)))]
+        alpha = getattr(augmentation, kind)
+        kept = float(random.beta(alpha, alpha))
+        other = pixels.roll(1, 0)
+        if kind == "mixup":
+            pixels = torch.lerp(other.float(), pixels.float(), kept)
+        else:
+            side = torch.tensor([math.sqrt(1 - kept)])
+            y, x = (torch.tensor([value], dtype=torch.float32) for value in random.random(2))
+            patch = _patch(pixels.shape[-1], side, side, y, x).to(pixels.device)
+            pixels = torch.where(patch[:, None], other.to(pixels.dtype), pixels)
+            kept = 1 - float(patch.float().mean())
+        targets = kept * targets + (1 - kept) * targets.roll(1, 0)
+    smoothing = augmentation.smoothing
+    return pixels, targets * (1 - smoothing) + smoothing / classes
+
+
+def statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of `(N, 3, S, S)`, in the units of the pixels: two (1, 3, 1, 1)."""
+    sample = pixels[:: max(1, len(pixels) // SAMPLE)].float()
     mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp(min=1.0)
     return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch: a permutation that depends on (seed, epoch) and on nothing else."""
-    return torch.randperm(count, generator=_generator(seed, epoch))
-
-
-def training_batches(
-    pictures: Pictures, batch: int, seed: int, epoch: int, shift: float, mirror: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """`(N, 3, S, S)` uint8 and labels: shifted and mirrored at random, the last incomplete batch left out if short."""
-    order = epoch_order(len(pictures), seed, epoch)
-    random = _generator(seed, epoch + 1_000_003)
-    size = pictures.pixels.shape[-1]
-    border = round(shift * size)
-    for start in range(0, len(order), batch):
-        index = order[start : start + batch]
-        if len(index) == 1 and start > 0:
-            return  # why: batch normalisation cannot learn from a single picture
-        pixels = pictures.pixels[index]
-        if border:
-            padded = torch.nn.functional.pad(pixels, (border,) * 4)
-            offsets = torch.randint(0, 2 * border + 1, (len(index), 2), generator=random).tolist()
-            pixels = torch.stack([padded[i, :, y : y + size, x : x + size] for i, (y, x) in enumerate(offsets)])
-        if mirror:
-            turned = torch.rand(len(index), generator=random) < 0.5
-            pixels[turned] = pixels[turned].flip(3)
-        yield pixels, pictures.labels[index]
-
-
-def evaluation_batches(pictures: Pictures, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every picture once, in order."""
-    for start in range(0, len(pictures), batch):
-        yield pictures.pixels[start : start + batch], pictures.labels[start : start + batch]
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_000_007 + epoch)

@@ -12,7 +12,7 @@ from torch import nn
 
 from topfive.errors import DivergedError
 from topfive.lab.evaluation import Scores, evaluate
-from topfive.lab.loading import Pictures, statistics, training_batches
+from topfive.lab.loading import Batch, Data, augmented, mixed, uniforms
 from topfive.lab.measuring import Machine
 from topfive.lab.modules import Classifier, Net
 from topfive.recipes import Recipe
@@ -28,15 +28,14 @@ class Epoch(msgspec.Struct, frozen=True):
     lr: float
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
+    waiting: float  # the share of the training time in which the next batch was waited for
 
 
 def train(
     net: nn.Module,
-    pictures: Pictures,
-    held_out: Pictures,
+    data: Data,
     recipe: Recipe,
     machine: Machine,
-    mirror: bool,
     progress: Callable[[int], object] = lambda seen: None,
 ) -> Iterator[Epoch]:
     """Train `net` in place and give a row an epoch; the last row's scores are those of the trained network.
@@ -44,28 +43,32 @@ def train(
     Raises: DivergedError where the loss is no longer a number.
     """
     _keep_freed_memory()
-    model = Classifier(net, *statistics(pictures))
+    model = Classifier(net, *data.normalisation)
     machine.train_form(model).train()
     loss_weights = net.loss_weights if isinstance(net, Net) else ()
     optimizer = torch.optim.SGD(
         _decayed(net, recipe.weight_decay), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
     )
-    steps = recipe.epochs * max(1, math.ceil(len(pictures) / recipe.batch))
+    steps = recipe.epochs * max(1, math.ceil(len(data) / recipe.batch))
     step, began, lr = 0, time.perf_counter(), 0.0
     for epoch in range(1, recipe.epochs + 1):
         started = time.perf_counter()
         seen, right, total = 0, 0, 0.0
-        for pixels, labels in training_batches(pictures, recipe.batch, recipe.seed, epoch, recipe.shift, mirror):
+        batches = Timed(data.training(recipe, epoch))
+        for pixels, labels, index in batches:
             lr = one_cycle(step / steps, recipe)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             labels = labels.to(machine.device)
+            drawn = uniforms(recipe.seed, epoch, index)
+            pixels = augmented(machine.place(pixels), drawn, recipe.augmentation, data.mirror)
+            pixels, targets = mixed(pixels, labels, data.classes, recipe.augmentation, recipe.seed, epoch, step)
             with machine.arithmetic():
-                logits, *auxiliary = model.all_logits(machine.place(pixels))
-                loss = nn.functional.cross_entropy(logits.float(), labels)
+                logits, *auxiliary = model.all_logits(pixels)
+                loss = nn.functional.cross_entropy(logits.float(), targets)
                 objective = loss
                 for weight, extra in zip(loss_weights, auxiliary):
-                    objective = objective + weight * nn.functional.cross_entropy(extra.float(), labels)
+                    objective = objective + weight * nn.functional.cross_entropy(extra.float(), targets)
             value = float(loss.detach())
             if not math.isfinite(value):  # before the step, so that the weights are still those of the step before
                 raise DivergedError(
@@ -81,9 +84,26 @@ def train(
             right += int((logits.detach().argmax(1) == labels).sum())
             progress(len(labels))
         seconds = time.perf_counter() - started
-        scores = evaluate(machine.infer_form(model), held_out, machine)
+        scores = evaluate(machine.infer_form(model), data.held_out(), machine)
         elapsed = time.perf_counter() - began
-        yield Epoch(epoch, total / seen, right / seen, scores, lr, elapsed, seen / seconds)
+        yield Epoch(epoch, total / seen, right / seen, scores, lr, elapsed, seen / seconds, batches.seconds / seconds)
+
+
+class Timed:
+    """Batches, and the seconds spent waiting for them."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        asked = time.perf_counter()
+        try:
+            return next(self.batches)
+        finally:
+            self.seconds += time.perf_counter() - asked
 
 
 def one_cycle(progress: float, recipe: Recipe) -> float:

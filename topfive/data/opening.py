@@ -1,0 +1,75 @@
+"""Which layout a place has: `open_source` takes a path, a URL or a name, and finds out."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from topfive.data import cifar, imagenet, packing, shards
+from topfive.data.fetching import PUBLIC, fetched
+from topfive.data.sources import SEED, Source, Tree, class_folders, folder_tree, split
+from topfive.data.stores import ARCHIVES, Pixels, Progress, archive, silent
+from topfive.errors import DataError, UsageError, did_you_mean
+
+DIGITS = "digits"
+
+
+def open_source(where: str | None, progress: Progress = silent) -> Source:
+    """The source that `where` means: a folder, an archive, shards (a pattern or URL), a named set, or the digits.
+
+    Raises: DataError in one sentence that names what was found and what is wanted; UsageError for an unknown name.
+    """
+    if where is None or (where == DIGITS and not Path(where).exists()):
+        return digits()
+    if shards.is_pattern(where):
+        return shards.from_pattern(where, progress)
+    path = Path(where)
+    if not path.exists() and where in PUBLIC:
+        there = fetched(where)
+        if there is None:
+            raise DataError(f"{where} is not on this machine: topfive data fetch {where}")
+        source = _of(_archive_tree(str(there), progress), progress)
+        words = PUBLIC[where].words
+        return replace(source, name=where, words=tuple(words.get(name, name) for name in source.classes))
+    if path.is_dir():
+        return _of(folder_tree(path), progress)
+    if where.lower().endswith(ARCHIVES):
+        return _of(_archive_tree(where, progress), progress)
+    if path.exists():
+        raise DataError(f"{where!r} is a file, and no archive that is read ({', '.join(ARCHIVES)})")
+    near = did_you_mean(where, (*PUBLIC, DIGITS)) if "/" not in where else ""
+    raise DataError(f"there is no folder or file {where!r}{near}")
+
+
+def digits() -> Source:
+    """1,797 scanned digits of 8x8 pixels, ten classes, from scikit-learn; a fifth of each class is held out."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise UsageError("the digits come with scikit-learn: pip install 'topfive[digits]', or name a source") from None
+    data = load_digits()
+    pixels = np.round(data.images * 255 / 16).astype(np.uint8)
+    names = [(f"{DIGITS}/{i:04}", int(label)) for i, label in enumerate(data.target)]
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+    train, held_out = split(names)
+    store = Pixels({DIGITS: np.repeat(pixels[..., None], 3, 3)}, digest)
+    how = f"split here, seed {SEED}"
+    return Source(DIGITS, DIGITS, tuple("0123456789"), train, held_out, how, digest, store, mirror=False)
+
+
+def _of(tree: Tree, progress: Progress) -> Source:
+    for layout in (packing.recognise, cifar.recognise, imagenet.recognise, shards.recognise):
+        source = layout(tree, progress)
+        if source is not None:
+            return source
+    return class_folders(tree)
+
+
+def _archive_tree(where: str, progress: Progress) -> Tree:
+    store = archive(where, progress)
+    tree = Tree(where, store, store.entries(), store.notes)
+    while len(tree.folders[""]) == 1 and not tree.files[""] and tree.folders.get(tree.folders[""][0]):
+        tree = tree.below(tree.folders[""][0])  # why: most archives hold one folder that holds all
+    tree.where = where
+    return tree

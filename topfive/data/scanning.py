@@ -1,0 +1,175 @@
+"""Every picture read once, on all processors: what each is, a digest of its pixels, and why one cannot be read."""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+import msgspec
+from PIL import __version__ as pillow
+
+from topfive.data.decoding import Unreadable
+from topfive.data.duplicates import SIGNATURE, signature
+from topfive.data.sources import Item, Source
+from topfive.data.stores import Progress, cache_folder, silent, write_aside
+from topfive.errors import ResourceError
+
+CHUNK = 64  # pictures that a process reads at once
+FEW = 256  # pictures that are read sooner than processes start
+VERSION = f"1 {pillow}"  # of what is kept: another decoder may see other pixels
+
+T = TypeVar("T")
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One picture: what it is, or the reason why it cannot be read ("" where it can).
+
+    `digest` is that of its size and decoded pixels, `signature` what near duplicates are found by.
+    """
+
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    notes: tuple[str, ...] = ()
+    digest: bytes = b""
+    signature: bytes = b""
+
+    @property
+    def shorter(self) -> int:
+        return min(self.width, self.height)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A result in the cache, and what it is the result of."""
+
+    of: str
+    result: msgspec.Raw
+
+
+def scan(
+    source: Source,
+    items: Sequence[Item],
+    workers: int | None = None,
+    signatures: bool = True,
+    progress: Progress = silent,
+) -> list[Seen]:
+    """What each of `items` is, in their order; `workers` processes read them, by default one for each processor.
+
+    Raises: ResourceError where a process was killed.
+    """
+    count = _processors() if workers is None else workers
+    if count < 1 or len(items) < FEW:
+        found = []
+        for item in items:
+            found.append(_seen(source, item, signatures))
+            progress("reading pictures", len(found), len(items))
+        return found
+    found = []
+    pool = ProcessPoolExecutor(count, _context(), _begin, (source, items, signatures))
+    try:
+        for part in pool.map(_read, range(0, len(items), CHUNK)):
+            found += part
+            progress("reading pictures", len(found), len(items))
+    except BrokenProcessPool:
+        raise ResourceError(
+            f"a process that read pictures of {source.name} was killed, most likely for want of memory; close other "
+            "programs and run the same command again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def cached_scan(
+    source: Source, workers: int | None = None, signatures: bool = True, progress: Progress = silent
+) -> list[Seen]:
+    """What every training and then every held-out picture is, from the cache where nothing has changed."""
+    items = (*source.train, *source.held_out)
+    if signatures:
+        return cached(source, "signatures", list[Seen], lambda: scan(source, items, workers, True, progress))
+    with contextlib.suppress(LookupError):
+        return _from_cache(source, "signatures", list[Seen])
+    return cached(source, "scan", list[Seen], lambda: scan(source, items, workers, False, progress))
+
+
+def cached(source: Source, what: str, kind: type[T], make: Callable[[], T]) -> T:
+    """What `make` makes of `source`, kept outside of it until any of its files changes."""
+    with contextlib.suppress(LookupError):
+        return _from_cache(source, what, kind)
+    result = make()
+    kept = Kept(_key(source), msgspec.Raw(msgspec.msgpack.encode(result)))
+    with contextlib.suppress(OSError):  # a home that cannot be written to costs time, not the run
+        write_aside(cache_folder() / "scans" / f"{source.stamp}.{what}", msgspec.msgpack.encode(kept))
+    return result
+
+
+def _from_cache(source: Source, what: str, kind: type[T]) -> T:
+    """Raises: LookupError where there is nothing, or nothing that can be used."""
+    try:
+        content = (cache_folder() / "scans" / f"{source.stamp}.{what}").read_bytes()
+        kept = msgspec.msgpack.decode(content, type=Kept)
+        if kept.of == _key(source):
+            return msgspec.msgpack.decode(kept.result, type=kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise LookupError(what) from error
+    raise LookupError(what)
+
+
+def _key(source: Source) -> str:
+    """Of this version's results, and of the pictures in their order: a blacklist takes some away."""
+    digest = hashlib.blake2b(digest_size=16)
+    for item in (*source.train, *source.held_out):
+        digest.update(f"{item.name}\0".encode("utf-8", "surrogateescape"))
+    return f"{VERSION} {SIGNATURE} {digest.hexdigest()}"
+
+
+def _seen(source: Source, item: Item, signatures: bool) -> Seen:
+    try:
+        image, format, notes = source.decode(item)
+    except Unreadable as error:
+        return Seen(error.reason)
+    digest = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
+    digest.update(image.tobytes())
+    of = signature(image) if signatures else b""
+    return Seen("", image.width, image.height, format, notes, digest.digest(), of)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # why: a forked process has the source already; it runs Pillow alone, none of what holds locks here
+    return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
+
+
+_reading: Callable[[Item], Seen]  # in a process of the pool
+_items: Sequence[Item]
+
+
+def _begin(source: Source, items: Sequence[Item], signatures: bool) -> None:
+    global _reading, _items
+    _reading, _items = partial(_seen, source, signatures=signatures), items
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it, without a traceback from each
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """why: the processes of a parent that was killed would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _read(start: int) -> list[Seen]:
+    return [_reading(item) for item in _items[start : start + CHUNK]]

@@ -1,0 +1,195 @@
+"""Tar shards of (picture, label) pairs in the WebDataset convention, local or at a URL; read by position, in any order.
+
+A sample is the run of members that share a name up to its first dot: `000017.jpg` and `000017.cls`, whose text is the
+index of the class (or a `.json` with "label"). Names of classes stand in `classes.txt` beside the shards, one a line.
+
+Source: https://github.com/webdataset/webdataset, the section on the format.
+"""
+
+import contextlib
+import glob
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from topfive.data.sources import (
+    HELD_OUT,
+    SEED,
+    TRAIN,
+    Item,
+    Source,
+    Tree,
+    fingerprint,
+    is_picture,
+    split,
+)
+from topfive.data.stores import Archive, Joined, Progress, archive, cache_folder, digest, write_aside
+from topfive.errors import DataError
+
+LABELS = ("cls", "json")
+CLASS_NAMES = ("classes.txt", "classnames.txt", "labels.txt")
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A picture's member and what its label says."""
+
+    picture: str
+    label: str
+
+
+class _Known(msgspec.Struct, frozen=True):
+    stamp: str
+    samples: tuple[Sample, ...]
+
+
+def is_pattern(where: str) -> bool:
+    """Whether `where` stands for shards: a URL, `{000..009}`, or a `*`."""
+    return "://" in where or BRACES.search(where) is not None or ("*" in where and not Path(where).exists())
+
+
+def from_pattern(where: str, progress: Progress) -> Source:
+    """The shards that a pattern or URL names. Raises: DataError, UsageError."""
+    places = expanded(where)
+    if "*" in where and "://" not in where:
+        places = sorted(name for place in places for name in glob.glob(place))
+    if not places:
+        raise DataError(f"no file is called {where!r}")
+    return _source(where, places, (), progress)
+
+
+def recognise(tree: Tree, progress: Progress) -> Source | None:
+    """The source, where the tree is a shard or a folder of nothing but shards."""
+    if any(name.endswith(".cls") for name in tree.files[""]):
+        return _source(tree.where, [tree.where], (), progress)
+    tars = [name for name in tree.files[""] if name.endswith(".tar")]
+    if not tars or tree.folders[""]:
+        return None
+    names: tuple[str, ...] = ()
+    for stated in CLASS_NAMES:
+        if stated in tree.files[""]:
+            lines = tree.store.read(stated).decode("utf-8", "replace").splitlines()
+            names = tuple(line.strip() for line in lines if line.strip())
+            break
+    return _source(tree.where, [f"{tree.where.rstrip('/')}/{name}" for name in tars], names, progress)
+
+
+def expanded(pattern: str) -> list[str]:
+    """`a-{008..010}.tar` as the three names that it stands for."""
+    found = BRACES.search(pattern)
+    if not found:
+        return [pattern]
+    first, last = found[1], found[2]
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [name for n in numbers for name in expanded(pattern[: found.start()] + n + pattern[found.end() :])]
+
+
+def _source(where: str, places: list[str], names: tuple[str, ...], progress: Progress) -> Source:
+    parts: dict[str, Archive] = {}
+    samples: dict[str, tuple[Sample, ...]] = {}
+    for i, place in enumerate(places):
+        shard = archive(place, progress)
+        if not isinstance(shard, Archive):
+            raise DataError(f"{place} is compressed, and a shard is read in place: decompress it to a plain .tar")
+        name = place.rpartition("/")[2]
+        if name in parts:
+            raise DataError(f"two shards are called {name!r}: give them different names")
+        parts[name], samples[name] = shard, _samples(shard)
+        progress("reading labels", i + 1, len(places))
+    names = names or _numbered(label for shard in samples.values() for _, label in map(msgspec.structs.astuple, shard))
+    index = {**{str(i): i for i in range(len(names))}, **{name: i for i, name in enumerate(names)}}
+    items: dict[str, list[tuple[str, int]]] = {"train": [], "held out": [], "": []}
+    sizes: dict[str, int] = {}
+    for shard_name, found in samples.items():
+        part = _part(shard_name)
+        for sample in found:
+            if sample.label not in index:
+                raise DataError(
+                    f"{shard_name}: {sample.picture!r} has the label {sample.label!r}, and there are the "
+                    f"{len(names)} classes 0 to {len(names) - 1}"
+                )
+            name = f"{shard_name}/{sample.picture}"
+            items[part].append((name, index[sample.label]))
+            sizes[name] = parts[shard_name].index.members[sample.picture].size
+    if items["train"] and items["held out"]:
+        train, held_out = (tuple(Item(*item) for item in items[part]) for part in ("train", "held out"))
+        how = "training and held-out shards by their names"
+    else:
+        train, held_out = split([item for part in items.values() for item in part])
+        how = f"split here, seed {SEED}"
+    if len(names) < 2:
+        raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
+    notes = tuple(note for part in parts.values() for note in part.notes)
+    name = Path(where).name or where
+    mark = fingerprint(names, (*train, *held_out), sizes)
+    return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes)
+
+
+def _samples(shard: Archive) -> tuple[Sample, ...]:
+    """Every sample of a shard; what was read once is kept beside the index. Raises: DataError with key and offsets."""
+    kept = cache_folder() / "labels" / f"{digest([shard.file.place()])}.msgpack"
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        known = msgspec.msgpack.decode(kept.read_bytes(), type=_Known)
+        if known.stamp == shard.stamp:
+            return known.samples
+    groups: dict[str, dict[str, str]] = {}
+    last = ""
+    members = sorted(shard.index.members.items(), key=lambda item: item[1].offset)
+    for name, member in members:
+        folder, _, file = name.rpartition("/")
+        stem, _, kind = file.partition(".")
+        key = f"{folder}/{stem}" if folder else stem
+        kind = "picture" if is_picture(name) else kind.lower()
+        if key != last and key in groups:
+            first = shard.index.members[next(iter(groups[key].values()))].offset
+            raise DataError(f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}")
+        parts = groups.setdefault(key, {})
+        if kind in parts and kind in ("picture", *LABELS):
+            first = shard.index.members[parts[kind]].offset
+            raise DataError(f"{shard.file}: the sample {key!r} has two of {kind!r}, at {first} and {member.offset}")
+        parts[kind], last = name, key
+    samples = []
+    with shard.file.open() as opened:
+        for key, parts in groups.items():
+            kind = next((kind for kind in LABELS if kind in parts), "")
+            if "picture" not in parts and not kind:
+                continue  # something else: a readme, a list
+            if "picture" not in parts or not kind:
+                lacks = "picture" if kind else "label"
+                at = shard.index.members[next(iter(parts.values()))].offset
+                raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}")
+            member = shard.index.members[parts[kind]]
+            opened.seek(member.offset)
+            samples.append(Sample(parts["picture"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
+    if not samples:
+        raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
+    with contextlib.suppress(OSError):
+        write_aside(kept, msgspec.msgpack.encode(_Known(shard.stamp, tuple(samples))))
+    return tuple(samples)
+
+
+def _label(data: bytes, kind: str, shard: Archive, key: str) -> str:
+    try:
+        if kind == "cls":
+            return data.decode().strip()
+        stated = msgspec.json.decode(data)
+        return str(next(stated[name] for name in ("label", "cls", "class") if name in stated))
+    except (UnicodeDecodeError, msgspec.MsgspecError, StopIteration, TypeError):
+        raise DataError(f"{shard.file}: the label of {key!r} cannot be read") from None
+
+
+def _numbered(labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes 0 to the largest label. Raises: DataError for a label that is no number."""
+    most = -1
+    for label in labels:
+        if not (label.isascii() and label.isdigit() and int(label) < 1_000_000):
+            raise DataError(f"the label {label!r} is no index of a class; lay {CLASS_NAMES[0]} beside the shards")
+        most = max(most, int(label))
+    return tuple(str(i) for i in range(most + 1))
+
+
+def _part(name: str) -> str:
+    words = re.split(r"[^a-z]+", name.lower())
+    return "train" if any(w in TRAIN for w in words) else "held out" if any(w in HELD_OUT for w in words) else ""
