@@ -40,6 +40,7 @@ def topfive(where: str, kind: str) -> Iterator[None]:
     from topfive.augmentations import AUGMENTATIONS, AreaCrop, Augmentation
     from topfive.data.opening import open_source
     from topfive.lab.loading import augmented, prepare, uniforms
+    from topfive.lab.modules import normalised
     from topfive.recipes import Recipe
 
     source, count = open_source(where), PICTURES[kind]
@@ -54,7 +55,7 @@ def topfive(where: str, kind: str) -> Iterator[None]:
         seen, epoch = 0, epoch + 1
         for pixels, labels, index in data.training(recipe, epoch):
             x = augmented(pixels, uniforms(0, epoch, index), crop, mirror=True)
-            x = (x.float() - mean) / std
+            x = normalised(x, mean, std)
             seen += len(labels)
         check(seen, count, x)
         yield
@@ -178,6 +179,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         for kind, archive in (("imagenette", "imagenette.tar"), ("cifar", "cifar10.tar.xz")):
+            if kind not in (sys.argv[1:] or LOADERS):
+                continue
             with tarfile.open(DATA / archive) as tar:
                 tar.extractall(scratch, filter="data")
             folder = f"{scratch}/{'imagenette' if kind == 'imagenette' else 'cifar10'}"

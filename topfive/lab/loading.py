@@ -4,8 +4,10 @@ Nothing depends on the number of workers or processes, on how fast they are, or 
 kept and cross process borders as uint8; all but the crop happens on whole batches, on the device.
 """
 
+import ctypes
 import math
 import os
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -129,9 +131,23 @@ def prepare(
 
     Raises: DataError where more are unreadable than a few, or none of a split is left.
     """
+    _keep_freed_memory()
     if workers is None and fits_in_memory(source, kept_size(crop, size)):
         return Kept(source, size, crop, progress)
     return Streamed(source, size, os.cpu_count() or 1 if workers is None else workers, progress)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next step; nothing where it is not glibc.
+
+    By default it gives large blocks back and asks for them anew, page by page, in every step: VGG-A at 32 pixels
+    trains at 220 to 245 pictures/s so, and at 290 with this (two cores, one run beside the other).
+    """
+    m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 # --- in memory ------------------------------------------------------------------------------------------------------
@@ -398,8 +414,7 @@ def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: 
     """`(N, 3, S, S)` on the device -> the same mirrored, in other colours, patches erased; uint8 or float."""
     chance = torch.from_numpy(draws).to(pixels.device, torch.float32)
     if mirror and augmentation.mirror:
-        turned = chance[:, MIRROR] < 0.5
-        pixels = torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
+        pixels = _mirrored(pixels, chance[:, MIRROR] < 0.5)
     if augmentation.colour:
         pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
     if augmentation.lighting:
@@ -412,6 +427,18 @@ def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: 
     if augmentation.erase:
         pixels = _erased(pixels, chance[:, ERASE : ERASE + 5], augmentation.erase)
     return pixels
+
+
+def _mirrored(pixels: Tensor, turned: Tensor) -> Tensor:
+    """Those of `(N, C, S, S)` that `turned` (N,) names, mirrored; the others as they are."""
+    if pixels.device.type != "cpu":
+        return torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
+    # why: on a CPU whole rows are copied several times as fast as a mask is applied to the channels of each pixel
+    out = pixels.clone(memory_format=torch.channels_last)
+    rows, index = out.permute(0, 2, 3, 1).flatten(1), turned.nonzero()[:, 0]
+    some = rows.index_select(0, index).view(-1, *out.shape[2:], out.shape[1]).permute(0, 3, 1, 2)
+    rows.numpy()[index.numpy()] = some.flip(3).permute(0, 2, 3, 1).flatten(1).numpy()
+    return out
 
 
 def _coloured(pixels: Tensor, factors: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ from topfive.layers import (
 
 Shape = tuple[int, int, int]
 
+CACHED = 2**18  # numbers that a processor core's cache holds with room to spare
+
 
 class Net(nn.Module):
     """`(N, C, H, W) -> (N, classes)`: logits, in training and in evaluation alike.
@@ -101,7 +103,20 @@ class Classifier(nn.Module):
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Mean 0 and standard deviation 1 for each channel, over the training pictures."""
-        return (pixels.float() - self.mean) / self.std  # type: ignore[operator]
+        return normalised(pixels, self.mean, self.std)  # type: ignore[arg-type]
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`(pixels - mean) / std` in 32 bits and channels last, for `(N, 3, S, S)` of any type and `(1, 3, 1, 1)`."""
+    if pixels.device.type != "cpu" or torch.compiler.is_compiling():
+        return (pixels.float() - mean) / std
+    # why: on a CPU a mean for each pixel, and a part of the batch that stays in the cache, take a quarter of the time
+    out = torch.empty(pixels.shape, memory_format=torch.channels_last)
+    wide = [t.expand(1, *pixels.shape[1:]).contiguous(memory_format=torch.channels_last) for t in (mean, std)]
+    part = max(1, CACHED // pixels[0].numel())
+    for whence, there in zip(torch.split(pixels, part), torch.split(out, part)):
+        there.copy_(whence).sub_(wide[0]).div_(wide[1])
+    return out
 
 
 class Flattened(nn.Linear):

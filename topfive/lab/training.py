@@ -1,8 +1,6 @@
 """`train()`: a generator that gives one row an epoch; the caller prints, plots, stops."""
 
-import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -42,7 +40,6 @@ def train(
 
     Raises: DivergedError where the loss is no longer a number.
     """
-    _keep_freed_memory()
     model = Classifier(net, *data.normalisation)
     machine.train_form(model).train()
     loss_weights = net.loss_weights if isinstance(net, Net) else ()
@@ -111,19 +108,6 @@ def one_cycle(progress: float, recipe: Recipe) -> float:
     if progress < recipe.warmup:
         return recipe.lr * (0.04 + 0.96 * progress / recipe.warmup)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep what a step frees for the next step; nothing where it is not glibc.
-
-    By default it gives large blocks back and asks for them anew, page by page, in every step: VGG-A at 32 pixels
-    trains at 220 to 245 pictures/s so, and at 290 with this (two cores, one run beside the other).
-    """
-    m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def _decayed(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
