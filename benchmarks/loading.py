@@ -53,7 +53,7 @@ def topfive(where: str, kind: str) -> Iterator[None]:
     epoch = 0
     while True:
         seen, epoch = 0, epoch + 1
-        for pixels, labels, index in data.training(recipe, epoch):
+        for pixels, labels, index, _ in data.training(recipe, epoch):
             x = augmented(pixels, uniforms(0, epoch, index), crop, mirror=True)
             x = normalised(x, mean, std)
             seen += len(labels)

@@ -75,16 +75,19 @@ def spoiled(good: Path, there: Path) -> Path:
 
 def epoch_of(data: Data, recipe: Recipe, epoch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     batches = list(data.training(recipe, epoch))
-    return torch.cat([pixels for pixels, _, _ in batches]), torch.cat([labels for _, labels, _ in batches])
+    return torch.cat([pixels for pixels, *_ in batches]), torch.cat([labels for _, labels, *_ in batches])
 
 
 # --- order and randomness -------------------------------------------------------------------------------------------
 
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own() -> None:
-    seen = np.concatenate(list(epoch_batches(41, 8, seed=3, epoch=1)))
+    seen = np.concatenate([index for index, _ in epoch_batches(41, 8, seed=3, epoch=1)])
     assert len(seen) == 40 and len(set(seen)) == 40  # a last batch of one is left out
-    assert sorted(np.concatenate(list(epoch_batches(40, 8, 3, 1))).tolist()) == list(range(40))
+    whole = [index for index, _ in epoch_batches(40, 8, 3, 1)]
+    assert sorted(np.concatenate(whole).tolist()) == list(range(40))
+    later = [index for index, _ in epoch_batches(40, 8, 3, 1, first=3)]  # as if gone on with
+    assert all(map(np.array_equal, later, whole[3:])) and len(later) == 2
     assert not torch.equal(epoch_order(40, 3, 1), epoch_order(40, 3, 2))
     assert not torch.equal(epoch_order(40, 3, 1), epoch_order(40, 4, 1))
 
@@ -93,9 +96,11 @@ def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own() -> None:
 def test_processes_share_each_batch_and_lose_nothing(count: int) -> None:
     for batch in (2, 3, 7, 8):
         whole = list(epoch_batches(count, batch, 0, 1))
-        halves = [list(epoch_batches(count, batch, 0, 1, rank, 2)) for rank in (0, 1)]
-        for step, index in enumerate(whole):
-            assert sorted([*halves[0][step], *halves[1][step]]) == sorted(index)
+        halves = [list(epoch_batches(count, batch, 0, 1, 0, rank, 2)) for rank in (0, 1)]
+        for step, (index, real) in enumerate(whole):
+            shares = [(part[step][0], part[step][1]) for part in halves]
+            assert sorted(i for share, counts in shares for i in share[:counts]) == sorted(index) and real == len(index)
+            assert all(len(share) > 1 or count == 1 for share, _ in shares)  # batch normalisation needs two
 
 
 def test_the_randomness_of_a_picture_depends_on_seed_epoch_and_index_alone() -> None:
@@ -248,7 +253,7 @@ def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_with_zeros() -> None:
     few = replace(source, train=source.train[:64], held_out=source.held_out[:8])
     data = Kept(few, 32, PadCrop(4, 32), lambda _: None)
     recipe = Recipe(batch=64)
-    ((pixels, _, index),) = list(data.training(recipe, 1))
+    ((pixels, _, index, _),) = list(data.training(recipe, 1))
     moves = set()
     for picture, i in zip(pixels, index):
         padded = torch.nn.functional.pad(data.pictures.pixels[i], (4, 4, 4, 4))

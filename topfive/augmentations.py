@@ -4,38 +4,46 @@ An augmentation is a way to crop, and what happens to the pixels afterwards. `la
 where the picture is decoded, all the rest on whole batches, on the device.
 """
 
-from typing import assert_never
+from typing import Annotated, assert_never
 
 import msgspec
+
+# what a value may be, checked where it is read from a text: `--set`, a run folder
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Part = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 Box = tuple[float, float, float, float]
 
 
-class Centre(msgspec.Struct, frozen=True, tag=True):
+class Centre(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """The centre square; in training only where nothing is to be left to chance."""
 
 
-class PadCrop(msgspec.Struct, frozen=True, tag=True):
+class PadCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """The centre square with a border of zeros, `padding` of `of` pixels, then a random crop of the square's size."""
 
-    padding: int
-    of: int
+    padding: Annotated[int, msgspec.Meta(ge=0)]
+    of: Count
 
 
-class JitterCrop(msgspec.Struct, frozen=True, tag=True):
+class JitterCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """The shorter side brought to a random length in `low..high`, then a random crop; lengths for crops of `of`."""
 
-    low: int
-    high: int
-    of: int = 224
+    low: Count
+    high: Count
+    of: Count = 224
 
 
-class AreaCrop(msgspec.Struct, frozen=True, tag=True):
+class AreaCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """A patch of a random share of the area and a random ratio of width to height, resized to the square."""
 
-    least: float = 0.08
-    most: float = 1.0
-    ratio: float = 4 / 3  # and its inverse
+    least: Part = 0.08
+    most: Part = 1.0
+    ratio: Annotated[float, msgspec.Meta(ge=1)] = 4 / 3  # and its inverse
 
 
 Crop = Centre | PadCrop | JitterCrop | AreaCrop
@@ -46,12 +54,12 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     crop: Crop
     mirror: bool = True  # half of the pictures, unless the source says that a mirrored picture is of another class
-    lighting: float = 0.0  # standard deviation of AlexNet's shifts along the principal components of colour
-    colour: float = 0.0  # brightness, contrast and saturation each by a random factor in 1 - colour .. 1 + colour
-    erase: float = 0.0  # the share of pictures that lose a random patch
-    mixup: float = 0.0  # alpha of the beta distribution that two pictures are blended by; 0 is never
-    cutmix: float = 0.0  # alpha of the share that a patch of another picture takes; with mixup, a coin decides
-    smoothing: float = 0.0  # the share of the target that is spread over all classes
+    lighting: Amount = 0.0  # standard deviation of AlexNet's shifts along the principal components of colour
+    colour: Share = 0.0  # brightness, contrast and saturation each by a random factor in 1 - colour .. 1 + colour
+    erase: Share = 0.0  # the share of pictures that lose a random patch
+    mixup: Amount = 0.0  # alpha of the beta distribution that two pictures are blended by; 0 is never
+    cutmix: Amount = 0.0  # alpha of the share that a patch of another picture takes; with mixup, a coin decides
+    smoothing: Fraction = 0.0  # the share of the target that is spread over all classes
     source: str = "ours"
 
 

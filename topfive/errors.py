@@ -7,6 +7,7 @@ TopfiveError                1   a bug of ours
 ├── ResourceError           5   memory, disk, permission
 ├── DivergedError           6   training that stopped making sense
 └── Interrupted           130   stopped from outside; what was finished is kept
+    └── Terminated        143   the same, by a scheduler
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,10 @@ class DivergedError(TopfiveError):
 
 class Interrupted(TopfiveError):
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    exit_code = 143
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

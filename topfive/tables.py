@@ -60,6 +60,16 @@ def percent(digits: int) -> Callable[[float], str]:
     return show
 
 
+def clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds.
+
+    >>> clock(400.4)
+    '0:06:40'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
 def json(rows: Sequence[Row], **extra: Any) -> str:
     """One JSON document: `{"rows": [...], ...}`."""
     import msgspec

@@ -4,14 +4,16 @@ Evaluation decodes the whole picture (`decode`); training decodes no more than i
 """
 
 import io
+import re
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from topfive.errors import DataError
 
@@ -32,6 +34,16 @@ SUFFIXES = frozenset(BY_SUFFIX)
 MOST_PIXELS = 100_000_000
 PLAUSIBLE_PIXELS, PLAUSIBLE_RATIO = 4_000_000, 1000  # beyond so many, at most so many for each byte of the file
 ORIENTATION = 274  # the EXIF tag
+# why: ImageOps.exif_transpose writes the EXIF anew, and fails where another of its tags is damaged
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # what a file is that is no picture of FORMATS, by its first bytes
 SIGNATURES = (
@@ -50,6 +62,16 @@ SIGNATURES = (
     (b"<svg", "an SVG drawing"),
     (b"<?xml", "an XML document"),
 )
+# the first bytes of FORMATS
+OURS = (
+    (b"\xff\xd8", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"BM", "BMP"),
+)
+PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND")  # what matters for the pixels
 BRANDS = {b"hei": "a HEIC picture", b"hev": "a HEIC picture", b"mif": "a HEIC picture", b"avi": "an AVIF picture"}
 
 Box = tuple[float, float, float, float]
@@ -87,8 +109,8 @@ def decode(data: bytes, name: str, upright: bool = True) -> Decoded:
     try:
         notes = _notes(image, name)
         image.load()
-        if upright and _orientation(image) > 1:
-            image = ImageOps.exif_transpose(image)
+        if upright and (turn := TURNS.get(_orientation(image))) is not None:  # the first of them is 0
+            image = image.transpose(turn)
             notes.append("turned upright by EXIF")
         return Decoded(_rgb(image, notes), image.format or _format(notes, name), tuple(notes))
     except Exception as error:  # why: Pillow raises OSError, ValueError, SyntaxError, RuntimeError on damaged files
@@ -143,7 +165,12 @@ def _opened(data: bytes, name: str) -> Image.Image:
     if not data:
         raise Unreadable(name, "empty file")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Exception:
+            if not data.startswith(b"\x89PNG"):
+                raise
+            image = Image.open(io.BytesIO(_bare(data)), formats=FORMATS)
     except Exception as error:
         raise Unreadable(name, _reason(error, data)) from None
     pixels = image.width * image.height
@@ -154,6 +181,19 @@ def _opened(data: bytes, name: str) -> Image.Image:
     if pixels > PLAUSIBLE_PIXELS and pixels > PLAUSIBLE_RATIO * len(data):
         raise Unreadable(name, f"{image.width}x{image.height} pixels in {len(data):,} bytes: damaged, or made to harm")
     return image
+
+
+def _bare(data: bytes) -> bytes:
+    """A PNG without its texts and profiles, and without its EXIF where the checksum of that is wrong."""
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        whole = zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+        if kind in PNG_CHUNKS or (kind == b"eXIf" and whole):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _notes(image: Image.Image, name: str) -> list[str]:
@@ -195,12 +235,17 @@ def _rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     if mode == "RGB" and "transparency" not in image.info:
         return image
     if mode.startswith("I") or mode == "F":
-        values: NDArray[Any] = np.asarray(image, dtype=np.float32)
-        # why: 16 bits are 0..65535; in 32 bits there is no telling, and up to 255 it is taken for 8-bit values
-        if mode.startswith("I;16") or values.max(initial=0) > 255:
+        values: NDArray[Any] = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
+        most = values.max(initial=0)
+        # why: 16 bits are 0..65535, and Pillow brings a PGM of more than 8 bits to that; in 32 bits there is no
+        # telling: fractions that reach 1 at most are shares of white, and up to 255 it is taken for 8-bit values
+        if mode.startswith("I;16") or most > 255 or (mode == "I" and image.format == "PPM"):
             notes.append("16 bits scaled to 8")
             values = values / 257
-        return Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+        elif mode == "F" and 0 < most <= 1:
+            notes.append("0 to 1 scaled to 255")
+            values = values * 255
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         seen = image.convert("RGBA")
         if seen.getchannel("A").getextrema() == (255, 255):
@@ -221,7 +266,14 @@ def _least(whole: int, size: int, part: float) -> int:
 def _reason(error: Exception, data: bytes) -> str:
     """Why it cannot be read, in plain words."""
     text = (str(error) or type(error).__name__).splitlines()[0]
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, Image.DecompressionBombError) and (stated := re.search(r"\d+", text)):
+        return f"{int(stated[0]):,} pixels, more than {MOST_PIXELS:,} are not read"
+    ours = next((format for start, format in OURS if data.startswith(start)), None)
+    if ours == "PNG" and len(data) >= 24 and bytes(4) in (data[16:20], data[20:24]):
+        return f"{int.from_bytes(data[16:20], 'big')}x{int.from_bytes(data[20:24], 'big')} is 0 pixels"
+    if isinstance(error, UnidentifiedImageError) and ours and not _missing(data):
+        return f"truncated or damaged: a {ours} whose header cannot be read"
+    if isinstance(error, UnidentifiedImageError) and not ours:
         return f"{_kind(data)}, not a picture in a format that is read ({', '.join(FORMATS)})"
     missing = _missing(data)
     if missing:
@@ -241,7 +293,7 @@ def _missing(data: bytes) -> int:
 
 
 def _kind(data: bytes) -> str:
-    start = data[:16].lower().lstrip()
+    start = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
     for signature, kind in SIGNATURES:
         if start.startswith(signature.lower()[:16]):
             return kind

@@ -43,6 +43,7 @@ STRAY = re.compile(
 # what the notes of decoding mean, by a part of each
 DONE = {
     "transparency": "where they are clear the network sees white, in training as in use",
+    "0 to 1": "their fractions become 256 levels, which is all that networks are shown",
     "16 bits": "their 65,536 levels become 256, which is all that networks are shown",
     "first frame": "the further frames are never seen",
     "upright": "a program that ignores EXIF would see them lying",

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, is_picture, listed
-from topfive.data.stores import Archive, Held, Joined, Progress, Store, archive, silent
+from topfive.data.stores import Archive, Held, Joined, Progress, Store, archive, plain, silent
 from topfive.errors import DataError, UsageError
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -88,7 +88,7 @@ def _source(
         notes.append(f"no training pictures of {listed([name for i, name in enumerate(classes) if i not in seen])}")
     items = (*train, *val)
     return Source(
-        Path(tree.where).name or tree.where,
+        plain(Path(tree.where).name or tree.where),
         tree.where,
         classes,
         tuple(train),

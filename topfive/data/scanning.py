@@ -24,7 +24,7 @@ from topfive.errors import ResourceError
 
 CHUNK = 64  # pictures that a process reads at once
 FEW = 256  # pictures that are read sooner than processes start
-VERSION = f"1 {pillow}"  # of what is kept: another decoder may see other pixels
+VERSION = f"2 {pillow}"  # of what is kept: another decoder may see other pixels
 
 T = TypeVar("T")
 
@@ -106,8 +106,9 @@ def cached(source: Source, what: str, kind: type[T], make: Callable[[], T]) -> T
     with contextlib.suppress(LookupError):
         return _from_cache(source, what, kind)
     result = make()
-    kept = Kept(_key(source), msgspec.Raw(msgspec.msgpack.encode(result)))
-    with contextlib.suppress(OSError):  # a home that cannot be written to costs time, not the run
+    # a home that cannot be written to costs time, not the run; so do reasons with names that are no text
+    with contextlib.suppress(OSError, UnicodeError):
+        kept = Kept(_key(source), msgspec.Raw(msgspec.msgpack.encode(result)))
         write_aside(cache_folder() / "scans" / f"{source.stamp}.{what}", msgspec.msgpack.encode(kept))
     return result
 

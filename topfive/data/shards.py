@@ -25,7 +25,7 @@ from topfive.data.sources import (
     is_picture,
     split,
 )
-from topfive.data.stores import Archive, Joined, Progress, archive, cache_folder, digest, write_aside
+from topfive.data.stores import Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")
@@ -122,7 +122,7 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
     if len(names) < 2:
         raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
     notes = tuple(note for part in parts.values() for note in part.notes)
-    name = Path(where).name or where
+    name = plain(Path(where).name or where)
     mark = fingerprint(names, (*train, *held_out), sizes)
     return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes)
 
@@ -165,7 +165,7 @@ def _samples(shard: Archive) -> tuple[Sample, ...]:
             samples.append(Sample(parts["picture"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
     if not samples:
         raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeError):
         write_aside(kept, msgspec.msgpack.encode(_Known(shard.stamp, tuple(samples))))
     return tuple(samples)
 

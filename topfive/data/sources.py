@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from topfive.data.decoding import SUFFIXES, Decoded, Unreadable, decode
-from topfive.data.stores import Below, Entry, Folder, Pixels, Store
+from topfive.data.stores import Below, Entry, Folder, Pixels, Store, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
 
 TRAIN = ("train", "training")
@@ -120,10 +120,14 @@ class Tree:
 
     def pictures(self, folder: str) -> list[str]:
         """The names of every picture below `folder`, in natural order."""
-        prefix = f"{folder}/" if folder else ""
-        here = [prefix + name for name in self.files.get(folder, ()) if is_picture(name)]
-        inside = [name for sub in self.folders.get(folder, ()) for name in self.pictures(prefix + sub)]
-        return sorted(here + inside, key=natural)
+        found: list[str] = []
+        waiting = [folder]
+        while waiting:  # why: no recursion, because a tree may be deeper than Python's stack
+            here = waiting.pop()
+            prefix = f"{here}/" if here else ""
+            found += [prefix + name for name in self.files.get(here, ()) if is_picture(name)]
+            waiting += [prefix + name for name in reversed(self.folders.get(here, ()))]
+        return sorted(found, key=natural)
 
     def notes(self) -> list[str]:
         """What was left out, each kind once, after what the store has to say."""
@@ -162,7 +166,7 @@ def folder_tree(root: Path) -> Tree:
     except PermissionError as error:
         raise ResourceError(f"{error.filename!r} may not be read: give yourself read permission") from None
     tree = Tree(str(root), store, entries)
-    tree.hidden += [f"{name} (a link to what is read already)" for name in skipped]
+    tree.hidden += skipped
     return tree
 
 
@@ -204,7 +208,7 @@ def class_folders(tree: Tree) -> Source:
     if imagenet:
         notes.append(NOT_UPRIGHT)
     return Source(
-        Path(tree.where).name or tree.where,
+        plain(Path(tree.where).name or tree.where),
         tree.where,
         classes,
         train,
@@ -283,7 +287,12 @@ def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple
     pictures = {name: tree.pictures(f"{root}/{name}" if root else name) for name in folders}
     empty = [name for name, inside in pictures.items() if not inside]
     if len(empty) == len(folders):
-        raise DataError(f"no picture was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}")
+        seen = Counter(Path(name).suffix.lower() or "no suffix" for name in tree.sizes)
+        there = ", ".join(f"{count:,} {suffix}" for suffix, count in seen.most_common(5))
+        raise DataError(
+            f"no picture was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}"
+            + (f"; the files there: {there}" if there else "")
+        )
     if empty and not few_are_enough:
         raise DataError(f"{where!r} has no picture of {listed(empty)}: fill or remove the folder")
     names = tuple(name for name in pictures if pictures[name])

@@ -6,6 +6,7 @@ a name that leads out of the archive cannot do harm, because nothing is written;
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -24,11 +25,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topfive.data.decoding import Unreadable
+from topfive.data.decoding import SUFFIXES, Unreadable
 from topfive.errors import DataError, ResourceError, UsageError
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
 MOST_MEMBER = 2**30  # bytes of one picture, far beyond any: a size that lies takes no memory
+MOST_HEADER = 2**20  # bytes of a long name or other extended header of a tar
 DEEPEST = 2  # tars within tars: ILSVRC's training tar holds one tar a class
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
@@ -72,7 +74,7 @@ class Folder:
 
     @cached_property
     def listing(self) -> tuple[tuple[Entry, ...], tuple[str, ...], str]:
-        """(entries sorted by name, links that were not followed, stamp)."""
+        """(entries sorted by name, folders that were not entered and why, stamp)."""
         entries: list[Entry] = []
         skipped: list[str] = []
         hashed = hashlib.blake2b(str(self.root.absolute()).encode(errors="surrogateescape"), digest_size=16)
@@ -82,9 +84,15 @@ class Folder:
         while waiting or links:
             # why: links last, so that a link to a sibling never takes its pictures away from it
             path, below = waiting.pop() if waiting else links.pop()
-            known = os.stat(path)
+            try:
+                known = os.stat(path)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                skipped.append(f"{below[:40]}... (a path of {len(path):,} characters is too long)")
+                continue
             if (known.st_dev, known.st_ino) in seen:
-                skipped.append(below)
+                skipped.append(f"{below} (a link to what is read already)")
                 continue
             seen.add((known.st_dev, known.st_ino))
             if below:
@@ -92,7 +100,7 @@ class Folder:
             with os.scandir(path) as inside:
                 for found in sorted(inside, key=lambda entry: entry.name):
                     name = f"{below}/{found.name}" if below else found.name
-                    if found.is_dir():
+                    if _is_folder(found):
                         (links if found.is_symlink() else waiting).append((found.path, name))
                         continue
                     try:
@@ -112,12 +120,23 @@ class Folder:
         return {"root": self.root}  # why: the listing stays behind when the store goes to another process
 
 
+def _is_folder(found: os.DirEntry[str]) -> bool:
+    try:
+        return found.is_dir()
+    except OSError as error:  # a link to itself, or into a folder that may not be read: an entry, and an unreadable one
+        if isinstance(error, PermissionError) and Path(found.name).suffix.lower() not in SUFFIXES:
+            raise  # why: it may be a class
+        return False
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file; a pipe or device of that name is never waited for. Raises: Unreadable."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        reason = "not a regular file" if not path.is_file() else (error.strerror or type(error).__name__)
+        reason = error.strerror or type(error).__name__
+        if error.errno == errno.ENXIO:  # a socket
+            reason = "not a regular file"
         if isinstance(error, FileNotFoundError):
             reason = "the link leads nowhere" if path.is_symlink() else "the file is gone"
         elif isinstance(error, PermissionError):
@@ -154,7 +173,7 @@ class Local:
         self._handle = -1
 
     def __str__(self) -> str:
-        return str(self.path)
+        return plain(str(self.path))
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "_handle": -1}
@@ -266,6 +285,8 @@ class Archive:
         member = self.index.members.get(name)
         if member is None:
             raise Unreadable(name, f"not in {self.file}")
+        if member.stored > MOST_MEMBER:
+            raise Unreadable(name, f"{member.stored:,} bytes is more than any picture has")
         try:
             offset = member.offset
             if member.method is not None:  # the length of a zip's local header stands only in that header
@@ -278,7 +299,7 @@ class Archive:
             raise Unreadable(name, f"{self.file} ends inside of it, {member.stored - len(data):,} bytes missing")
         if member.method == zipfile.ZIP_DEFLATED:
             try:
-                data = zlib.decompressobj(-15).decompress(data, member.size)
+                data = zlib.decompressobj(-15).decompress(data, member.size or 1)  # why: 0 would be without a limit
             except zlib.error as error:
                 raise Unreadable(name, f"damaged in {self.file}: {error}") from None
         if member.method is not None and zlib.crc32(data) != member.crc:
@@ -398,9 +419,31 @@ def _cached(file: Local | Remote, progress: Progress) -> Index:
         if index.stamp == stamp:
             return index
     index = _zip_index(file, stamp) if str(file).endswith(".zip") else _tar_index(file, stamp, progress)
-    with contextlib.suppress(OSError):  # a home that cannot be written to costs time, not the run
-        write_aside(kept, msgspec.msgpack.encode(index))
+    with contextlib.suppress(OSError, UnicodeError):  # a home that cannot be written to costs time, not the run; so
+        write_aside(kept, msgspec.msgpack.encode(index))  # do names that are no text
     return index
+
+
+class _Info(tarfile.TarInfo):
+    """A member of a tar whose headers are no longer than headers are; of a sparse one, that it is one."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if self.type in (*extended, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK) and self.size > MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        member: tarfile.TarInfo = super()._proc_member(tar) if self.size >= 0 else self  # type: ignore[misc]
+        if member.size < 0:  # why: reading would go backwards, and round and round
+            raise tarfile.ReadError(f"a size of {member.size:,} bytes")
+        return member
+
+    def _sparse(self, member: tarfile.TarInfo, *_: object) -> None:
+        member.sparse = b""  # why: it is passed over, and its map may be made to harm
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
+
+
+# what tarfile raises on damaged headers
+DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError)
 
 
 def _tar_index(file: Local | Remote, stamp: str, progress: Progress) -> Index:
@@ -428,7 +471,7 @@ def _tar_members(
     opened.seek(start)
     inner: list[tuple[str, int, int]] = []
     try:
-        tar = tarfile.open(fileobj=opened, mode="r:")  # noqa: SIM115  # closed with the file below it
+        tar = tarfile.open(fileobj=opened, mode="r:", tarinfo=_Info)  # noqa: SIM115  # closed with the file below it
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # why: they are not needed, and a million take a gigabyte
             if info.isreg() and info.offset_data + info.size > end:
@@ -450,7 +493,7 @@ def _tar_members(
         opened.seek(tar.offset)
         if any(opened.read(512)) and tar.offset < end:
             passed[f"damaged after {tar.offset:,} bytes, the rest not read"] += 1
-    except tarfile.TarError as error:
+    except DAMAGED as error:
         if not passed and start == 0 and opened.tell() <= 1024:
             raise DataError(f"{where} is not a tar: {error}") from None
         passed[f"cut off: {error}"] += 1
@@ -492,19 +535,17 @@ def _held(file: Local, progress: Progress) -> Held:
     members: dict[str, bytes] = {}
     folders: set[str] = set()
     passed: Counter[str] = Counter()
-    held = 0
     try:
-        with file.open() as opened, tarfile.open(fileobj=opened, mode="r|*") as tar:
+        with file.open() as opened, tarfile.open(fileobj=opened, mode="r|*", tarinfo=_Info) as tar:
             for info in tar:
-                name = _safe(info.name, passed)
-                if name is None:
-                    continue
-                held += info.size
-                if held > MOST_IN_MEMORY:
+                if tar.offset > MOST_IN_MEMORY:  # of the next header: what this one's size may state is in it
                     raise DataError(
                         f"{file} is compressed and holds more than {MOST_IN_MEMORY / 2**30:.0f} GiB: decompress it to "
                         "a plain .tar, which is read in place"
                     )
+                name = _safe(info.name, passed)
+                if name is None:
+                    continue
                 if info.isdir():
                     folders.add(name)
                 elif not info.isreg() or info.issparse():
@@ -516,7 +557,7 @@ def _held(file: Local, progress: Progress) -> Held:
                     members[name] = inside.read() if inside else b""
                     if len(members) % 1000 == 0:
                         progress(f"decompressing {file.path.name}", opened.tell(), file.size())
-    except tarfile.TarError as error:
+    except DAMAGED as error:
         if not members:
             raise DataError(f"{file} is not a tar: {error}") from None
         passed[f"cut off: {error}"] += 1
@@ -550,6 +591,11 @@ def _above(name: str) -> Iterator[str]:
     while "/" in name:
         name = name.rpartition("/")[0]
         yield name
+
+
+def plain(text: str) -> str:
+    """A name that every file and terminal takes: control characters and bytes that are no text are escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def digest(lines: Iterable[str]) -> str:

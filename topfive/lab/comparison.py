@@ -19,7 +19,7 @@ from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores, interval
-from topfive.lab.loading import Data, Kept, prepare
+from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
@@ -45,7 +45,7 @@ DEFAULT = (
 )
 
 
-BAD_FILES, DECODING = "bad_files.csv", "decoding.json"
+DECODING = "decoding.json"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,7 +151,7 @@ class Comparison:
             row = msgspec.structs.replace(row, key=key)
             with (self.folder / "rows.jsonl").open("ab") as file:
                 file.write(msgspec.json.encode(row) + b"\n")
-            self._note_unreadable(data)  # again: a file may have gone since
+            note_unreadable(self.folder, data.unreadable.values())  # again: a file may have gone since
             done += work
             yield row
 
@@ -204,16 +204,14 @@ class Comparison:
                 progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} pictures/s of {total:,}"))
 
         crop = recipes.quick(None, 1).augmentation.crop
-        data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick)
+        try:
+            data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick)
+        except TooManyUnreadable as error:
+            raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
         (self.folder / DECODING).write_bytes(msgspec.json.encode(dict(data.done.most_common())))
-        self._note_unreadable(data)
+        note_unreadable(self.folder, data.unreadable.values())
         self.decoded = True
         return data
-
-    def _note_unreadable(self, data: Data) -> None:
-        with (self.folder / BAD_FILES).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            bad = [(_no_formula(error.name), error.reason) for error in data.unreadable.values()]
-            csv.writer(file).writerows([("path", "reason"), *bad])
 
     def _work(self, entry: Subject | None) -> float:
         """A guess of the time a row takes, for the time left: measuring, and training by its multiply-adds."""
@@ -252,6 +250,8 @@ class Comparison:
             epochs = list(train(net, data, recipe, self.machine, stepped))
         except DivergedError as error:
             raise DivergedError(f"{entry.name}: {error}; leave it out to go on with the others") from None
+        scores = epochs[-1].scores
+        assert scores is not None  # the last epoch is always evaluated
         curve = tuple(
             {
                 "epoch": epoch.epoch,
@@ -260,12 +260,13 @@ class Comparison:
                 "accuracy": epoch.scores.top1_accuracy,
             }
             for epoch in epochs
+            if epoch.scores
         )
         return Row(
             name=entry.name,
             family=_family(entry),
             kind="network" if entry.network else "module",
-            **self._accuracy(epochs[-1].scores),
+            **self._accuracy(scores),
             params=params,
             macs=macs,
             ops=2 * macs,
@@ -273,7 +274,7 @@ class Comparison:
             **msgspec.structs.asdict(measured),
             training_seconds=epochs[-1].seconds,
             epochs=setting.epochs,
-            learning_rate=recipe.lr,
+            learning_rate=recipe.peak,
             waiting=sum(epoch.waiting for epoch in epochs) / len(epochs),
             curve=curve,
         )
@@ -377,17 +378,17 @@ def _family(entry: Subject) -> str:
 
 
 def default_size(source: Source) -> int:
-    """32, 64 or 128: the largest that the pictures fill, going by the first few of the training split."""
+    """32, 64 or 128: the largest that the pictures fill."""
+    side = usual_side(source)
+    return 128 if side >= 112 else 64 if side >= 56 else 32
+
+
+def usual_side(source: Source) -> int:
+    """The median shorter side in pixels, going by a few pictures of the training split."""
     sides = []
     for item in source.train[:: max(1, len(source.train) // 20)]:
         try:
             sides.append(min(source.read(item).size))
         except DataError:
             continue
-    side = sorted(sides)[len(sides) // 2] if sides else 32
-    return 128 if side >= 112 else 64 if side >= 56 else 32
-
-
-def _no_formula(text: str) -> str:
-    """A CSV field that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
+    return sorted(sides)[len(sides) // 2] if sides else 32

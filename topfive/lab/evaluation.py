@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from topfive.lab.measuring import Machine
+from topfive.lab.processes import Group
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -45,13 +46,18 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 
 
 @torch.inference_mode()
-def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine) -> Scores:
-    """The scores of `module`, in the form for inference, over all pictures of `batches`: pixels and labels."""
-    images = correct1 = correct5 = 0
-    counts5 = True
+def evaluate(
+    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine, group: Group = Group()
+) -> Scores:
+    """The scores of `module`, in the form for inference, over all pictures of `batches`: pixels and labels.
+
+    With several processes each has batches of its own, and the counts are of all.
+    """
+    images = correct1 = correct5 = few = 0
     for pixels, labels in batches:
         scores = score(module(machine.place(pixels)).float().cpu(), labels)
         images, correct1 = images + scores.images, correct1 + scores.correct1
-        counts5 = scores.correct5 is not None
+        few += scores.correct5 is None
         correct5 += scores.correct5 or 0
-    return Scores(images, correct1, correct5 if counts5 else None)
+    images, correct1, correct5, few = map(int, group.total(images, correct1, correct5, few))
+    return Scores(images, correct1, None if few else correct5)

@@ -4,6 +4,7 @@ Nothing depends on the number of workers or processes, on how fast they are, or 
 kept and cross process borders as uint8; all but the crop happens on whole batches, on the device.
 """
 
+import csv
 import ctypes
 import math
 import os
@@ -11,9 +12,10 @@ import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +30,12 @@ from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
 from topfive.data.stores import Pixels
 from topfive.errors import DataError, ResourceError
-from topfive.recipes import Recipe
+from topfive.recipes import Recipe, steps_of_epoch
 
 MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
 MEMORY_SHARE = 0.3  # of the machine's memory that decoded pictures may take; beyond it they are read anew every epoch
 SAMPLE = 2000  # pictures that stand for all, for the mean and standard deviation of the channels
+BAD_FILES = "bad_files.csv"
 MARGIN = 256 / 224  # pictures in memory are kept so much larger than the crop, where the crop moves
 
 # columns of the uniform numbers that belong to a picture in an epoch
@@ -47,7 +50,7 @@ GREY = (0.299, 0.587, 0.114)
 Index = NDArray[np.int64]  # of pictures within their split
 Draws = NDArray[np.float64]  # uniform numbers, a row a picture
 Bytes = NDArray[np.uint8]  # pixels, channels last
-Batch = tuple[Tensor, Tensor, Index]
+Batch = tuple[Tensor, Tensor, Index, int]  # pixels, labels, which pictures, how many of them count
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,19 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_000_007 + epoch))
 
 
-def epoch_batches(count: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Index]:
-    """The indices of each batch, each picture once an epoch; of a batch, process `rank` takes every `world`-th one.
+def epoch_batches(
+    count: int, batch: int, seed: int, epoch: int, first: int = 0, rank: int = 0, world: int = 1
+) -> Iterator[tuple[Index, int]]:
+    """The indices of each batch from the `first` on, and how many of them count; each picture counts once an epoch.
 
-    A last batch of a single picture is left out: batch normalisation cannot learn from it.
+    Of a batch, process `rank` takes every `world`-th one. A share of fewer than two, which batch normalisation cannot
+    learn from, is filled up with others of the batch that do not count.
     """
     order = epoch_order(count, seed, epoch).numpy()
-    for start in range(0, count, batch):
-        index = order[start : start + batch]
-        if len(index) > 1 or start == 0:
-            yield index[rank::world]
+    for step in range(first, steps_of_epoch(count, batch)):
+        whole = order[step * batch : (step + 1) * batch]
+        mine = whole[rank::world]
+        yield (mine, len(mine)) if len(mine) > 1 or world == 1 else (np.concatenate([mine, whole[:2]]), len(mine))
 
 
 class Data(ABC):
@@ -112,12 +118,18 @@ class Data(ABC):
         """Training pictures."""
 
     @abstractmethod
-    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """`(N, 3, S, S)` uint8, labels `(N,)` and the pictures' indices: cropped, else as they are."""
+    def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch from the `first` on: `(N, 3, S, S)` uint8, cropped, else as they are; labels `(N,)`.
+
+        The side S is the recipe's for the epoch.
+        """
 
     @abstractmethod
-    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every held-out picture once, in order: its centre square `(N, 3, S, S)` uint8, and labels `(N,)`."""
+    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every held-out picture once, in order: its centre square `(N, 3, S, S)` uint8, and labels `(N,)`.
+
+        Process `rank` gives every `world`-th batch.
+        """
 
 
 def prepare(
@@ -182,17 +194,36 @@ def decode(
     return Pictures(torch.from_numpy(pixels[kept] if bad else pixels).permute(0, 3, 1, 2), labels, tuple(bad), done)
 
 
-def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int]) -> None:
-    """Raises: DataError where too many pictures are unreadable, or none of a split is left."""
+class TooManyUnreadable(DataError):
+    """More pictures cannot be read than are passed over; `unreadable` says which."""
+
+    def __init__(self, said: str, unreadable: Sequence[Unreadable]) -> None:
+        super().__init__(said)
+        self.unreadable = unreadable
+
+
+def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = ()) -> None:
+    """Raises: TooManyUnreadable where more than a few pictures are unreadable, or none of a split is left."""
     count = len(source.train) + len(source.held_out)
     most = max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count)
     if len(bad) > most or not all(left):
         reasons = Counter(error.reason for error in bad).most_common(3)
-        raise DataError(
+        raise TooManyUnreadable(
             f"{len(bad)} of the {count} pictures of {source.name} cannot be read "
             f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and at most {most:.0f} are passed over; the "
-            f"first: {bad[0].name!r}"
+            f"first: {bad[0].name!r}",
+            bad,
         )
+
+
+def note_unreadable(folder: Path, errors: Iterable[Unreadable]) -> Path:
+    """Write which pictures were passed over and why, one a line; the file's path."""
+    path = folder / BAD_FILES
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        # why: a name that begins like a formula would be one in a spreadsheet
+        names = ((f"'{error.name}" if error.name[:1] in "=+-@" else error.name, error.reason) for error in errors)
+        csv.writer(file).writerows([("path", "reason"), *names])
+    return path
 
 
 def kept_size(crop: Crop, size: int) -> int:
@@ -226,21 +257,22 @@ class Kept(Data):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        crop, kept = recipe.augmentation.crop, self.pictures.pixels.permute(0, 2, 3, 1).numpy()
-        for index in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, rank, world):
+    def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        crop, kept, side = recipe.augmentation.crop, self.pictures.pixels.permute(0, 2, 3, 1).numpy(), self.size
+        for index, real in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world):
             draws = uniforms(recipe.seed, epoch, index)
             match crop:
                 case Centre() | PadCrop():
                     pixels = _shifted(kept[index], crop, draws)
                 case JitterCrop() | AreaCrop():
-                    pixels = np.empty((len(index), self.size, self.size, 3), np.uint8)
+                    side = recipe.side(epoch, self.size)
+                    pixels = np.empty((len(index), side, side, 3), np.uint8)
                     for n, (i, row) in enumerate(zip(index.tolist(), draws.tolist())):
-                        pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], self.size, row), self.size)
-            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pictures.labels[index], index
+                        pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], side, row), side)
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pictures.labels[index], index, real
 
-    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.aside), batch):
+    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(rank * batch, len(self.aside), world * batch):
             yield self.aside.pixels[start : start + batch], self.aside.labels[start : start + batch]
 
 
@@ -304,27 +336,30 @@ class Streamed(Data):
         sample = decode(source, self.items[:: max(1, len(self.items) // SAMPLE)], size)
         self.normalisation = statistics(sample.pixels)
         self._work: list[Work] = []
-        self._loader: tuple[Recipe, DataLoader[Loaded]] | None = None  # kept with its workers while the recipe stays
+        self._loader: tuple[tuple[Recipe, int], DataLoader[Loaded]] | None = None  # kept with its workers
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def training(self, recipe: Recipe, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        crop = recipe.augmentation.crop
-        if self._loader is None or self._loader[0] != recipe:
-            crops = _Crops(self.source, self.items, crop, self.size, recipe.seed)
-            self._loader = recipe, _loader(crops, self._work, self.workers)
-        self._work[:] = [(epoch, i) for i in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, rank, world)]
-        for pixels, index, bad, _ in _results(self._loader[1]):
+    def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
+        if self._loader is None or self._loader[0] != (recipe, side):
+            crops = _Crops(self.source, self.items, crop, side, recipe.seed)
+            self._loader = (recipe, side), _loader(crops, self._work, self.workers)
+        batches = list(epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world))
+        self._work[:] = [(epoch, index) for index, _ in batches]
+        for (pixels, index, bad, _), (_, real) in zip(_results(self._loader[1]), batches):
             self.unreadable.update({error.name: error for error in bad})
+            if bad:
+                few_enough(self.source, list(self.unreadable.values()), [len(index)])
             if isinstance(crop, PadCrop):
                 moved = _shifted(pixels.numpy(), crop, uniforms(recipe.seed, epoch, index))
                 pixels = torch.from_numpy(moved)
-            if len(index) > 1 or len(self) == 1:
-                yield pixels.permute(0, 3, 1, 2), self.labels[index], index
+            yield pixels.permute(0, 3, 1, 2), self.labels[index], index, min(real, len(index))
 
-    def held_out(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        work = [(0, np.arange(i, min(i + batch, len(self.aside)))) for i in range(0, len(self.aside), batch)]
+    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self.aside)
+        work = [(0, np.arange(i, min(i + batch, count))) for i in range(rank * batch, count, world * batch)]
         labels = torch.tensor([item.label for item in self.aside])
         for pixels, index, bad, _ in _results(
             _loader(_Crops(self.source, self.aside, None, self.size, 0), work, self.workers)

@@ -2,18 +2,28 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Protocol
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from topfive.errors import DivergedError
 from topfive.lab.evaluation import Scores, evaluate
 from topfive.lab.loading import Batch, Data, augmented, mixed, uniforms
-from topfive.lab.measuring import Machine
+from topfive.lab.measuring import Machine, memory_peak
 from topfive.lab.modules import Classifier, Net
-from topfive.recipes import Recipe
+from topfive.lab.optimizing import Learner
+from topfive.lab.processes import Group
+from topfive.recipes import Recipe, learning_rate, steps_of_epoch
+
+STUCK = 0.01  # relative distance to ln(classes) of a loss that has learnt nothing yet
+ENOUGH = 10  # batches of an epoch from which on its training error means something
+COUNTED = 6  # sums over an epoch: pictures, gradients of the first and last kernels, right, right among 5, loss
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -21,12 +31,54 @@ class Epoch(msgspec.Struct, frozen=True):
 
     epoch: int
     loss: float
-    train_accuracy: float
-    scores: Scores
+    auxiliary_losses: tuple[float, ...]
+    train_accuracy: float  # Top-1 on the pictures as they were trained on: cropped, mirrored, mixed
+    train_top5: float | None
+    scores: Scores | None  # of the held-out pictures, in the epochs in which they were evaluated
     lr: float
+    side: int  # of the training pictures, in pixels
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
     waiting: float  # the share of the training time in which the next batch was waited for
+    first_gradient: float  # norms of the gradient of the first and of the last kernels, means over the steps
+    last_gradient: float
+    memory_bytes: int  # the most that was in use
+    note: str = ""
+
+
+class Position(msgspec.Struct):
+    """Where a training is: what a later run needs beside the weights."""
+
+    step: int = 0
+    epoch: int = 1
+    batch: int = 0  # batches of the epoch that are behind
+    batches: int = 0  # of an epoch
+    sums: list[float] = []  # over the pictures of the epoch so far
+    seconds: float = 0.0
+    training_seconds: float = 0.0  # of the epoch so far
+    waiting_seconds: float = 0.0
+    lr: float = 0.0
+    rows: list[Epoch] = []
+
+    def after(self, row: Epoch) -> "Position":
+        """The position once the epoch has its row."""
+        return Position(self.step, self.epoch + 1, 0, self.batches, [], row.seconds, lr=self.lr, rows=[*self.rows, row])
+
+
+class Keeper(Protocol):
+    """What keeps the state of a training, in a folder or nowhere."""
+
+    def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+        """The position to go on from, the model's tensors and the learner's."""
+        ...
+
+    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        """Called after each step; may end the training."""
+        ...
+
+    def epoch(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        """Called when a row is complete."""
+        ...
 
 
 def train(
@@ -35,6 +87,8 @@ def train(
     recipe: Recipe,
     machine: Machine,
     progress: Callable[[int], object] = lambda seen: None,
+    group: Group = Group(),
+    keeper: Keeper | None = None,
 ) -> Iterator[Epoch]:
     """Train `net` in place and give a row an epoch; the last row's scores are those of the trained network.
 
@@ -42,55 +96,78 @@ def train(
     """
     model = Classifier(net, *data.normalisation)
     machine.train_form(model).train()
-    loss_weights = net.loss_weights if isinstance(net, Net) else ()
-    optimizer = torch.optim.SGD(
-        _decayed(net, recipe.weight_decay), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
-    )
-    steps = recipe.epochs * max(1, math.ceil(len(data) / recipe.batch))
-    step, began, lr = 0, time.perf_counter(), 0.0
-    for epoch in range(1, recipe.epochs + 1):
-        started = time.perf_counter()
-        seen, right, total = 0, 0, 0.0
-        batches = Timed(data.training(recipe, epoch))
-        for pixels, labels, index in batches:
-            lr = one_cycle(step / steps, recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+    learner, at = Learner(model, recipe), Position()
+    if keeper and (found := keeper.found()):
+        at = found[0]
+        model.load_state_dict(found[1])
+        learner.restore(found[2], at.step, at.lr)
+    weights = net.loss_weights if isinstance(net, Net) else ()
+    wrapped, ends = group.wrapped(_AllLogits(model)), _first_and_last(net)
+    each = at.batches = steps_of_epoch(len(data), recipe.batch)
+    yield from at.rows
+    while at.epoch <= recipe.epochs:
+        began, before, trained = time.perf_counter(), at.seconds, at.training_seconds
+        batches = Timed(data.training(recipe, at.epoch, at.batch, group.rank, group.world), at.waiting_seconds)
+        at.sums = at.sums or [0.0] * (COUNTED + len(weights))
+        model.train()
+        for pixels, labels, index, real in batches:
+            torch.manual_seed(hash((recipe.seed, at.step, group.rank)))  # of dropout: a function of the step alone
+            at.lr = learning_rate(recipe, at.step / (recipe.epochs * each), _errors(at.rows), _training_error(at))
             labels = labels.to(machine.device)
-            drawn = uniforms(recipe.seed, epoch, index)
+            drawn = uniforms(recipe.seed, at.epoch, index)
             pixels = augmented(machine.place(pixels), drawn, recipe.augmentation, data.mirror)
-            pixels, targets = mixed(pixels, labels, data.classes, recipe.augmentation, recipe.seed, epoch, step)
-            with machine.arithmetic():
-                logits, *auxiliary = model.all_logits(pixels)
-                loss = nn.functional.cross_entropy(logits.float(), targets)
-                objective = loss
-                for weight, extra in zip(loss_weights, auxiliary):
-                    objective = objective + weight * nn.functional.cross_entropy(extra.float(), targets)
-            value = float(loss.detach())
-            if not math.isfinite(value):  # before the step, so that the weights are still those of the step before
-                raise DivergedError(
-                    f"the loss is no longer a number at step {step + 1} of {steps}, learning rate {lr:.3g}: lower it"
+            pixels, targets = mixed(pixels, labels, data.classes, recipe.augmentation, recipe.seed, at.epoch, at.step)
+            (count,) = group.total(real)
+            here = torch.zeros(COUNTED + len(weights), dtype=torch.float64)
+            for part in _parts(len(labels), recipe.parts):
+                whole = group.world == 1 or part.stop >= len(labels)  # else the gradients are not exchanged yet
+                with nullcontext() if whole else wrapped.no_sync():  # type: ignore[operator]
+                    with machine.arithmetic():
+                        all_logits = wrapped(pixels[part])
+                    counts = torch.arange(part.start, part.stop, device=labels.device) < real
+                    losses = [
+                        (functional.cross_entropy(logits.float(), targets[part], reduction="none") * counts).sum()
+                        for logits in all_logits
+                    ]
+                    objective = sum((weight * loss for weight, loss in zip(weights, losses[1:])), losses[0])
+                    (objective * (group.world / count)).backward()  # type: ignore[no-untyped-call]
+                ranks = _ranks(all_logits[0].detach(), labels[part])[counts]
+                here += torch.tensor(
+                    [len(ranks), 0, 0, (ranks == 0).sum(), (ranks < 5).sum(), *(loss.item() for loss in losses)]
                 )
-            objective.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            step += 1
-            seen += len(labels)
-            total += value * len(labels)
-            right += int((logits.detach().argmax(1) == labels).sum())
-            progress(len(labels))
-        seconds = time.perf_counter() - started
-        scores = evaluate(machine.infer_form(model), data.held_out(), machine)
-        elapsed = time.perf_counter() - began
-        yield Epoch(epoch, total / seen, right / seen, scores, lr, elapsed, seen / seconds, batches.seconds / seconds)
+            totals = group.total(*here.tolist())
+            if not all(map(math.isfinite, totals)):  # before the step: the weights are still those of the step before
+                raise DivergedError(
+                    f"the loss is no longer a number at step {at.step + 1} of {recipe.epochs * each}, learning rate "
+                    f"{at.lr:.3g}: lower it"
+                )
+            totals[1:3] = (float(p.grad.norm()) if p.grad is not None else 0.0 for p in ends)
+            learner.step(at.lr)
+            at.step, at.batch, at.sums = at.step + 1, at.batch + 1, [a + b for a, b in zip(at.sums, totals)]
+            passed = time.perf_counter() - began
+            at.seconds, at.training_seconds, at.waiting_seconds = before + passed, trained + passed, batches.seconds
+            progress(int(count))
+            if keeper:
+                keeper.step(at, model, learner)
+        scores = None
+        if at.epoch % recipe.evaluate_every == 0 or at.epoch == recipe.epochs:
+            held_out = data.held_out(rank=group.rank, world=group.world)
+            if keeper and group.world == 1:  # why: several processes have not as many batches each to stop between
+                held_out = _watched(held_out, partial(keeper.step, at, model, learner))
+            scores = evaluate(machine.infer_form(group.same(learner.averaged())), held_out, machine, group)
+        at.seconds = before + time.perf_counter() - began
+        row = _row(at, recipe.side(at.epoch, data.size), scores, data.classes, memory_peak(machine))
+        at = at.after(row)
+        if keeper:
+            keeper.epoch(at, model, learner)
+        yield row
 
 
 class Timed:
     """Batches, and the seconds spent waiting for them."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches, self.seconds = batches, 0.0
+    def __init__(self, batches: Iterator[Batch], seconds: float = 0.0) -> None:
+        self.batches, self.seconds = batches, seconds
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -103,15 +180,70 @@ class Timed:
             self.seconds += time.perf_counter() - asked
 
 
-def one_cycle(progress: float, recipe: Recipe) -> float:
-    """The learning rate at `progress` in 0..1: a linear rise over the warm-up, then half a cosine down to zero."""
-    if progress < recipe.warmup:
-        return recipe.lr * (0.04 + 0.96 * progress / recipe.warmup)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
+def _watched(batches: Iterator[tuple[Tensor, Tensor]], look: Callable[[], object]) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        look()
+        yield batch
 
 
-def _decayed(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay on kernels only: biases and normalisation have nothing to shrink towards zero for."""
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+class _AllLogits(nn.Module):
+    """The logits of every classifier as what `forward` gives: what torch's engine for many processes wraps."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return self.model.all_logits(pixels)
+
+
+def _parts(count: int, parts: int) -> list[slice]:
+    """A batch of `count` pictures in so many parts of nearly the same size."""
+    size = math.ceil(count / parts)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes come before the right one, a tie counting as before."""
+    return (~(logits < logits.gather(1, labels[:, None]))).sum(1) - 1
+
+
+def _first_and_last(net: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
+    """The first and the last kernels that the main classifier's gradient reaches."""
+    heads = tuple(f"{name}." for name in net.taps.values()) if isinstance(net, Net) else ()
+    kernels = [p for name, p in net.named_parameters() if p.ndim > 1 and not (heads and name.startswith(heads))]
+    return kernels[0], kernels[-1]
+
+
+def _errors(rows: Sequence[Epoch]) -> list[float]:
+    return [1 - row.scores.top1_accuracy for row in rows if row.scores]
+
+
+def _training_error(at: Position) -> float:
+    """That of this epoch so far, once there is enough of it, else of the one before."""
+    if at.batch >= ENOUGH:
+        return 1 - at.sums[3] / at.sums[0]
+    return 1 - at.rows[-1].train_accuracy if at.rows else 1.0
+
+
+def _row(at: Position, side: int, scores: Scores | None, classes: int, memory: int) -> Epoch:
+    images, first, last, right, right5, *losses = at.sums
+    loss, *auxiliary = (value / images for value in losses)
+    stuck = abs(loss - math.log(classes)) < STUCK * math.log(classes)
+    return Epoch(
+        epoch=at.epoch,
+        loss=loss,
+        auxiliary_losses=tuple(auxiliary),
+        train_accuracy=right / images,
+        train_top5=right5 / images if classes >= 6 else None,
+        scores=scores,
+        lr=at.lr,
+        side=side,
+        seconds=at.seconds,
+        images_per_second=images / at.training_seconds,
+        waiting=at.waiting_seconds / at.training_seconds,
+        first_gradient=first / at.batch,
+        last_gradient=last / at.batch,
+        memory_bytes=memory,
+        note=f"the loss is still at ln({classes}): nothing has been learnt; try a lower --set lr" if stuck else "",
+    )

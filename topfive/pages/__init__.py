@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from topfive import figures
+from topfive.data.findings import counted, shown
 
 Row = Mapping[str, Any]
 
@@ -61,49 +62,58 @@ def render(
 ) -> Path:
     """Write the page and return its path.
 
-    `meta` describes the run (see `_facts`); `meta["unreadable"]` lists pictures that could not be read, as
+    `meta` describes the run (see `facts`); `meta["unreadable"]` lists pictures that could not be read, as
     `{"path", "why"}`, `meta["notes"]` sentences to add. `winners` and `human` draw the history of the ImageNet
     challenge, `errors` fill a second table with every printed error.
     """
-    path = Path(path)
     # errors on other pictures than ImageNet's are no rank among those on it: they stand behind
     rows = sorted(rows, key=lambda row: (not row.get("drawn", True), -(figures.top1(row) or 0)))
     columns = _measured_columns(rows) if kind == "measured" else _published_columns(rows)
     spoken = {gid: _spoken(row, columns) for gid, row in zip(figures.gids(rows), rows, strict=True)}
     trained = [row for row in rows if row.get("curve")]
-    here = Path(__file__).parent
-    script = (here / "report.js").read_text(encoding="utf-8")
-    pages = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    pages.filters["unbroken"] = partial(_unbroken, [str(row["name"]) for row in rows])
-    page = pages.get_template("report.html.j2").render(
-        zip=zip,
+    return publish(
+        path,
+        "report.html.j2",
+        [str(row["name"]) for row in rows],
         kind=kind,
         eyebrow=_eyebrow(kind, meta),
         answer=_answer(rows) if kind == "measured" else _published_answer(rows),
         finding=figures.finding(rows),
         caption=caption(kind, rows, meta),
-        bubbles=_both("points", partial(figures.bubbles, rows, title=""), "Accuracy and operations", spoken),
+        bubbles=both("points", partial(figures.bubbles, rows, title=""), "Accuracy and operations", spoken),
         columns=columns,
         rows=[(gid, row, [column.cell(row) for column in columns]) for gid, row in zip(spoken, rows, strict=True)],
         colours=figures.COLOURS,
-        curves=_both("curves", partial(figures.curves, trained), "Training curves") if trained else None,
+        curves=both("curves", partial(figures.curves, trained), "Training curves") if trained else None,
         decline=figures.decline(winners),
-        history=_both("history", partial(figures.history, winners, human, title=""), "Winners") if winners else None,
+        history=both("history", partial(figures.history, winners, human, title=""), "Winners") if winners else None,
         human=human,
         winners=winners,
         error_columns=_ERROR_COLUMNS,
         errors=[[column.cell(row) for column in _ERROR_COLUMNS] for row in errors],
         marks={mark: says for mark, says in MARKS.items() if any(row.get("conf") == mark for row in (*rows, *errors))},
-        facts=_facts(kind, meta),
+        facts=facts(kind, meta),
         command=str(meta.get("command") or ""),
         notes=[str(note) for note in meta.get("notes") or ()],
         unreadable=[_bad_file(entry) for entry in meta.get("unreadable") or ()],
         unread=max((int(row.get("unreadable") or 0) for row in rows), default=0),
+    )
+
+
+def publish(path: Path | str, template: str, names: Sequence[str] = (), **values: Any) -> Path:
+    """Write a template filled with `values` and return its path; no line ends inside one of `names`."""
+    path, here = Path(path), Path(__file__).parent
+    script = (here / "report.js").read_text(encoding="utf-8")
+    pages = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pages.filters |= {"counted": counted, "shown": shown, "unbroken": partial(_unbroken, names)}
+    pages.globals["zip"] = zip
+    page = pages.get_template(template).render(
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **values,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -112,7 +122,7 @@ def render(
     return path
 
 
-def _both(
+def both(
     prefix: str, draw: Callable[..., Any], label: str, points: Mapping[str, str] | None = None
 ) -> tuple[Markup, Markup]:
     """The figure for wide and for narrow screens."""
@@ -223,7 +233,7 @@ def _bad_file(entry: Any) -> tuple[str, str]:
     return str(entry), ""
 
 
-def _facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How it was measured, as (what, said) pairs; what the run does not say is left out."""
     machine = meta.get("machine") or {}
     parts = [
@@ -234,7 +244,7 @@ def _facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     arithmetic = [machine.get("device"), machine.get("precision"), machine.get("memory_format")]
     versions = [f"{name} {version}" for name, version in (meta.get("versions") or {}).items() if version]
-    facts = [
+    said = [
         ("Pictures" if kind == "measured" else "Source", meta.get("source")),
         ("Classes", f"{meta['classes']:,}" if meta.get("classes") else None),
         ("Fingerprint", meta.get("fingerprint")),
@@ -247,13 +257,13 @@ def _facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Versions", ", ".join(versions)),
         ("Made", meta.get("made")),
     ]
-    return [(name, str(said)) for name, said in facts if said is not None and said != ""]
+    return [(name, str(value)) for name, value in said if value is not None and value != ""]
 
 
 # The columns
 
 
-def _number(
+def number(
     key: str, unit: float = 1, digits: int = 3, small: Callable[[Row], str] = lambda row: ""
 ) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
@@ -283,7 +293,7 @@ def _whole(key: str) -> Callable[[Row], Cell]:
     return cell
 
 
-def _accuracy(which: str) -> Callable[[Row], Cell]:
+def accuracy(which: str) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
         value, low, high = (row.get(f"{which}_{part}") for part in ("accuracy", "low", "high"))
         if value is None:
@@ -325,23 +335,23 @@ def _trained(row: Row) -> str:
 
 def _measured_columns(rows: Sequence[Row]) -> list[Column]:
     unit, unit_name = figures.ops_unit(rows)
-    counted = _number(
+    operations = number(
         "ops", unit, 3, lambda row: "" if row.get("counted_by") == "topfive" else f"by {row.get('counted_by')}"
     )
-    latency = _number("latency_ms", 1, 3, _between("latency_low_ms", "latency_high_ms"))
-    through = _number("throughput", 1, 3, _between("throughput_low", "throughput_high", _batch("throughput_batch")))
+    latency = number("latency_ms", 1, 3, _between("latency_low_ms", "latency_high_ms"))
+    through = number("throughput", 1, 3, _between("throughput_low", "throughput_high", _batch("throughput_batch")))
     columns = [
-        Column("Top-1", "%", _accuracy("top1")),
-        Column("Top-5", "%", _accuracy("top5")),
+        Column("Top-1", "%", accuracy("top1")),
+        Column("Top-5", "%", accuracy("top5")),
         Column("Tested as", "", _text("protocol"), number=False),
         Column("n", "pictures", _whole("images"), tip=False),
-        Column("Parameters", "M", _number("params", 1e6)),
-        Column("Operations", unit_name, counted),
+        Column("Parameters", "M", number("params", 1e6)),
+        Column("Operations", unit_name, operations),
         Column("Latency", "ms", latency),
         Column("Throughput", "pictures/s", through),
-        Column("Memory, one picture", "MB", _number("memory_inference_bytes", 1e6)),
-        Column("Memory, training", "MB", _number("memory_training_bytes", 1e6, 3, _batch("training_batch")), tip=False),
-        Column("Training", "s", _number("training_seconds", 1, 3, _trained), tip=False),
+        Column("Memory, one picture", "MB", number("memory_inference_bytes", 1e6)),
+        Column("Memory, training", "MB", number("memory_training_bytes", 1e6, 3, _batch("training_batch")), tip=False),
+        Column("Training", "s", number("training_seconds", 1, 3, _trained), tip=False),
     ]
     return columns
 
@@ -356,10 +366,10 @@ def _published_columns(rows: Sequence[Row]) -> list[Column]:
         Column("Year", "", _whole("year"), tip=False),
         Column("Input", "pixels", _whole("input"), tip=False),
         Column("Depth", "layers", _whole("depth")),
-        Column("Parameters", "M", _number("params", 1e6)),
-        Column("Operations", unit_name, _number("ops", unit)),
-        Column("Peak memory", "MB", _number("peak_bytes", 1e6), tip=False),
-        Column("Weights", "MB", _number("weight_bytes", 1e6), tip=False),
+        Column("Parameters", "M", number("params", 1e6)),
+        Column("Operations", unit_name, number("ops", unit)),
+        Column("Peak memory", "MB", number("peak_bytes", 1e6), tip=False),
+        Column("Weights", "MB", number("weight_bytes", 1e6), tip=False),
     ]
     return [column for column in columns if any(column.cell(row) != NOTHING for row in rows)]
 

@@ -1,22 +1,19 @@
 """What `topfive data check` found, as one HTML file: the verdict, the findings, contact sheets, classes, sizes."""
 
 import base64
-import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from topfive.data.checking import Report, Share, answer
 from topfive.data.decoding import Unreadable
-from topfive.data.findings import NOTE, Example, Finding, counted, shown
+from topfive.data.findings import NOTE, Example, Finding, shown
 from topfive.data.sources import Item, Source
+from topfive.pages import publish
 
 ON_A_SHEET, IN_ALL = 12, 60  # examples shown of one finding; on the whole page
 THUMBNAIL = 144  # pixels of the longer side, at most
@@ -35,35 +32,27 @@ class Cell(NamedTuple):
 
 def render(path: Path | str, report: Report, source: Source, command: str = "") -> Path:
     """Write the page and return its path; the pictures on its contact sheets are read from `source` once more."""
-    path = Path(path)
-    here = Path(__file__).parent
-    script = (here / "report.js").read_text(encoding="utf-8")
-    pages = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    pages.filters["counted"] = counted
-    pages.filters["shown"] = shown
-    sheets = list(_sheets(report, source))
-    page = pages.get_template("check.html.j2").render(
+    sheets, made = list(_sheets(report, source)), f"{datetime.now():%Y-%m-%d %H:%M}"
+    return publish(
+        path,
+        "check.html.j2",
         report=report,
         answer=answer(report),
-        made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        command=shown(command),
+        made=made,
+        command=command,
+        facts=[
+            ("Source", report.name),
+            ("Split", report.split),
+            ("Fingerprint", report.fingerprint),
+            ("Made", made),
+        ],
         sheets=sheets,
         unreadable=[
             one for finding in report.findings if finding.kind.startswith("unreadable") for one in finding.examples
         ][:MOST_LISTED],
         most=max((one.train + one.held_out for one in report.classes), default=0) or 1,
         tables=[("Formats", _some(report.formats)), ("Sizes", _some(report.sizes))],
-        style=Markup((here / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)  # why: a page is there whole or not at all
-    return path
 
 
 def _sheets(report: Report, source: Source) -> Iterator[tuple[Finding, list[tuple[Example, list[Cell]]]]]:

@@ -1,0 +1,173 @@
+"""Several processes train as one: the same pictures a step, the same losses, every picture scored once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from topfive.augmentations import CIFAR
+from topfive.data.opening import open_source
+from topfive.lab.loading import prepare
+from topfive.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
+from topfive.runs import newest_in
+
+PLAIN = Network(
+    "plain-tiny",
+    "plain-tiny",
+    (3, 32, 32),
+    Chain(
+        (("conv1", Conv(8, 3, 2, 1)), ("relu1", Relu()), ("conv2", Conv(16, 3, 2, 1)), ("relu2", Relu()),
+         ("pool", GlobalPool("average")), ("fc", Linear(2)))
+    ),
+)  # fmt: skip
+CHILD = """
+import json, sys
+import msgspec, torch
+from topfive.augmentations import CIFAR
+from topfive.data.opening import open_source
+from topfive.lab import processes
+from topfive.lab.loading import prepare
+from topfive.lab.measuring import this_machine
+from topfive.lab.modules import build
+from topfive.lab.training import train
+from topfive.layers import Network
+from topfive.recipes import Recipe
+
+group = processes.joined()
+machine = msgspec.structs.replace(this_machine(), precision="float32")
+network = msgspec.json.decode(open(sys.argv[1], "rb").read(), type=Network)
+data = prepare(open_source(sys.argv[2]), 32, CIFAR.crop)
+torch.manual_seed(0)
+recipe = Recipe(epochs=3, batch=8, lr=0.1, lr_batch=8, parts=int(sys.argv[3]))
+rows = list(train(build(network, (3, 32, 32)), data, recipe, machine, group=group))
+if group.first:
+    print(json.dumps([[row.loss, row.train_accuracy, row.scores.images, row.scores.correct1] for row in rows]))
+processes.left()
+"""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 27 training and 11 held-out pictures: 54 in batches of 8 leave a last batch of 6."""
+    root, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for part, count in (("train", 27), ("val", 11)):
+        for name, level in (("dark", 60), ("light", 120)):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = noise.integers(level - 60, level + 60, (32, 32, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    (root / "plain.json").write_bytes(msgspec.json.encode(PLAIN))
+    (root / "child.py").write_text(CHILD)
+    return root
+
+
+def torchrun(*arguments: str, options: tuple[str, ...] = ("--standalone",), processes: int = 2) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options, f"--nproc-per-node={processes}"]
+    return [*launcher, *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def losses(command: list[str]) -> list[list[float]]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def test_two_processes_have_the_losses_of_one_and_score_each_picture_once(pictures: Path) -> None:
+    child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures)]
+    alone = losses([sys.executable, *child, "1"])
+    for command in (torchrun(*child, "1"), [sys.executable, *child, "3"]):  # two processes; a batch in three parts
+        together = losses(command)
+        for one, other in zip(alone, together, strict=True):
+            assert other == pytest.approx(one, rel=1e-5) and other[2] == 22
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_every_held_out_picture_belongs_to_one_process(pictures: Path, workers: int | None) -> None:
+    data = prepare(open_source(str(pictures)), 32, CIFAR.crop, workers)
+    whole = torch.cat([pixels for pixels, _ in data.held_out(4)])
+    for world in (2, 3, 8):
+        parts = [pixels for rank in range(world) for pixels, _ in data.held_out(4, rank, world)]
+        assert sum(map(len, parts)) == len(whole) == 22
+        counted = {tensor.numpy().tobytes() for part in parts for tensor in part}
+        assert counted == {tensor.numpy().tobytes() for tensor in whole}
+
+
+def _train(pictures: Path, out: Path) -> list[str]:
+    command = ["-m", "topfive", "train", str(pictures / "plain.json"), str(pictures), "--recipe", "quick"]
+    return [*command, "--epochs", "40", "--batch", "8", "--size", "32", "--out", str(out), "--save-every", "0"]
+
+
+def _children(parent: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def _hit(process: "subprocess.Popen[bytes]", out: Path) -> list[int]:
+    """Kill the second of the processes once something is saved; all of their numbers."""
+    for _ in range(600):
+        saved = list((out / "checkpoints").glob("step-*")) if out.exists() else []
+        workers = [pid for pid in _children(process.pid) if b"topfive" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if saved and len(workers) >= 2:
+            os.kill(workers[1], signal.SIGKILL)
+            return workers
+        time.sleep(0.1)
+    raise AssertionError("nothing was saved in a minute")
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_started_again_and_the_end_is_the_same(pictures: Path, tmp_path: Path) -> None:
+    for name in ("alone", "hit"):
+        command = torchrun(*_train(pictures, tmp_path / name), options=("--standalone", "--max-restarts=3"))
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if name == "hit":
+            _hit(process, tmp_path / name)
+        assert process.wait(timeout=300) == 0
+    ends = [newest_in(tmp_path / name) for name in ("alone", "hit")]
+    assert ends[0].step == ends[1].step
+    assert all(ends[0].read(name) == ends[1].read(name) for name in ends[0].files)
+
+
+@pytest.mark.slow
+def test_without_restarts_no_process_is_left_after_30_seconds(pictures: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        torchrun(*_train(pictures, tmp_path / "run"), options=("--standalone", "--max-restarts=0")),
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    workers = _hit(process, tmp_path / "run")
+    assert process.wait(timeout=30) != 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@pytest.mark.slow
+def test_two_nodes_on_loopback_train(pictures: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures), "1"]
+    nodes = [
+        subprocess.Popen(
+            torchrun(*child, options=("--nnodes=2", f"--node-rank={rank}", "--master-addr=127.0.0.1",
+                                      f"--master-port={port}"), processes=1),
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0]
+    alone = losses([sys.executable, *child])
+    for one, other in zip(alone, json.loads(said[0].splitlines()[-1]), strict=True):
+        assert other == pytest.approx(one, rel=1e-5)

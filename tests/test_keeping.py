@@ -1,0 +1,300 @@
+"""A training that is interrupted, in whatever way, ends as the one that was left alone: bit for bit."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from topfive.data.opening import open_source
+from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
+from topfive.lab import training
+from topfive.lab.job import Job
+from topfive.lab.keeping import MODEL, RunKeeper, model_of
+from topfive.lab.measuring import this_machine
+from topfive.lab.processes import Group
+from topfive.lab.training import Epoch, Position
+from topfive.lab.weights import packed, unpacked
+from topfive.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
+from topfive.recipes import OneCycle, Recipe, Sgd
+from topfive.runs import newest_in
+
+TINY = Network(
+    "tiny",
+    "tiny",
+    (3, 32, 32),
+    Chain(
+        (
+            ("conv1", Conv(8, 3, 2, 1)),
+            ("bn1", BatchNorm()),
+            ("relu1", Relu()),
+            ("conv2", Conv(16, 3, 1, 1)),
+            ("relu2", Relu()),
+            ("pool2", Pool("max", 2, 2)),
+            ("drop", Dropout(0.3)),
+            ("pool", GlobalPool("average")),
+            ("fc", Linear(3)),
+        )
+    ),
+)
+RECIPE = Recipe(epochs=3, batch=8, averaging=0.9, schedule=OneCycle(0.2), clip=5.0)
+EACH = 12  # steps of an epoch
+TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 32 training and 8 held-out pictures: gradients of a direction, with noise."""
+    root, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    ramp = np.linspace(0, 150, 32)
+    ramps = {"across": ramp[None, :], "down": ramp[:, None], "flat": np.full((1, 1), 75.0)}
+    for part, count in (("train", 32), ("val", 8)):
+        for name, levels in ramps.items():
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = (levels[:, :, None] + noise.integers(0, 90, (32, 32, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    (root / "tiny.json").write_bytes(msgspec.json.encode(TINY))
+    return root
+
+
+def job(pictures: Path, folder: Path, recipe: Recipe = RECIPE) -> Job:
+    return Job(TINY, open_source(str(pictures)), recipe, 32, this_machine(), Group(), folder)
+
+
+def run(pictures: Path, folder: Path, recipe: Recipe = RECIPE, every: float = 1e9) -> list[Epoch]:
+    one = job(pictures, folder, recipe)
+    one.open([])
+    return list(one.epochs("again", every=every))
+
+
+def end(folder: Path) -> tuple[str, dict[str, str], list[dict[str, object]]]:
+    """The last step, the digests of its files, and the rows without their times."""
+    last = newest_in(folder)
+    files = {name: hashlib.sha256(last.read(name)).hexdigest() for name in last.files}
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    return last.folder.name, files, [{key: row[key] for key in row if key not in TIMES} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    rows = run(pictures, folder)
+    assert len(rows) == 3 and rows[-1].loss < rows[0].loss
+    return end(folder)
+
+
+class Stopping(RunKeeper):
+    """Asked to stop at a step, or in the evaluation behind it."""
+
+    at, evaluating = 0, False
+
+    def step(self, position: Position, model: torch.nn.Module, learner: object) -> None:
+        twice = position.batch == EACH and position.step in (getattr(self, "seen", -1), self.resumed)
+        if position.step == self.at and twice == self.evaluating:
+            self.asked = int(signal.SIGTERM)
+        self.seen = position.step
+        super().step(position, model, learner)  # type: ignore[arg-type]
+
+
+# the steps after which it is stopped; .5 is during the evaluation that follows
+POINTS = {
+    "the first step": [1],
+    "in the warm-up": [5],
+    "the last step of an epoch": [EACH],
+    "during an evaluation": [EACH + 0.5],
+    "the first step of the second epoch": [EACH + 1],
+    "several times": [2, 7, 12, 12.5, 13, 30],
+    "the last step": [3 * EACH],
+    "during the last evaluation": [3 * EACH + 0.5],
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.filterwarnings("ignore:.*")
+def test_a_stop_at_any_point_changes_nothing(
+    point: str, pictures: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    for step in POINTS[point]:
+        monkeypatch.setattr(Stopping, "at", int(step))
+        monkeypatch.setattr(Stopping, "evaluating", step != int(step))
+        with pytest.raises(Terminated, match=f"saved at step {int(step)}; go on with: again"):
+            run(pictures, tmp_path / "run")
+    monkeypatch.setattr(Stopping, "at", -1)
+    run(pictures, tmp_path / "run")
+    assert end(tmp_path / "run") == undisturbed
+
+
+def test_a_finished_run_is_left_as_it_is(pictures: Path, tmp_path: Path) -> None:
+    first = run(pictures, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").rglob("*")}
+    assert run(pictures, tmp_path / "run") == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").rglob("*")} == before
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from test_keeping import job
+one = job(Path(sys.argv[1]), Path(sys.argv[2]))
+one.open([])
+list(one.epochs("again", None if sys.argv[3] == "None" else int(sys.argv[3]), every=0.0))
+"""
+
+
+def _command(pictures: Path, out: Path, workers: int | None) -> list[str]:
+    return [sys.executable, "-c", CHILD, str(pictures), str(out), str(workers), str(Path(__file__).parent)]
+
+
+def _killed(seed: int, pictures: Path, tmp_path: Path, workers: int | None, alone: float) -> Path:
+    """The folder of a run that was killed one to four times at random moments, and then left alone."""
+    chance, out = random.Random(seed), tmp_path / f"killed{seed}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(chance.randint(1, 4)):
+        process = subprocess.Popen(
+            _command(pictures, out, workers),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
+        )
+        time.sleep(chance.uniform(0.3 * alone, 1.1 * alone))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(_command(pictures, out, workers), check=True, stdout=subprocess.DEVNULL, env=environment)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("workers", "seeds"),
+    [
+        (None, range(1)),
+        pytest.param(0, range(2, 12), marks=pytest.mark.slow),
+        pytest.param(2, range(12, 22), marks=pytest.mark.slow),
+    ],
+)
+def test_kill_9_at_random_moments_changes_nothing(
+    workers: int | None, seeds: range, pictures: Path, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    subprocess.run(
+        _command(pictures, tmp_path / "alone", workers),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    alone = time.monotonic() - began
+    wanted = end(tmp_path / "alone")
+    same = [end(_killed(seed, pictures, tmp_path, workers, alone)) == wanted for seed in seeds]
+    print(f"{sum(same)}/{len(same)} bit-identical, {workers} workers")
+    assert all(same)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "topfive", "train", str(pictures / "tiny.json"), str(pictures), "--size", "32"]
+    command += ["--recipe", "quick", "--epochs", "400", "--batch", "8", "--out", str(out)]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not (out / "rows.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code and time.monotonic() - began < 5
+    last = newest_in(out)
+    assert f"stopped and saved at step {last.step}; go on with: topfive train" in said
+
+
+def test_a_loss_that_is_no_number_is_never_saved(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def spoiled(*arguments: object) -> float:
+        nonlocal steps
+        steps += 1
+        return 1e30 if steps == 17 else 0.01
+
+    monkeypatch.setattr(training, "learning_rate", spoiled)
+    with pytest.raises(DivergedError, match=r"at step 1[89] of 36.*the last good state is .*step-000000\d\d"):
+        run(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, clip=None, averaging=0.0), every=0)
+    tensors, _ = model_of(newest_in(tmp_path / "run"))
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_two_runs_in_one_folder_and_another_recipe_are_refused(pictures: Path, tmp_path: Path) -> None:
+    one, two = job(pictures, tmp_path / "run"), job(pictures, tmp_path / "run")
+    one.open([])
+    with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
+        two.open([])
+    assert one.run
+    one.run.close()
+    other = job(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, lr=0.01))
+    with pytest.raises(UsageError, match=r"recipe\.lr 0\.05 -> 0\.01"):
+        other.open([])
+
+
+def test_the_model_says_what_it_is_a_model_of(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run")
+    tensors, about = unpacked(newest_in(tmp_path / "run").read(MODEL), "")
+    assert about["classes"] == ["across", "down", "flat"] and about["size"] == 32
+    assert msgspec.convert(about["network"], Network).name == "tiny"
+    assert about["fingerprint"] == open_source(str(pictures)).fingerprint
+    assert {"net.conv1.weight", "mean", "std"} <= tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda t: {**t, "net.fc.weight": torch.zeros(4, 16), "net.conv1.weight": torch.zeros(1, 3, 3, 3)}, "shapes"),
+        (lambda t: {**t, "net.conv1.weight": t["net.conv1.weight"] * float("nan")}, "no numbers: conv1.weight"),
+        (lambda t: {key: t[key] for key in t if "bn1" not in key}, "bn1.bias is missing"),
+        (lambda t: {**t, "net.conv9.weight": torch.zeros(1)}, "conv9.weight is not known"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(spoil: object, says: str, pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, epochs=1))
+    tensors, about = model_of(newest_in(tmp_path / "run"))
+    other = job(pictures, tmp_path / "other")
+    other.open([])
+    with pytest.raises(RefusedError, match=says):
+        list(other.epochs("again", weights=packed(spoil(tensors), about)))  # type: ignore[operator]
+
+
+def test_weights_of_another_run_are_what_a_training_begins_with(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run")
+    weights = newest_in(tmp_path / "run").read(MODEL)
+    still = msgspec.structs.replace(RECIPE, epochs=1, lr=1e-12, optimizer=Sgd(weight_decay=0.0), averaging=0.0)
+    other = job(pictures, tmp_path / "other", still)
+    other.open([])
+    (row,) = other.epochs("again", weights=weights)
+    first = run(pictures, tmp_path / "first", still)
+    assert row.loss < first[0].loss - 0.2
+
+
+def test_bytes_that_are_no_safetensors_are_refused() -> None:
+    whole = packed({"a": torch.zeros(3)}, {})
+    for data in (b"", whole[:20], whole[:-1], b"\x80\x02}q\x00.", b"{}" * 50, b"PK\x03\x04" + bytes(100)):
+        with pytest.raises(RefusedError, match="is not a whole safetensors file"):
+            unpacked(data, "x")
+    assert issubclass(Interrupted, TopfiveError)

@@ -1,0 +1,116 @@
+"""What a step does, against the papers' formulas written out in plain numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from topfive.lab.optimizing import Learner
+from topfive.recipes import Recipe, RmsProp, Sgd
+
+RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twice
+
+
+class Point(nn.Module):
+    """One weight of a kernel and one of a bias, so that weight decay shows whom it is for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.bias = nn.Parameter(torch.tensor([[2.0]])), nn.Parameter(torch.tensor([1.0]))
+        self.register_buffer("seen", torch.tensor([0.0]))
+
+
+def gradients(step: int) -> tuple[float, float]:
+    return 0.3 * (-1) ** step + 0.1 * step, 0.2 - 0.05 * step
+
+
+def weights(recipe: Recipe) -> list[tuple[float, float]]:
+    point = Point()
+    learner, found = Learner(point, recipe), []
+    for step, rate in enumerate(RATES):
+        point.kernel.grad, point.bias.grad = (
+            torch.full_like(p, g) for p, g in zip((point.kernel, point.bias), gradients(step))
+        )
+        learner.step(rate)
+        found.append((point.kernel.item(), point.bias.item()))
+    return found
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_the_papers(inside: bool, everything: bool, nesterov: bool) -> None:
+    """AlexNet's §5 has v <- 0.9 v - 0.0005 lr w - lr g and w <- w + v; others have the rate outside of v."""
+    if inside and nesterov:
+        return
+    recipe = Recipe(optimizer=Sgd(0.9, 0.01, nesterov, inside, everything))
+    w, v, expected = [2.0, 1.0], [0.0, 0.0], []
+    for step, rate in enumerate(RATES):
+        for i, g in enumerate(gradients(step)):
+            g += 0.01 * w[i] if i == 0 or everything else 0.0
+            if inside:
+                v[i] = 0.9 * v[i] - rate * g
+                w[i] += v[i]
+            else:
+                v[i] = 0.9 * v[i] + g
+                w[i] -= rate * (g + 0.9 * v[i] if nesterov else v[i])
+        expected.append((w[0], w[1]))
+    assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
+
+
+def test_rmsprop_has_eps_inside_of_the_root() -> None:
+    recipe = Recipe(optimizer=RmsProp(0.9, 1.0, 0.9, 0.01))
+    w, s, v, expected = [2.0, 1.0], [1.0, 1.0], [0.0, 0.0], []
+    for step, rate in enumerate(RATES):
+        for i, g in enumerate(gradients(step)):
+            g += 0.01 * w[i] if i == 0 else 0.0
+            s[i] = 0.9 * s[i] + 0.1 * g * g
+            v[i] = 0.9 * v[i] + rate * g / (s[i] + 1.0) ** 0.5
+            w[i] -= v[i]
+        expected.append((w[0], w[1]))
+    assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
+
+
+def test_the_gradient_is_cut_to_its_longest() -> None:
+    point = Point()
+    learner = Learner(point, Recipe(optimizer=Sgd(0.0, 0.0), clip=1.0))
+    point.kernel.grad, point.bias.grad = torch.tensor([[3.0]]), torch.tensor([4.0])
+    learner.step(0.1)
+    assert (point.kernel.item(), point.bias.item()) == (pytest.approx(2 - 0.06), pytest.approx(1 - 0.08))
+
+
+def test_the_average_follows_weights_and_statistics() -> None:
+    """Little is kept while there are few steps: (1 + n) / (10 + n), and never more than the recipe says."""
+    point = Point()
+    learner = Learner(point, Recipe(optimizer=Sgd(0.0, 0.0), averaging=0.3))
+    averages = {"kernel": 2.0, "seen": 0.0}
+    for step, rate in enumerate(RATES):
+        point.kernel.grad, point.bias.grad = torch.tensor([[1.0]]), torch.tensor([0.0])
+        point.seen.fill_(step + 1.0)
+        learner.step(rate)
+        kept = min(0.3, (2 + step) / (11 + step))
+        for name, now in (("kernel", point.kernel.item()), ("seen", float(point.seen))):
+            averages[name] = kept * averages[name] + (1 - kept) * now
+    averaged = learner.averaged().state_dict()
+    assert {name: float(averaged[name]) for name in averages} == pytest.approx(averages, rel=1e-5)
+    assert point.kernel.item() != float(averaged["kernel"])
+
+
+@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp()])
+def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp) -> None:
+    recipe = Recipe(optimizer=optimizer, averaging=0.5)
+    whole, first = Point(), Point()
+    learner, half = Learner(whole, recipe), Learner(first, recipe)
+    second = Point()
+    for step, rate in enumerate(RATES):
+        if step == 3:
+            second.load_state_dict(first.state_dict())
+            resumed = Learner(second, recipe)
+            resumed.restore({name: tensor.clone() for name, tensor in half.state().items()}, 3, RATES[2])
+            half, first = resumed, second
+        for point, one in ((whole, learner), (first, half)):
+            point.kernel.grad, point.bias.grad = (
+                torch.full_like(p, g) for p, g in zip((point.kernel, point.bias), gradients(step))
+            )
+            one.step(rate)
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert all(torch.equal(value, half.state()[name]) for name, value in learner.state().items())

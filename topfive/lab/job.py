@@ -1,0 +1,220 @@
+"""One training as `topfive train` and `topfive resume` run it: from names to a run folder that says everything."""
+
+import datetime
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from topfive.costs import SizeError, count
+from topfive.data.sources import Source
+from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
+from topfive.lab.comparison import default_size, usual_side
+from topfive.lab.keeping import RunKeeper
+from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare
+from topfive.lab.measuring import Machine
+from topfive.lab.modules import Subject, make
+from topfive.lab.processes import Group
+from topfive.lab.training import Epoch, train
+from topfive.lab.weights import fill, unpacked
+from topfive.layers import Network, with_classes
+from topfive.networks import get
+from topfive.recipes import Recipe, steps_of_epoch
+from topfive.runs import Run, Stated, open_run
+from topfive.variations import for_small_images
+
+FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class Job:
+    """A network, pictures, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be."""
+
+    def __init__(
+        self, network: Network, source: Source, recipe: Recipe, size: int, machine: Machine, group: Group, folder: Path
+    ) -> None:
+        self.network = with_classes(network, len(source.classes))
+        self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
+        self.group, self.folder = group, folder
+        self.costs = count(self.network, (3, size, size))
+        for epoch in range(1, recipe.epochs + 1):
+            side = recipe.side(epoch, size)
+            if side != size and (self._params(side) != self.costs.params or not _any_size(recipe)):
+                raise UsageError(
+                    f"{network.name} under {type(recipe.augmentation.crop).__name__} takes pictures of one size only: "
+                    "--set sizes=[]"
+                )
+        self.run: Run | None = None
+
+    def stated(self, command: list[str]) -> Stated:
+        """What the run is, for its folder."""
+        source = self.source
+        return Stated(
+            network=msgspec.to_builtins(self.network),
+            name=self.network.name,
+            recipe=msgspec.to_builtins(self.recipe),
+            size=self.size,
+            source={
+                "where": source.where,
+                "name": source.name,
+                "fingerprint": source.fingerprint,
+                "classes": list(source.classes),
+                "words": list(source.words),
+                "train": len(source.train),
+                "held_out": len(source.held_out),
+                "split": source.split,
+                "upright": source.upright,
+                "notes": list(source.notes),
+            },
+            decoding=decoding(source),
+            machine=msgspec.to_builtins(self.machine),
+            versions={
+                "topfive": version("topfive"),
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "pillow", "msgspec", "safetensors")},
+            },
+            command=command,
+            world=self.group.world,
+            made=datetime.datetime.now().isoformat(timespec="seconds"),
+        )
+
+    def open(self, command: list[str]) -> list[str]:
+        """Take the folder; what its user should be told. Raises: UsageError, RefusedError, ResourceError."""
+        if self.group.first:
+            self.run = open_run(self.folder, self.stated(command))
+        return self.run.notes if self.run else []
+
+    def epochs(
+        self,
+        again: str,
+        workers: int | None = None,
+        every: float = 120.0,
+        weights: bytes = b"",
+        reading: Callable[[int], object] = lambda count: None,
+        stepped: Callable[[int], object] = lambda count: None,
+        ready: Callable[[Data], object] = lambda data: None,
+    ) -> Iterator[Epoch]:
+        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that goes on.
+
+        `weights` is a safetensors file to begin with. Raises: what `train` and the run's folder raise.
+        """
+        data = self._read(workers, reading)
+        ready(data)
+        torch.manual_seed(self.recipe.seed)
+        net = make(Subject(self.network.name, self.network), (3, self.size, self.size), len(self.source.classes))
+        if weights:
+            _begin_with(net, weights)
+        keeper = RunKeeper(self.run, self.group, self.about(), every, again)
+        try:
+            with keeper.listening():
+                yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
+        except DivergedError as error:
+            last = self.run.newest() if self.run else None
+            kept = f"; the last good state is {last.folder}" if last else ""
+            raise DivergedError(f"{error}{kept}") from None
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+                raise ResourceError(
+                    f"memory ran out with batches of {self.recipe.batch}: --set parts={self.recipe.parts * 2} computes "
+                    "each in smaller parts, with the same result but for batch normalisation"
+                ) from None
+            raise
+        finally:
+            if self.run:
+                if data.unreadable:
+                    note_unreadable(self.folder, data.unreadable.values())
+                self.run.close()
+
+    def about(self) -> dict[str, Any]:
+        """What a model's file says of itself: enough to use it without its source."""
+        source = self.source
+        return {
+            "network": msgspec.to_builtins(self.network),
+            "size": self.size,
+            "classes": list(source.classes),
+            "words": list(source.words),
+            "fingerprint": source.fingerprint,
+            "source": source.name,
+            "upright": source.upright,
+            "decoding": decoding(source),
+            "recipe": self.recipe.name,
+        }
+
+    def plan(self) -> dict[str, Any]:
+        """Steps, operations and an estimate of the memory, before anything runs."""
+        pictures, recipe = len(self.source.train), self.recipe
+        part = -(-recipe.batch // (recipe.parts * self.group.world))
+        return {
+            "steps": recipe.epochs * steps_of_epoch(pictures, recipe.batch),
+            "training_ops": sum(
+                6 * count(self.network, (3, side, side)).macs * pictures
+                for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))
+            ),
+            "memory_bytes": self.costs.training_bytes(part),
+        }
+
+    def _read(self, workers: int | None, reading: Callable[[int], object]) -> Data:
+        try:
+            data = prepare(self.source, self.size, self.recipe.augmentation.crop, workers, reading)
+            if data.unreadable and self.run:
+                note_unreadable(self.folder, data.unreadable.values())
+            return data
+        except TooManyUnreadable as error:
+            where = f"; all of them: {note_unreadable(self.folder, error.unreadable)}" if self.run else ""
+            self._let_go()
+            raise DataError(f"{error}{where}") from None
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        if self.run:
+            self.run.close()
+
+    def _params(self, side: int) -> int:
+        try:
+            return count(self.network, (3, side, side)).params
+        except SizeError:
+            return -1
+
+
+def decoding(source: Source) -> str:
+    """How pictures become pixels, in words."""
+    upright = "applied" if source.upright else "ignored"
+    return f"decoded whole, centre square, bilinear with antialiasing; EXIF orientation {upright}"
+
+
+def network_of(name: str, source: Source, size: int | None) -> tuple[Network, int]:
+    """The network that `name` means, made for `size`: by default its own, where the pictures fill it."""
+    from topfive.layers import from_json
+
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"there is no file {name!r}")
+        network = from_json(path.read_bytes())
+    else:
+        network = get(name)
+    own = max(network.input[1:])
+    side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
+    return for_small_images(network, side), side
+
+
+def _any_size(recipe: Recipe) -> bool:
+    return type(recipe.augmentation.crop).__name__ in ("AreaCrop", "JitterCrop")
+
+
+def _begin_with(net: torch.nn.Module, weights: bytes) -> None:
+    """Weights of another training; a classifier for other classes keeps its fresh ones."""
+    tensors, _ = unpacked(weights, "the weights")
+    wanted = net.state_dict()
+    theirs = {key.removeprefix("net."): value for key, value in tensors.items() if key not in ("mean", "std")}
+    kernels = [name for name in wanted if name in theirs and theirs[name].shape != wanted[name].shape]
+    last = {name.rsplit(".", 1)[0] for name in kernels}
+    if len(last) > 1 + len(getattr(net, "loss_weights", ())):
+        raise RefusedError(f"the weights do not fit the network: {', '.join(sorted(kernels)[:5])} have other shapes")
+    fill(net, {**theirs, **{name: wanted[name] for name in kernels}}, "the file of weights")

@@ -1,0 +1,129 @@
+"""What a step does to the weights: the papers' optimizers and the running average, with a state that can be kept."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from topfive.recipes import Recipe, RmsProp, Sgd
+
+OPTIMIZER, AVERAGE = "optimizer.", "average."
+
+
+class Learner:
+    """Changes the weights of `model` by `recipe`, step by step; `averaged` is the model that is evaluated."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        self.model, self.recipe = model, recipe
+        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.optimizer = _optimizer(self.named, recipe.optimizer)
+        floats = (name for name, t in model.state_dict().items() if t.is_floating_point())
+        self.average = {name: model.state_dict()[name].clone() for name in floats} if recipe.averaging else {}
+        self.steps = 0
+
+    def step(self, lr: float) -> None:
+        """One step along the gradients, which are cleared."""
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.named.values(), self.recipe.clip)
+        inside = isinstance(self.recipe.optimizer, Sgd) and self.recipe.optimizer.inside
+        for group in self.optimizer.param_groups:
+            if inside and lr != group["lr"] and group["lr"]:
+                # why: torch keeps v / lr; with the rate inside of the velocity it is v that outlives a change of rate
+                _scale((self.optimizer.state[p].get("momentum_buffer") for p in group["params"]), group["lr"] / lr)
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps += 1
+        if self.average:
+            kept = min(self.recipe.averaging, (1 + self.steps) / (10 + self.steps))  # little while there is little
+            now = self.model.state_dict()
+            torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - kept)
+
+    def averaged(self) -> nn.Module:
+        """The model itself, or a copy with the averaged weights where the recipe averages."""
+        if not self.average:
+            return self.model
+        copied = copy.deepcopy(self.model)
+        copied.load_state_dict(self.average, strict=False)
+        return copied
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later run needs beside the model."""
+        found = {f"{AVERAGE}{name}": tensor for name, tensor in self.average.items()}
+        for name, p in self.named.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                if isinstance(value, Tensor):
+                    found[f"{OPTIMIZER}{key}.{name}"] = value
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], steps: int, lr: float) -> None:
+        """Go on from what `state` gave after `steps` steps, the last one at `lr`."""
+        self.steps = steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        for key, tensor in tensors.items():
+            if key.startswith(AVERAGE):
+                self.average[key.removeprefix(AVERAGE)].copy_(tensor)
+                continue
+            what, _, name = key.removeprefix(OPTIMIZER).partition(".")
+            p = self.named[name]
+            value = tensor.to(p.device) if tensor.ndim else tensor
+            if tensor.ndim == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+            self.optimizer.state[p][what] = value
+
+
+class RmsPropInside(Optimizer):
+    """RmsProp with eps inside of the root, as its papers ran it: torch's has it outside, which differs for 1.0."""
+
+    def __init__(self, params: Iterable[Any], about: RmsProp) -> None:
+        super().__init__(params, {"lr": 0.0, "weight_decay": 0.0})
+        self.about = about
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        about = self.about
+        for group in self.param_groups:
+            ps = [p for p in group["params"] if p.grad is not None]
+            for p in ps:
+                if not self.state[p]:
+                    self.state[p] = {"square": torch.ones_like(p), "velocity": torch.zeros_like(p)}
+            grads = [p.grad for p in ps]
+            if group["weight_decay"]:
+                grads = list(torch._foreach_add(grads, ps, alpha=group["weight_decay"]))
+            squares, velocities = ([self.state[p][key] for p in ps] for key in ("square", "velocity"))
+            torch._foreach_mul_(squares, about.decay)
+            torch._foreach_addcmul_(squares, grads, grads, 1 - about.decay)
+            roots = torch._foreach_sqrt(torch._foreach_add(squares, about.eps))
+            torch._foreach_mul_(velocities, about.momentum)
+            torch._foreach_addcdiv_(velocities, grads, roots, group["lr"])
+            torch._foreach_sub_(ps, velocities)
+
+
+def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp) -> Optimizer:
+    everything = about.all if isinstance(about, Sgd) else False
+    decayed = [p for p in named.values() if p.ndim > 1 or everything]
+    rest = [p for p in named.values() if p.ndim <= 1 and not everything]
+    groups = [{"params": decayed, "weight_decay": about.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    match about:
+        case Sgd():
+            return torch.optim.SGD(
+                [group for group in groups if group["params"]],
+                lr=0.0,
+                momentum=about.momentum,
+                nesterov=about.nesterov,
+                fused=True,  # one pass over the weights instead of five
+            )
+        case RmsProp():
+            return RmsPropInside(groups, about)
+        case _:
+            assert_never(about)
+
+
+def _scale(buffers: Iterable[Tensor | None], factor: float) -> None:
+    there = [buffer for buffer in buffers if buffer is not None]
+    if there:
+        torch._foreach_mul_(there, factor)

@@ -1,0 +1,92 @@
+"""The processes that train together, as `torchrun` starts them; a single one where it did not."""
+
+import datetime
+import os
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from topfive.errors import ResourceError
+
+TIMEOUT = datetime.timedelta(seconds=60)  # why: torch's own 30 minutes would hold the others for a dead process
+
+
+@dataclass(frozen=True)
+class Group:
+    """`rank` of `world` processes."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def total(self, *numbers: float) -> list[float]:
+        """The sums of each number over all processes, in 64 bits."""
+        if self.world == 1:
+            return list(numbers)
+        summed = torch.tensor(numbers, dtype=torch.float64, device=_device())
+        distributed.all_reduce(summed)
+        return [float(number) for number in summed]
+
+    def wrapped(self, module: nn.Module) -> nn.Module:
+        """`module` with its gradients averaged over all processes."""
+        if self.world == 1:
+            return module
+        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def same(self, module: nn.Module) -> nn.Module:
+        """`module` with the first process's buffers: those of batch normalisation differ between processes."""
+        if self.world > 1:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+        return module
+
+    def shared(self, data: bytes) -> bytes:
+        """The first process's bytes."""
+        if self.world == 1:
+            return data
+        (size,) = self.total(len(data) if self.first else 0)
+        held = torch.frombuffer(bytearray(data or bytes(int(size))), dtype=torch.uint8) if size else torch.empty(0)
+        if size:
+            held = held.to(_device())
+            distributed.broadcast(held, 0)
+        return bytes(held.cpu().numpy().tobytes())
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            self.total(0.0)
+
+
+def joined() -> Group:
+    """The group that `torchrun` started this process in; alone without it. Raises: ResourceError."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Group()
+    if not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        elif "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1":
+            # why: torchrun gives each process one thread; the cores are shared out instead
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        try:
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ResourceError(f"the processes of this training do not find each other: {reason}") from None
+    return Group(distributed.get_rank(), distributed.get_world_size())
+
+
+def left() -> None:
+    """Leave the group; at the end of the program."""
+    if "torch.distributed" in sys.modules and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _device() -> str:
+    return "cuda" if distributed.get_backend() == "nccl" else "cpu"
