@@ -3,7 +3,7 @@ VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-slow check format bench peers docs clean
+.PHONY: setup demo test test-slow check format bench bench-training time-to-accuracy peers docs clean
 
 setup: $(VENV)/.ready
 
@@ -50,6 +50,15 @@ peers: $(PEERS)/.ready
 
 bench: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/show.py
+	$(PEERS)/bin/python benchmarks/loading.py
+
+# some ten minutes; TIMM_TRAIN=path/to/timm/train.py, which is not in timm's package, for timm's rows
+bench-training: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/training.py
+
+# an hour and more for each seed
+time-to-accuracy: setup
+	$(BIN)/python benchmarks/time_to_accuracy.py --seeds 3
 
 clean:
 	rm -rf $(VENV) $(PEERS) runs report.html

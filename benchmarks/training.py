@@ -21,7 +21,7 @@ import torch
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("TOPFIVE_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
-ROUNDS, PICTURES, CIFAR_PICTURES = 3, 960, 10_000
+ROUNDS, PICTURES, CIFAR_PICTURES = 3, 320, 10_000
 OPS = {"resnet-18": 6 * 1.814e9, "cifar-resnet-20": 6 * 40.8e6}  # of a picture in training: three times forward
 
 
@@ -40,7 +40,7 @@ def timm(folder: str, options: list[str]) -> float:
         command += ["--epochs", "2", "-j", "2", "--img-size", "224", "--color-jitter", "0", "--log-interval", "5"]
         command += ["--sched-on-updates", "--warmup-epochs", "0", "--output", scratch, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        rates = re.findall(r"Train: 1 .*?\(\s*([\d.]+)/s\)", done.stdout + done.stderr)
+        rates = re.findall(r"Train: 1 .*\(\s*[\d.]+s,\s*([\d.]+)/s\)", done.stdout + done.stderr)
         if not rates:
             sys.exit(f"timm's train.py gave no rate:\n{done.stderr[-2000:]}")
         return float(rates[-1])

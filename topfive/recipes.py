@@ -192,7 +192,7 @@ def fast(network: Network | None) -> Recipe:
         augmentation=Augmentation(AreaCrop(0.35), smoothing=0.1),
         sizes=((0.5, 0.5), (1.0, 0.75)),
         averaging=0.99,
-        evaluate_every=4,
+        evaluate_every=8,
     )
 
 
