@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,19 @@ def test_two_processes_have_the_losses_of_one_and_score_each_picture_once(pictur
         together = losses(command)
         for one, other in zip(alone, together, strict=True):
             assert other == pytest.approx(one, rel=1e-5) and other[2] == 22
+
+
+def test_bad_files_change_nothing_for_two_processes(pictures: Path, tmp_path: Path) -> None:
+    """As tests/test_zoo.py has it for one process and 58 kinds."""
+    for part in ("train", "val"):
+        shutil.copytree(pictures / part, tmp_path / part)
+    whole = (pictures / "train" / "dark" / "3.png").read_bytes()
+    bad = {"train/dark/0a.png": b"", "train/light/3a.png": whole[:90], "val/dark/5a.png": b"<html>"}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    child, network = str(pictures / "child.py"), str(pictures / "plain.json")
+    alone = losses(torchrun(child, network, str(pictures), "1"))
+    assert losses(torchrun(child, network, str(tmp_path), "1")) == alone
 
 
 @pytest.mark.parametrize("workers", [None, 0])

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
 from topfive.lab import training
@@ -298,3 +299,66 @@ def test_bytes_that_are_no_safetensors_are_refused() -> None:
         with pytest.raises(RefusedError, match="is not a whole safetensors file"):
             unpacked(data, "x")
     assert issubclass(Interrupted, TopfiveError)
+
+
+def test_the_commands_train_go_on_list_and_plan(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `train` wrote is what `runs` lists and what `resume` finds finished; the page names the protocol and n."""
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "train",
+        str(pictures / "tiny.json"),
+        str(pictures),
+        "--size",
+        "32",
+        "--recipe",
+        "quick",
+        "--epochs",
+        "2",
+    ]
+    assert main([*command, "--set", "lr=0.1", "--plan", "--format", "json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["plan"]["steps"] == 4  # 96 pictures in batches of 64, twice
+    assert main([*command, "--dry-run"]) == 0 and not (tmp_path / "runs").exists()
+    capsys.readouterr()
+    assert main([*command, "--out", "runs/one", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert main(["resume", "runs/one", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == rows
+    assert main(["runs", "runs", "--format", "json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["rows"]
+    assert listed["last_accuracy"] == pytest.approx(rows[1]["scores"]["correct1"] / 24)
+    page = (tmp_path / "runs" / "one" / "report.html").read_text()
+    assert "1-crop" in page and "n = 24" in page and "tiny" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--set", "lrr=1"], 2, "did you mean lr"),
+        (["--set", "epochs=0"], 2, "epochs"),
+        (["--recipe", "alexnt"], 2, "did you mean alexnet"),
+        (["--set", "sizes=[[1.0,0.5]]"], 2, "pictures of one size only"),
+        (["--start", "nowhere"], 2, "there is no run folder or file 'nowhere'"),
+        (["--batch", "1"], 2, "batch"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_in_one_sentence(
+    arguments: list[str], code: int, says: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(pictures / "tiny.json"), str(pictures), "--size", "32", "--out", str(tmp_path / "run")]
+    recipe = [] if "--recipe" in arguments else ["--recipe", "quick"]
+    assert main([*command, *recipe, *arguments]) == code
+    error = capsys.readouterr().err
+    assert says in error.splitlines()[-1] and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_side_of_an_epoch_is_the_networks_own_where_nothing_else_is_said() -> None:
+    """227 of AlexNet, 299 of Inception: no multiples of 32; smaller sides are."""
+    for size in (32, 107, 224, 227, 299):
+        assert Recipe(epochs=4).side(1, size) == size
+    growing = Recipe(epochs=4, sizes=((0.5, 0.5), (0.75, 0.75)))
+    assert [growing.side(epoch, 227) for epoch in (1, 2, 3, 4)] == [128, 128, 160, 227]

@@ -319,8 +319,10 @@ def test_a_classifier_normalises_its_pictures_itself() -> None:
     module = build(for_small_images(with_classes(get("squeezenet-1.1"), 3), 32)).eval()
     mean, std = torch.tensor([120.0, 110.0, 100.0])[:, None, None], torch.tensor([60.0, 50.0, 40.0])[:, None, None]
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
-    with torch.no_grad():
-        assert torch.equal(Classifier(module, mean, std)(pixels), module((pixels.float() - mean) / std))
+    classifier, expected = Classifier(module, mean[None], std[None]), (pixels.float() - mean) / std
+    assert torch.equal(classifier.normalised(pixels), expected)
+    with torch.no_grad():  # not to the bit: the pictures come channels last
+        assert torch.allclose(classifier(pixels), module(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_alexnet_starts_as_section_5_says() -> None:

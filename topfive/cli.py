@@ -382,11 +382,12 @@ def _plan(network: Network, source: Source, recipe: Recipe, size: int, out: str 
     from pathlib import Path
 
     from topfive import figures
+    from topfive.lab import towers
     from topfive.lab.job import Job
     from topfive.lab.measuring import this_machine
     from topfive.lab.processes import Group
     from topfive.recipes import field_rows, plan_points, plan_rows
-    from topfive.tables import Column, Section
+    from topfive.tables import Column, Section, scaled
 
     job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."))
     about, rows = job.plan(), plan_rows(recipe, len(source.train))
@@ -395,11 +396,35 @@ def _plan(network: Network, source: Source, recipe: Recipe, size: int, out: str 
         f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
         *recipe.differs,
     ]
-    columns = [Column(key, key.replace("_", " "), right=key not in ("how",)) for key in rows[0]]
+    columns = [
+        Column("first_epoch", "first\nepoch"),
+        Column("last_epoch", "last\nepoch"),
+        Column("steps", "steps", "{:,}".format),
+        Column("lr_from", "lr\nfrom", "{:.4g}".format),
+        Column("lr_to", "lr\nto", "{:.4g}".format),
+        Column("side", "side\n(share)", "{:.2g}".format),
+        Column("how", "how", right=False, wraps=True),
+    ]
     fields = field_rows(recipe)
     named = [Column(key, key, right=False, wraps=key != "field") for key in fields[0]]
     sections = [Section("Plan", said, rows, columns), Section("Recipe", (), fields, named)]
-    _write(format, rows, {"plan": about, "recipe": fields}, sections)
+    try:
+        devices = towers.table(job.network, (3, size, size), recipe.batch)
+    except UsageError:  # only AlexNet and its like split into two towers
+        devices = []
+    if devices:
+        shown = [
+            Column("scheme", "scheme", right=False),
+            Column("device", "device"),
+            Column("batch", "batch"),
+            Column("params", "params\n(M)", scaled(1e6, 2)),
+            Column("weight_bytes", "weights\n(MB)", scaled(1e6, 1)),
+            Column("activation_bytes", "activations\n(MB)", scaled(1e6, 1)),
+            Column("training_bytes", "training\n(MB)", scaled(1e6, 1)),
+            Column("received_bytes_per_step", "received\n(MB/step)", scaled(1e6, 1)),
+        ]
+        sections.append(Section("On two devices (docs/distributed.md)", (), devices, shown))
+    _write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)

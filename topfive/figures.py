@@ -750,11 +750,12 @@ def _name_ends(sheet: _Sheet, axes: Axes, frame: tuple[float, ...], ends: Sequen
         sheet.write(frame[2] + 12, level, end.name, size, va="center_baseline", gid=end.gid)
 
 
-def _rate_axis(axes: Axes, rates: Sequence[float], lows: Sequence[float], ticks: int = 5) -> None:
-    """The vertical axis of learning rates that fall to `lows`: logarithmic where they span much."""
-    # why: a rate that ends at zero spans more than any axis can show
-    tenth = sorted(lows)[min(max(len(lows) // 10, 1), len(lows) - 1)]
-    if tenth > 0 and max(rates) > 50 * tenth:
+def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int = 5) -> None:
+    """The vertical axis of learning rates: logarithmic where they span much, but for a few at the end.
+
+    why: a rate that ends at zero spans more than any axis can show.
+    """
+    if usual_low > 0 and max(rates) > 50 * usual_low:
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
     else:
@@ -780,8 +781,7 @@ def learnt(epochs: Sequence[Row]) -> str:
     if f"{most:.1f}" != f"{last:.1f}":
         return f"Held-out Top-1 {said}, with {most:.1f} % at its best in epoch {best['epoch']}"
     trained = 100 * float(row["train_top1_accuracy"])
-    above = "more" if trained > last else "less"
-    return f"Held-out Top-1 {said}, in training {abs(trained - last):.1f} points {above}"
+    return f"Held-out Top-1 {said}, {abs(trained - last):.1f} points {'below' if trained > last else 'above'} training"
 
 
 def training(
@@ -836,7 +836,8 @@ def training(
         style = {"linestyle": DASHES[(n + 1) % len(DASHES)], "marker": dot, "markersize": 4}
         losing.plot(xs, values, color=MUTED, linewidth=1.4, **style)
         ends[1].append(_End(xs[-1], values[-1], name, MUTED))
-    rates.plot(xs, [float(row["lr"]) for row in epochs], color=INK, linewidth=1.4, marker=dot, markersize=4)
+    learning = [float(row["lr"]) for row in epochs]
+    rates.plot(xs, learning, color=INK, linewidth=1.4, marker=dot, markersize=4)
 
     span = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 0.5, xs[0] + 0.5)
     for panel in panels:
@@ -852,7 +853,7 @@ def training(
     losing.set_ylim(bottom=0)
     low, high = accuracies.get_ylim()
     accuracies.set_ylim(max(low, -2), min(high, 102))
-    _rate_axis(rates, [float(row["lr"]) for row in epochs], [float(row["lr"]) for row in epochs], ticks=3)
+    _rate_axis(rates, learning, sorted(learning)[len(learning) // 5], ticks=3)
     sheet.write(right, below - 28, "epoch", 9, color=MUTED, ha="right")
 
     taken = -math.inf
@@ -925,7 +926,7 @@ def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None =
     axes.plot(steps, rates, color=COLOURS["ResNet"], linewidth=1.8, solid_joinstyle="miter", gid="learning-rate")
     if open_ended:
         axes.fill_between(steps, lows, rates, color=COLOURS["ResNet"], alpha=0.16, linewidth=0)
-    _rate_axis(axes, rates, lows)
+    _rate_axis(axes, rates, sorted(lows)[len(lows) // 10])
     panels = [axes]
     if below:
         sheet.write(edge, 36 + below - 36, "Side of the pictures [% of the full one]", 9, color=MUTED)

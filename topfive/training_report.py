@@ -18,7 +18,7 @@ from topfive.tables import WIDTH, Column, Row, Section, clock, scaled
 
 MOST_ROWS = 30  # of one run in its table
 STEPS_BETWEEN = (2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)  # epochs, of which one is shown
-FEWEST_FIRST = ("memory_bytes", "gradients", "train_top5_accuracy", "waiting")  # what a narrow table leaves out
+FEWEST_FIRST = ("memory_bytes", "gradients", "waiting", "side")  # what a narrow table leaves out
 
 RUN_KEYS = ("name", "source", "recipe", "size", "epochs_done", "epochs", "images", "best_accuracy", "best_low",
             "best_high", "best_epoch", "last_accuracy", "top5_accuracy", "seconds", "step", "steps")  # fmt: skip
@@ -209,9 +209,11 @@ def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
     """A flat row with what people read in one column together."""
     heads = [value for key, value in row.items() if key.startswith("auxiliary_loss_")]
     first, last = row["first_gradient"], row["last_gradient"]
+    trained = row["train_top1_accuracy"], row["train_top5_accuracy"]
     tested = row["images"] is not None
     return {
         **row,
+        "trained": "/".join(f"{100 * value:.1f}" for value in trained if value is not None),
         "auxiliary": "/".join(f"{loss:.2f}" for loss in heads),
         "interval": f"{100 * row['top1_low']:.1f}-{100 * row['top1_high']:.1f}" if tested else None,
         "top5": None if not tested else "n/a" if row["top5_accuracy"] is None else f"{100 * row['top5_accuracy']:.1f}",
@@ -220,23 +222,25 @@ def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _epoch_columns(epochs: Sequence[Mapping[str, Any]]) -> list[Column]:
-    percent = scaled(0.01, 1)
+    percent, top5 = scaled(0.01, 1), any(row["train_top5_accuracy"] is not None for row in epochs)
+    short = max(row["seconds"] for row in epochs) < 3599
     columns = [
         Column("epoch", "epoch"),
         Column("side", "side\n(px)"),
         Column("loss", "loss", "{:.3f}".format),
         Column("auxiliary", "auxil-\niary"),
-        Column("train_top1_accuracy", "train\ntop-1\n(%)", percent),
-        Column("train_top5_accuracy", "train\ntop-5\n(%)", percent),
+        Column("trained", "training\ntop-1/5\n(%)" if top5 else "training\ntop-1\n(%)"),
         Column("top1_accuracy", "top-1\n(%)", percent),
         Column("interval", "95 %\ninterval"),
         Column("top5", "top-5\n(%)"),
-        Column("lr", "rate of\nlearning", "{:.3g}".format),
-        Column("images_per_second", "pic-\ntures\n(/s)", scaled(1, 0)),
+        Column("lr", "lr", _rate),
+        Column("images_per_second", "rate\n(/s)", scaled(1, 0)),
         Column("waiting", "wait\n(%)", percent),
-        Column("gradients", "gradient\nfirst/last"),
-        Column("memory_bytes", "memory\n(MB)", scaled(1e6, 0)),
-        Column("seconds", "time\n(h:m:s)", clock),
+        Column("gradients", "gradient\n1st/last"),
+        Column("memory_bytes", "peak\n(MB)", scaled(1e6, 0)),
+        Column("seconds", "time\n(m:s)", lambda value: clock(value)[2:])
+        if short
+        else Column("seconds", "time\n(h:m:s)", clock),
     ]
     constant = len({row["side"] for row in epochs}) == 1
     return [column for column in columns if not (constant and column.key == "side")]
@@ -277,8 +281,7 @@ def runs_section(rows: Sequence[Mapping[str, Any]]) -> Section:
         {
             **row,
             "run": shown(str(row["run"])),
-            "name": None if row["name"] is None else shown(str(row["name"])),
-            "source": None if row["source"] is None else shown(str(row["source"])),
+            "what": ", ".join(shown(str(row[key])) for key in ("name", "source", "recipe") if row[key]),
             "epochs": None if row["epochs"] is None else f"{row['epochs_done']}/{row['epochs']}",
             "top5": _fraction(row["top5_accuracy"]) if row["images"] else None,
             "state": _state(row),
@@ -287,23 +290,21 @@ def runs_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     ]
     columns = (
         Column("run", "run", right=False, wraps=True),
-        Column("name", "network", right=False, wraps=True),
-        Column("source", "source", right=False, wraps=True),
-        Column("recipe", "recipe", right=False, wraps=True),
+        Column("what", "network, source,\nrecipe", right=False, wraps=True),
         Column("epochs", "epochs"),
-        Column("size", "1-crop\n(px)"),
+        Column("size", "side\n(px)"),
         Column("best_accuracy", "best\ntop-1\n(%)", scaled(0.01, 1)),
         Column("last_accuracy", "last\ntop-1\n(%)", scaled(0.01, 1)),
-        Column("top5", "best's\ntop-5\n(%)"),
+        Column("top5", "its\ntop-5\n(%)"),
         Column("images", "n", "{:,}".format),
         Column("seconds", "time\n(h:m:s)", clock),
         Column("state", "state", right=False, wraps=True),
     )
-    points = [f"{shown(str(row['run']))}: {shown(str(row['why']))}" for row in rows if row["why"]]
+    points = [shown(row["why"] if row["folder"] in row["why"] else f"{row['run']}: {row['why']}") for row in rows]
+    points = [why for why, row in zip(points, rows) if row["why"]]
     if any(row["images"] for row in rows):
-        points.insert(
-            0, "Held-out pictures, n of them; compare only runs of the same source. Best is the luckiest epoch."
-        )
+        said = "Accuracies: 1-crop, n held-out pictures, after the best and the last epoch; compare within one source."
+        points.insert(0, said)
     return Section("", (), told, columns, points=points)
 
 
@@ -477,6 +478,11 @@ def _short(value: float | None) -> str:
     return (
         "n/a" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
     )
+
+
+def _rate(value: float) -> str:
+    """A learning rate in few letters: 0.1, 0.0338, 0.0015, 6.9e-8."""
+    return f"{value:.3g}" if value >= 0.01 else f"{value:.2g}".replace("e-0", "e-")
 
 
 def _fraction(value: float | None) -> str:
