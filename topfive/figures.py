@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
@@ -757,6 +757,7 @@ def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int 
     """
     if usual_low > 0 and max(rates) > 50 * usual_low:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=ticks + 2))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, 1.08 * max(rates))
@@ -830,6 +831,8 @@ def training(
         bands = [(x, *band) for x, _, band in scored if band]
         edges = [[band[n] for band in bands] for n in range(3)]
         accuracies.fill_between(edges[0], edges[1], edges[2], color=blue, alpha=0.16, linewidth=0)
+        if len(bands) == 1:  # why: a band needs two
+            accuracies.plot([bands[0][0]] * 2, bands[0][1:], color=blue, alpha=0.4, linewidth=4, solid_capstyle="butt")
         accuracies.plot([x for x, _, _ in scored], [y for _, y, _ in scored], color=blue, linewidth=1.8)
         ends[0].append(_End(scored[-1][0], scored[-1][1], "held out", blue))
     for n, (name, values) in enumerate(losses):
@@ -844,7 +847,9 @@ def training(
         panel.margins(y=0.06)
         panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         panel.set_xlim(span[0] - 0.02 * (span[1] - span[0]), span[1] + 0.02 * (span[1] - span[0]))
-        panel.xaxis.set_major_locator(MaxNLocator(5 if narrow else 10, integer=True, steps=[1, 2, 5, 10]))
+        panel.xaxis.set_major_locator(
+            MaxNLocator(5 if narrow else 10, integer=True, steps=[1, 2, 5, 10]) if len(xs) > 1 else FixedLocator(xs)
+        )
         panel.autoscale_view()  # why: matplotlib would only settle the limits when it draws
         if panel is not rates:
             panel.tick_params(labelbottom=False)

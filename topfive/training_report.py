@@ -126,7 +126,7 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
         )
     picked = marked(epochs)
     columns, left_out = _fitting(_epoch_columns(epochs), [_readable(row) for row in epochs if row["epoch"] in picked])
-    points = [f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]]
+    points = [f"epoch {row['epoch']}: {shown(row['note'])}" for row in epochs if row["note"]]
     best = _best(epochs)
     if len(picked) < len(epochs):
         also = f", the best ({best['epoch']})" if best else ""

@@ -23,7 +23,7 @@ from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_u
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
-from topfive.layers import from_json, with_classes
+from topfive.layers import Network, from_json, with_classes
 from topfive.networks import get
 from topfive.papers import facts, known
 from topfive.progress import Progress
@@ -359,16 +359,19 @@ def subject(name: str, size: int) -> Subject:
     """
     if ":" in name:
         return Subject(name, factory=name)
-    if name.endswith(".json"):
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(f"there is no file {name!r}")
-        network = from_json(path.read_bytes())
-    else:
-        network = get(name)
-    network = for_small_images(network, size)
+    network = for_small_images(named(name), size)
     count(network)
     return Subject(network.name, network)
+
+
+def named(name: str) -> Network:
+    """The network of ours, or in a JSON file, that `name` means. Raises: UsageError where nothing has that name."""
+    if not name.endswith(".json"):
+        return get(name)
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"there is no file {name!r}")
+    return from_json(path.read_bytes())
 
 
 def _family(entry: Subject) -> str:

@@ -13,7 +13,7 @@ import torch
 from topfive.costs import SizeError, count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
-from topfive.lab.comparison import default_size, usual_side
+from topfive.lab.comparison import default_size, named, usual_side
 from topfive.lab.keeping import RunKeeper
 from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare
 from topfive.lab.measuring import Machine
@@ -22,7 +22,6 @@ from topfive.lab.processes import Group
 from topfive.lab.training import Epoch, train
 from topfive.lab.weights import fill, unpacked
 from topfive.layers import Network, with_classes
-from topfive.networks import get
 from topfive.recipes import Recipe, steps_of_epoch
 from topfive.runs import Run, Stated, open_run
 from topfive.variations import for_small_images
@@ -190,15 +189,7 @@ def decoding(source: Source) -> str:
 
 def network_of(name: str, source: Source, size: int | None) -> tuple[Network, int]:
     """The network that `name` means, made for `size`: by default its own, where the pictures fill it."""
-    from topfive.layers import from_json
-
-    if name.endswith(".json"):
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(f"there is no file {name!r}")
-        network = from_json(path.read_bytes())
-    else:
-        network = get(name)
+    network = named(name)
     own = max(network.input[1:])
     side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
     return for_small_images(network, side), side

@@ -139,7 +139,12 @@ def _unbroken(names: Sequence[str], text: str) -> Markup:
     """The text escaped, in which no line ends inside a network's name, an interval, or a number and its unit."""
     short = sorted((str(escape(name)) for name in names if len(name) <= 24), key=len, reverse=True)
     whole = "|".join(
-        [*map(re.escape, short), "Top-[15]", r"[0-9][0-9.,]*(?:–[0-9.,]*[0-9])?(?: (?:%|ms|times|points|s|min|h))?"]
+        [
+            *map(re.escape, short),
+            "Top-[15]",
+            "[0-9]+ (?:h|min) [0-9]+ (?:min|s)",
+            r"[0-9][0-9.,]*(?:–[0-9.,]*[0-9])?(?: (?:%|ms|times|points|s|min|h))?",
+        ]
     )
     return Markup(re.sub(rf"(?<![\w&#-])(?:{whole})(?![\w-])", r'<span class="whole">\g<0></span>', str(escape(text))))
 

@@ -59,16 +59,22 @@ def render(
         fields=[(row["field"], _value(row["value"]), row["source"]) for row in fields],
         differs=differs,
         classes=classes,
-        facts=[
-            ("Network", name),
-            *((key, said) for key, said in facts("measured", told)),
-            ("Pictures from", str(meta["where"])),
-            ("Split", str(meta["split"])),
-            ("Processes", str(meta["processes"])),
-        ],
+        facts=_facts(name, protocol, told),
         command=str(meta["command"]),
         notes=meta["notes"],
     )
+
+
+def _facts(name: str, protocol: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How it was made: what every page says, with what a training adds where it belongs."""
+    added = {
+        "Pictures": [("From", meta["where"]), ("Split", meta["split"]), ("Tested as", protocol)],
+        "Machine": [("Processes", meta["processes"])],
+    }
+    said: list[tuple[str, str]] = [("Network", name)]
+    for key, value in facts("measured", meta):
+        said += [(key, value), *((more, str(told)) for more, told in added.get(key, ()))]
+    return said
 
 
 def _spoken(row: Row, columns: Sequence[Column]) -> str:
@@ -109,6 +115,8 @@ def _fixed(key: str, show: Callable[[Any], str]) -> Callable[[Row], Cell]:
 
 def _value(value: Any) -> str:
     """A recipe's value as `--set` takes it."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value if isinstance(value, str) else "none" if value is None else msgspec.json.encode(value).decode()
 
 
