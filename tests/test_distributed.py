@@ -87,15 +87,17 @@ def losses(command: list[str]) -> list[list[float]]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def test_two_processes_have_the_losses_of_one_and_score_each_picture_once(pictures: Path) -> None:
+# why slow: under load one of some fifty starts of torchrun ended with SIGABRT at its end, which is not explained yet
+@pytest.mark.parametrize("how", ["a batch in three parts", pytest.param("two processes", marks=pytest.mark.slow)])
+def test_parts_and_processes_have_the_losses_of_one_and_score_each_picture_once(how: str, pictures: Path) -> None:
     child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures)]
     alone = losses([sys.executable, *child, "1"])
-    for command in (torchrun(*child, "1"), [sys.executable, *child, "3"]):  # two processes; a batch in three parts
-        together = losses(command)
-        for one, other in zip(alone, together, strict=True):
-            assert other == pytest.approx(one, rel=1e-5) and other[2] == 22
+    together = losses(torchrun(*child, "1") if how == "two processes" else [sys.executable, *child, "3"])
+    for one, other in zip(alone, together, strict=True):
+        assert other == pytest.approx(one, rel=1e-5) and other[2] == 22
 
 
+@pytest.mark.slow
 def test_bad_files_change_nothing_for_two_processes(pictures: Path, tmp_path: Path) -> None:
     """As tests/test_zoo.py has it for one process and 58 kinds."""
     for part in ("train", "val"):

@@ -438,6 +438,7 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
     kept(tmp_path, "finished", 4, good, 4 * STEPS)
     kept(tmp_path, "stopped", 12, measured(9), 9 * STEPS + 7)
     kept(tmp_path, "deep/first", 12, [])
+    kept(tmp_path, "killed-before-the-last-save", 3, measured(3), 2 * STEPS, recipe=stated(3).recipe, name="other")
     damaged = kept(tmp_path, "damaged", 4, good, 4 * STEPS) / "run.json"
     damaged.write_bytes(damaged.read_bytes().replace(b"resnet-18", b"resnet-19"))
     kept(tmp_path, "torn", 4, good)
@@ -450,8 +451,18 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
     rows = runs_rows(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     states = {row["run"]: row["state"] for row in rows}
-    assert list(states) == ["stopped", "finished", "deep/first", "damaged", "foreign", "newer", "torn"]
-    assert list(states.values()) == ["interrupted", "finished", "interrupted", *["damaged"] * 4]
+    assert list(states) == [
+        "stopped",
+        "finished",
+        "killed-before-the-last-save",
+        "deep/first",
+        "damaged",
+        "foreign",
+        "newer",
+        "torn",
+    ]
+    assert list(states.values()) == ["interrupted", "finished", "interrupted", "interrupted", *["damaged"] * 4]
+    assert [(row["name"], row["source"]) for row in rows[1:3]] == [("resnet-18", "imagenette"), ("other", "imagenette")]
     first, second = rows[:2]
     best = max(row["scores"]["correct1"] for row in measured(9))
     assert first["best_accuracy"] == best / N and first["last_accuracy"] == measured(9)[-1]["scores"]["correct1"] / N
@@ -477,14 +488,14 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
         "stopped",
         "finished",
     ]
-    assert tables.csv(rows).count("\n") == 8 and msgspec.json.decode(tables.json(rows))["rows"] == rows
+    assert tables.csv(rows).count("\n") == 9 and msgspec.json.decode(tables.json(rows))["rows"] == rows
 
 
 def test_rows_of_another_shape_are_damage_and_not_a_bug(tmp_path: Path) -> None:
-    for n, line in enumerate((b"[1, 2]", b'{"epoch": "one"}', b"\xff\xfe", b'{"epoch": 1}')):
+    for n, line in enumerate((b"[1, 2]", b'{"epoch": "one"}', b"\xff", b'{"note": "\xff"}', b'{"epoch": 1}')):
         kept(tmp_path, f"run-{n}", 4, [])
         (tmp_path / f"run-{n}/rows.jsonl").write_bytes(line)
-    assert [row["state"] for row in runs_rows(tmp_path)] == ["damaged"] * 4
+    assert [row["state"] for row in runs_rows(tmp_path)] == ["damaged"] * 5
     assert runs_rows(tmp_path / "nowhere") == []
 
 

@@ -508,7 +508,8 @@ def _train(
                 made = [msgspec.to_builtins(row) for row in rows]
                 section = training_report.run_section(job.stated(command), made)
                 page = training_report.write(folder, job.stated(command), made, shlex.join(command))
-                _write(format, made, {}, [section])
+                flat = training_report.epoch_rows(made) if format == "csv" else made
+                _write(format, flat, {}, [section])
                 if not dry_run:
                     _say(str(page), quiet)
             processes.left()

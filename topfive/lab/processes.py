@@ -85,6 +85,8 @@ def joined() -> Group:
 def left() -> None:
     """Leave the group; at the end of the program."""
     if "torch.distributed" in sys.modules and distributed.is_available() and distributed.is_initialized():
+        if sys.exc_info()[0] is None:  # else the others may never come
+            distributed.barrier()  # why: a process that closes its connections while another still uses them ends it
         distributed.destroy_process_group()
 
 
