@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from loading import peers
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("TOPFIVE_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
@@ -103,15 +104,6 @@ def run_timm(arguments: list[str]) -> None:
 
     sys.argv = ["train.py", *arguments]
     runpy.run_path(os.environ["TIMM_TRAIN"], run_name="__main__")
-
-
-def peers() -> None:
-    """torchvision, where it is built for another torch: its operators are declared before the import."""
-    declared = torch.library.Library("torchvision", "FRAGMENT")
-    if not hasattr(torch.ops.torchvision, "nms"):
-        for name in ("nms", "qnms"):
-            declared.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    peers.kept = declared  # type: ignore[attr-defined]
 
 
 def matrix_rate() -> float:

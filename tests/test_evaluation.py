@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.lab.evaluation import evaluate, interval, score
+from topfive.lab.evaluation import evaluate, score
 from topfive.lab.measuring import this_machine
+from topfive.training_report import interval
 
 
 class Reader(nn.Module):

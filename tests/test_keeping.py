@@ -304,7 +304,15 @@ def test_bytes_that_are_no_safetensors_are_refused() -> None:
 def test_the_commands_train_go_on_list_and_plan(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `train` wrote is what `runs` lists and what `resume` finds finished; the page names the protocol and n."""
+    """What `train` wrote is what `runs` lists and what `resume` finds finished; the page names the protocol and n.
+
+    The pictures are left as they were, to the byte and the time of change.
+    """
+
+    def state() -> dict[Path, tuple[int, bytes]]:
+        return {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in pictures.rglob("*")}
+
+    before = state()
     monkeypatch.chdir(tmp_path)
     command = [
         "train",
@@ -332,6 +340,7 @@ def test_the_commands_train_go_on_list_and_plan(
     assert listed["last_accuracy"] == pytest.approx(rows[1]["scores"]["correct1"] / 24)
     page = (tmp_path / "runs" / "one" / "report.html").read_text()
     assert "1-crop" in page and "n = 24" in page and "tiny" in page
+    assert state() == before
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from topfive.costs import count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
-from topfive.lab.evaluation import Scores, interval
+from topfive.lab.evaluation import Scores
 from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
@@ -27,6 +27,7 @@ from topfive.layers import Network, from_json, with_classes
 from topfive.networks import get
 from topfive.papers import facts, known
 from topfive.progress import Progress
+from topfive.training_report import interval
 from topfive.variations import for_small_images
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at

@@ -1,7 +1,6 @@
 """Top-1 and Top-5 as counts over pictures, each scored once."""
 
 from collections.abc import Iterable
-from math import sqrt
 
 import msgspec
 import torch
@@ -25,15 +24,6 @@ class Scores(msgspec.Struct, frozen=True):
     @property
     def top5_accuracy(self) -> float | None:
         return None if self.correct5 is None else self.correct5 / self.images
-
-
-def interval(correct: int, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of `correct / images`."""
-    z = 1.959964
-    p, n = correct / images, images
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:
