@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from topfive.augmentations import CIFAR
+from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.lab.loading import prepare
 from topfive.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
@@ -35,6 +36,7 @@ CHILD = """
 import json, sys
 import msgspec, torch
 from topfive.augmentations import CIFAR
+from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.lab import processes
 from topfive.lab.loading import prepare
@@ -187,3 +189,23 @@ def test_two_nodes_on_loopback_train(pictures: Path) -> None:
     alone = losses([sys.executable, *child])
     for one, other in zip(alone, json.loads(said[0].splitlines()[-1]), strict=True):
         assert other == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(pictures: Path, tmp_path: Path) -> None:
+    """The same probabilities to the last bit, the unreadable picture of the second process named by the first."""
+    for part in ("train", "val"):
+        shutil.copytree(pictures / part, tmp_path / "pictures" / part)
+    (tmp_path / "pictures" / "val" / "light" / "4.png").write_bytes(b"<html>")
+    assert main([*_train(pictures, tmp_path / "run")[2:], "--quiet", "--epochs", "1"]) == 0
+    found = []
+    for start in ([sys.executable], torchrun()):
+        out = tmp_path / str(len(found))
+        command = [*start, "-m", "topfive", "evaluate", str(tmp_path / "run"), str(tmp_path / "pictures"), "--protocol"]
+        command += ["10-crop", "--out", str(out), "--predictions", str(out / "p.csv"), "--format", "json"]
+        done = subprocess.run([*command, "--precision", "float32"], capture_output=True, check=False, env=environment())
+        assert done.returncode == 0, done.stderr[-2000:]
+        (row,) = json.loads(done.stdout)["rows"]
+        assert (row["images"], row["unreadable"], row["protocol"]) == (22, 1, "10-crop 32 of 37")
+        found.append((row["correct1"], (out / "p.csv").read_bytes()))
+    assert found[0] == found[1]

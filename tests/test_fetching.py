@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from topfive.data import fetching
-from topfive.data.fetching import PUBLIC, PublicSet, data_folder, fetch, fetched
+from topfive.data.fetching import PUBLIC, PublicSet, data_folder, fetch, fetch_weights, fetched
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError
+from topfive.libraries import Known
 
 
 def toy_tar() -> bytes:
@@ -68,6 +69,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         same = not server.if_range or self.headers["If-Range"] in (None, server.tag)
         start = int(asked[6:-1]) if asked and server.ranges and same else 0
+        if start >= len(server.content):
+            server.asked.append((asked, 0))
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = server.content[start:]
         if server.breaks:
             body = body[: server.breaks.pop(0)]
@@ -328,6 +336,67 @@ def test_what_is_published_is_well_formed() -> None:
         assert len(bytes.fromhex(public.md5)) == 16
         assert public.sha256 is None or len(bytes.fromhex(public.sha256)) == 32
     assert len({public.tar for public in PUBLIC.values()}) == len({p.md5 for p in PUBLIC.values()}) == len(PUBLIC)
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server has weights, whose size is published rounded and whose hash by its first digits."""
+    digits = hashlib.sha256(TGZ).hexdigest()[:8]
+    url = server.url.replace("toy.tgz", f"toy-{digits}.pth")
+    facts = {"library": "us", "name": "toy", "version": "V1", "network": "lenet", "crop": 2, "resize": 2}
+    known = Known(**facts, top1=1, top5=5, url=url, sha256=digits, mib=round(len(TGZ) / 2**20, 3))  # type: ignore[arg-type]
+    assert known.mib and round(known.mib * 2**20) != len(TGZ)
+    monkeypatch.setattr(fetching, "fetchable", lambda name: known)
+    return server
+
+
+def test_weights_are_fetched_once_and_keep_their_name(weights: Server, tmp_path: Path) -> None:
+    weights.breaks = [HALF, 1000]
+    path = fetch_weights("toy", tmp_path)
+    assert path.read_bytes() == TGZ and path.name.startswith("toy-") and list(tmp_path.iterdir()) == [path]
+    assert [asked for asked, _ in weights.asked] == [None, f"bytes={HALF}-", f"bytes={HALF + 1000}-"]
+    assert fetch_weights("toy", tmp_path) == path and len(weights.asked) == 3
+
+
+def test_a_part_of_weights_that_is_whole_is_not_fetched_again(weights: Server, tmp_path: Path) -> None:
+    part = tmp_path / f"toy-{hashlib.sha256(TGZ).hexdigest()[:8]}.pth.part"
+    part.write_bytes(TGZ)
+    assert fetch_weights("toy", tmp_path).read_bytes() == TGZ
+    assert weights.asked == [(f"bytes={len(TGZ)}-", 0)]
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_weights_of_another_hash_are_thrown_away(weights: Server, tmp_path: Path, length: bool) -> None:
+    weights.content, weights.length = OTHER, length
+    with pytest.raises(
+        DataError, match=rf"sha256 {hashlib.sha256(OTHER).hexdigest()} and not the published [0-9a-f]{{8}}:"
+    ):
+        fetch_weights("toy", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_another_size_are_refused_before_they_come(weights: Server, tmp_path: Path) -> None:
+    weights.content = TGZ + bytes(2000)
+    with pytest.raises(DataError, match="log-in page"):
+        fetch_weights("toy", tmp_path)
+    assert weights.asked[0][1] == len(weights.content) and list(tmp_path.iterdir()) == []
+
+
+def test_weights_without_a_network(weights: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: object, **more: object) -> object:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(
+        ResourceError, match=r"^toy\.V1 cannot be fetched: the host .* was not found[^\n]*nothing came yet$"
+    ):
+        fetch_weights("toy", tmp_path)
+    with pytest.raises(UsageError, match="https://"):
+        fetch_weights("toy", tmp_path, url="file:///etc/passwd")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.peers

@@ -1018,7 +1018,7 @@ def svg(figure: Figure, prefix: str, label: str, points: Mapping[str, str] | Non
     for found in re.findall(r'\bid="([^"]+)"', body):
         known = found.startswith(("point-", "label-", "front"))
         ids[found] = f"{prefix}-{found}" if known else f"{prefix}-{len(ids)}"
-    body = re.sub(r'(\bid=|href=)"(#?)([^"]+)"', lambda m: f'{m[1]}"{m[2]}{ids[m[3]]}"', body)
+    body = re.sub(r'(\bid="|href="#)([^"]+)"', lambda m: f'{m[1]}{ids[m[2]]}"', body)
     body = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", body)
     for gid, says in (points or {}).items():
         mark = f'id="{prefix}-{gid}"'

@@ -89,9 +89,10 @@ class SqueezeExcite(Word, frozen=True):
 
 
 class ZeroPad(Word, frozen=True):
-    """Zero maps appended until there are `channels`: the parameter-free shortcut, option A of the ResNet paper."""
+    """Zero maps added until there are `channels`: the parameter-free shortcut, option A of the ResNet paper."""
 
     channels: int
+    before: int = 0  # how many of them stand in front of what comes in; the others stand behind it
 
 
 class Chain(Word, frozen=True):

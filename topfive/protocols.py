@@ -14,23 +14,24 @@ import msgspec
 from topfive.errors import UsageError, did_you_mean
 
 Crops = Literal["centre", "corners", "six", "grid", "dense"]
-Squares = Literal["all", "centre", "three"]
+Squares = Literal["all", "cut", "centre", "three"]
 Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-GRID = 5  # VGG's regular grid has so many crops a side
+GRID = 5  # crops a side of VGG's regular grid
 
 
 class View(NamedTuple):
-    """A part of the picture resized to `scaled` = (width, height), and whether it is mirrored.
+    """The part `box` of the picture resized to `scaled` = (width, height), and whether it is mirrored.
 
-    `size`, where given, is the side that the part is brought to afterwards.
+    `size`, where given, is the side that the part is brought to afterwards; `region` what of the picture is resized.
     """
 
     scaled: tuple[int, int]
     box: Box
     mirror: bool = False
     size: int | None = None
+    region: Box | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -43,9 +44,9 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The views that a picture is judged by.
 
     The shorter side becomes each of `shorter` in turn, stated for a network of `of` pixels. Of the resized picture all
-    is used, its centre square, or three squares (left or top, centre, right or bottom). `crops` are taken from each:
-    its centre, or four corners and centre, those and the square itself made smaller (`six`), a grid of 5x5, or it is
-    shown as a whole to the network in fully convolutional form (`dense`).
+    is used, its centre square (`cut`: out of the picture, before it is resized), or three squares (left or top, centre,
+    right or bottom). `crops` are taken from each: its centre, or four corners and centre, those and the square itself
+    made smaller (`six`), a grid of 5x5, or it is shown as a whole to the network made fully convolutional (`dense`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     squares: Squares = "all"
     crops: Crops = "centre"
     mirror: bool = False
+    mirror_first: bool = False  # the picture is mirrored and then cut, as torchvision does: an odd centre lies aside
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
     down: bool = False  # sides that are no whole pixels are rounded down, as timm does, not to the nearest
@@ -76,9 +78,11 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         what = f"{size}x{size}" if sides == (size,) else f"{size} of {','.join(map(str, sides))}"
         if self.crops == "dense":
             what = f"at {','.join(map(str, sides))}"
-        unusual = [self.interpolation] if self.interpolation != "bilinear" else []
+        unusual = [str(self.interpolation)] if self.interpolation != "bilinear" else []
         unusual += [] if self.antialias else ["not antialiased"]
-        return f"{self.name} {what}" + (f" ({', '.join(unusual)})" if unusual else "")
+        return f"{self.name if self.crops == 'centre' else self.key} {what}" + (
+            f" ({', '.join(unusual)})" if unusual else ""
+        )
 
     def views(self, width: int, height: int, size: int) -> tuple[View, ...]:
         """The views of a picture of `width` x `height`, for a network of `size` pixels; mirrored ones come second.
@@ -87,11 +91,17 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         none.
         """
         found = []
+        region = _middle(width, height) if self.squares == "cut" else None
         for shorter in self.sides(size):
-            scaled = _scaled(width, height, shorter)
+            scaled = (shorter, shorter) if region else _scaled(width, height, shorter)
             for square in _squares(*scaled, self.squares):
                 for box, to in self._boxes(square, size):
-                    found += [View(scaled, box, mirror, to) for mirror in (False, True)[: 1 + self.mirror]]
+                    found.append(View(scaled, box, False, to, region))
+                    if self.mirror:
+                        left, top, right, bottom = box
+                        if self.mirror_first:
+                            left, right = scaled[0] - right, scaled[0] - left
+                        found.append(View(scaled, (left, top, right, bottom), True, to, region))
         return tuple(found)
 
     def count(self, width: int = 400, height: int = 300) -> int:
@@ -123,10 +133,17 @@ def _scaled(width: int, height: int, shorter: int) -> tuple[int, int]:
     return max(1, int(shorter * width / height)), shorter
 
 
+def _middle(width: int, height: int) -> Box:
+    """The centre square, rounded down as decoding.square does, so that it is what training looks at."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
 def _squares(width: int, height: int, squares: Squares) -> list[Box]:
     side = min(width, height)
     x, y = width - side, height - side
-    if squares == "all":
+    if squares in ("all", "cut"):
         return [(0, 0, width, height)]
     centre = (round(x / 2), round(y / 2))
     places = [centre] if squares == "centre" else [(0, 0), centre, (x, y)]
@@ -136,7 +153,9 @@ def _squares(width: int, height: int, squares: Squares) -> list[Box]:
 ALEXNET = "Krizhevsky et al. 2012"
 VGG = "Simonyan and Zisserman 2014"
 GOOGLENET = "Szegedy et al. 2014"
-SQUARE = Protocol("1-crop", "the centre square, as training looks at held-out pictures (ours)", "square", 1, (1,))
+SQUARE = Protocol(
+    "1-crop", "the centre square, as training looks at held-out pictures (ours)", "square", 1, (1,), "cut"
+)
 
 PROTOCOLS = {
     protocol.key: protocol
@@ -153,7 +172,14 @@ PROTOCOLS = {
             "1-crop", "timm with crop_pct 0.95, bicubic", "timm-0.95", 95, (100,), interpolation="bicubic", down=True
         ),
         Protocol("10-crop", f"{ALEXNET}, §4.1: of the centre square", squares="centre", crops="corners", mirror=True),
-        Protocol("10-crop", "torchvision's TenCrop: of the whole picture", "torchvision", crops="corners", mirror=True),
+        Protocol(
+            "10-crop",
+            "torchvision's TenCrop: of the whole picture",
+            "torchvision",
+            crops="corners",
+            mirror=True,
+            mirror_first=True,
+        ),
         Protocol(
             "12-crop",
             "Inception's; those papers do not define it: GoogLeNet's six views of the centre square (our reading)",

@@ -5,12 +5,13 @@ Those that a paper brought live in its file: `option_a`, `stride_on_3x3` (resnet
 
 import msgspec
 
-from topfive.costs import SizeError, count
+from topfive.costs import SizeError, count, shape_after
 from topfive.layers import (
     BatchNorm,
     Chain,
     Concat,
     Conv,
+    GlobalPool,
     He,
     Layer,
     Linear,
@@ -67,6 +68,42 @@ def for_small_images(network: Network, size: int = 32) -> Network:
         small = msgspec.structs.replace(small, body=body)
     # why: N(0, 0.01^2) was chosen for 224 pixels; He's follows the fan-in, so that it suits any size (not compared)
     return msgspec.structs.replace(small, init=He())
+
+
+def fully_convolutional(network: Network) -> Network:
+    """The network that takes pictures of its input's size or larger, and averages the class scores over all places.
+
+    A fully connected layer becomes the convolution whose kernel is as large as the map that it sees at the network's
+    own input; names, and so parameters, stay. Auxiliary classifiers, which exist in training only, are gone.
+    Raises: SizeError where branches would give maps of different sizes. Source: VGG, section 3.2.
+    """
+    body = _convolutional(network.body, network.input)
+    assert isinstance(body, Chain)
+    dense = msgspec.structs.replace(network, body=body, heads=())
+    channels, height, width = network.input
+    if count(dense, (channels, 2 * height, 2 * width)).stages[-1].output[1:] != (1, 1):
+        average = (f"{body.layers[-1][0]}_average", GlobalPool())
+        dense = msgspec.structs.replace(dense, body=Chain((*body.layers, average)))
+    return dense
+
+
+def _convolutional(layer: Layer, shape: tuple[int, int, int]) -> Layer:
+    """`layer`, into which maps of `shape` come, without fully connected layers."""
+    match layer:
+        case Linear(units, bias):
+            return Conv(units, shape[1] if shape[1] == shape[2] else shape[1:], bias=bias)
+        case Chain(layers):
+            out = []
+            for name, child in layers:
+                out.append((name, _convolutional(child, shape)))
+                shape = shape_after(child, shape)
+            return Chain(tuple(out))
+        case Concat(branches):
+            return Concat(tuple((name, _convolutional(branch, shape)) for name, branch in branches))
+        case Residual(body, shortcut, scale):
+            return Residual(_convolutional(body, shape), _convolutional(shortcut, shape), scale)
+        case _:
+            return layer
 
 
 def _bn_name(name: str) -> str:

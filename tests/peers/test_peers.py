@@ -4,47 +4,23 @@ Counts cannot see a missing ReLU, a swapped order or another padding. Each check
 weights in our network without its middle ReLU give other logits.
 """
 
-import importlib.util
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
+from comparing import BOUND, difference, logits, models, randomise, timm, weighted
+from torch import nn
 
 from topfive import costs
-from topfive.lab.modules import Net, build
-from topfive.layers import IDENTITY, Layer, Network, Pool, Relu, leaves, rewrite_network
+from topfive.lab.modules import build
+from topfive.layers import IDENTITY, Layer, Network, Relu, leaves, rewrite_network
 from topfive.networks import get
+from topfive.networks.mobilenet import relu6
+from topfive.networks.senet import caffe_pool
 from topfive.variations import batch_normalized
 
 pytestmark = pytest.mark.peers
-
-_found = importlib.util.find_spec("torchvision")
-if _found is None or importlib.util.find_spec("timm") is None:
-    pytest.skip("torchvision and timm are not installed; `make peers` has them", allow_module_level=True)
-assert _found.origin is not None
-try:
-    for _library in Path(_found.origin).parent.glob("_C*.so"):
-        torch.ops.load_library(_library)
-except OSError:
-    pass  # built for another torch: its compiled operators stay out
-if not hasattr(torch.ops.torchvision, "nms"):
-    # torchvision registers shapes for two compiled operators on import, so they are declared; nothing here calls them
-    _declared = torch.library.Library("torchvision", "DEF")
-    for _operator in ("nms", "qnms"):
-        _declared.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the peers' own
-    import timm
-    from torchvision import models
-
-BOUND = 1e-4  # of the largest logit
-WEIGHTED = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-
-Shape = tuple[int, int, int]
 
 
 class Peer(NamedTuple):
@@ -54,18 +30,6 @@ class Peer(NamedTuple):
     change: Callable[[Network], Network] = lambda network: network
     last: tuple[str, ...] = ()
     side: int = 107  # of the pictures: odd, so that windows are left over at the edges
-
-
-def caffe_pool(network: Network) -> Network:
-    """timm's legacy networks round pool1 up and do not pad it."""
-    return rewrite_network(
-        network, lambda layer: Pool("max", 3, 2, ceil=True) if layer == Pool("max", 3, 2, 1) else layer
-    )
-
-
-def relu6(network: Network) -> Network:
-    """timm's MobileNet v1 has the ReLU6 of the released code."""
-    return rewrite_network(network, lambda layer: Relu(6.0) if layer == Relu() else layer)
 
 
 def of_timm(name: str) -> Callable[[], nn.Module]:
@@ -132,35 +96,6 @@ def lines(request: pytest.FixtureRequest) -> Iterator[list[Line]]:
         print("difference: the largest between two logits, as a fraction of the largest logit")
 
 
-def weighted(module: nn.Module, last: tuple[str, ...] = ()) -> list[nn.Module]:
-    """The layers with weights as the module lists them, those under a name in `last` behind the others."""
-    listed = [(name, part) for name, part in module.named_modules() if isinstance(part, WEIGHTED)]
-    return [part for _, part in sorted(listed, key=lambda item: item[0].startswith(last) if last else False)]
-
-
-def randomise(module: nn.Module, shape: Shape) -> None:
-    """Random weights; running statistics about those of noise, so that nothing explodes.
-
-    The factors of batch normalisation stay below 1: with larger ones SENet-154 is chaotic, and a change of the pictures
-    by 1e-7 changes its logits by a fifth.
-    """
-    for part in weighted(module):
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.weight, 0.25, 0.75)
-            nn.init.normal_(part.bias, 0.0, 0.2)
-            part.momentum = 1.0
-        else:
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-            if part.bias is not None:
-                nn.init.normal_(part.bias, 0.0, 0.1)
-    normalised = [part for part in weighted(module) if isinstance(part, nn.BatchNorm2d)]
-    if normalised:
-        module.train()(torch.randn(2, *shape))
-    for part in normalised:
-        part.running_mean += 0.2 * torch.randn_like(part.running_mean) * part.running_var.sqrt()
-        part.running_var *= torch.empty_like(part.running_var).uniform_(0.7, 1.4)
-
-
 def share(ours: nn.Module, theirs: nn.Module, last: tuple[str, ...]) -> None:
     """Their weights in our module: layer by layer in the order of both."""
     for mine, other in zip(weighted(ours), weighted(theirs, last), strict=True):
@@ -183,21 +118,6 @@ def without_middle_relu(network: Network) -> Network:
         return IDENTITY if isinstance(layer, Relu) and left == 0 else layer
 
     return rewrite_network(network, cut)
-
-
-def logits(module: nn.Module, pictures: Tensor) -> tuple[Tensor, ...]:
-    """Those of the top, and of an auxiliary classifier where there is one; every layer as in evaluation."""
-    module.eval()
-    if isinstance(module, Net):
-        module.training = bool(module.taps)  # this switch alone, so that the heads run and nothing else is in training
-        return module.all_logits(pictures)
-    module.training = getattr(module, "AuxLogits", None) is not None
-    found = module(pictures)
-    return (found,) if isinstance(found, Tensor) else (found.logits, found.aux_logits)
-
-
-def difference(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("name", PEERS)

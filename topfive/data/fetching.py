@@ -1,7 +1,8 @@
-"""Public sets by name: fetched from where their makers put them, checked by their published hashes, kept as tars.
+"""Public sets and weights by name: fetched from where their makers put them, checked by their published hashes.
 
-A download that breaks off stays in `FILE.part` and goes on from there. What comes whole is checked, unpacked from gzip
-to a plain tar (which is read in place, by position) and told of in a receipt beside it; only then is it there.
+A download that breaks off stays in `FILE.part` and goes on from there. A set that comes whole is checked, unpacked from
+gzip to a plain tar (which is read in place, by position) and told of in a receipt beside it; only then is it there.
+Weights are checked and take their name.
 """
 
 import errno
@@ -16,7 +17,7 @@ import ssl
 import time
 import urllib.request
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from urllib.parse import urlsplit
 
 from topfive.data.stores import Progress, silent, write_aside
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError, did_you_mean
+from topfive.libraries import fetchable
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a fault that may pass is tried again
 TIMEOUT = 30.0  # seconds without a byte
@@ -37,20 +39,36 @@ MOST_UNPACKED = 20  # a gzip that grows beyond this is no set of ours but a bomb
 
 
 @dataclass(frozen=True)
-class PublicSet:
-    """An archive on the net: where it lies, how many bytes it has, and what hashes were published for it."""
+class Published:
+    """A file on the net: where it lies, how many bytes it has, and what hashes were published for it."""
 
     name: str
     url: str
     bytes: int
-    md5: str
-    sha256: str | None
-    note: str  # whom to cite, and what the pictures may be used for
-    words: Mapping[str, str] = field(default_factory=dict, repr=False)  # classes in words where the archive has WNIDs
+    md5: str | None
+    sha256: str | None  # or so many of its first digits as were published
+    slack: int = field(default=0, kw_only=True)  # bytes more or less, where the size was published rounded
 
     @property
     def file(self) -> str:
         return self.url.rsplit("/", 1)[1]
+
+    @property
+    def room(self) -> int:
+        """The bytes that it takes on the disk while it is brought there."""
+        return self.bytes + self.slack
+
+
+@dataclass(frozen=True)
+class PublicSet(Published):
+    """A published archive of pictures."""
+
+    note: str  # whom to cite, and what the pictures may be used for
+    words: Mapping[str, str] = field(default_factory=dict, repr=False)  # classes in words where the archive has WNIDs
+
+    @property
+    def room(self) -> int:
+        return round(self.bytes * (1 + UNPACKED))
 
     @property
     def tar(self) -> str:
@@ -170,37 +188,75 @@ def fetch(name: str, folder: Path | None = None, progress: Progress = silent, ur
     permission), Interrupted; what came so far is kept unless it is wrong, and the same call goes on from there.
     """
     public, folder, url = _public(name), folder or data_folder(), url or _public(name).url
+
+    def keep(file: BinaryIO) -> Path:
+        tar = _unpack(public, file, progress)
+        receipt = {
+            "name": name,
+            "url": url,
+            "bytes": public.bytes,
+            "md5": public.md5,
+            "tar_bytes": tar.stat().st_size,
+            "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_aside(tar.with_suffix(".json"), json.dumps(receipt, indent=1).encode())
+        return tar
+
+    return _bring(public, url, folder, progress, lambda: fetched(name, folder), keep)
+
+
+def fetch_weights(name: str, folder: Path | None = None, progress: Progress = silent, url: str | None = None) -> Path:
+    """The file of the weights `name` ("resnet50.IMAGENET1K_V2") of a library, fetched where it is not yet there.
+
+    Raises: as `fetch`.
+    """
+    known, folder = fetchable(name), folder or data_folder() / "weights"
+    assert known.mib is not None
+    # why the slack: the library prints the size in 2^20 bytes, to three digits
+    public = Published(known.key, known.url, round(known.mib * 2**20), None, known.sha256, slack=525)
+    final = folder / public.file
+
+    def there() -> Path | None:
+        return final if final.is_file() and abs(final.stat().st_size - public.bytes) <= public.slack else None
+
+    def keep(file: BinaryIO) -> Path:
+        os.fsync(file.fileno())
+        return Path(file.name).replace(final)
+
+    return _bring(public, url or public.url, folder, progress, there, keep)
+
+
+def _bring(
+    public: Published,
+    url: str,
+    folder: Path,
+    progress: Progress,
+    there: Callable[[], Path | None],
+    keep: Callable[[BinaryIO], Path],
+) -> Path:
+    """What `there` finds, or what `keep` makes of the file once it was downloaded and checked."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise UsageError(f"{url!r} is not an address that starts with https:// or http://")
-    if tar := fetched(name, folder):
-        return tar
+    if found := there():
+        return found
     part = folder / f"{public.file}.part"
     with _disk(public, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with open(part, "a+b") as file:
             _lock(file, public)
-            if tar := fetched(name, folder):  # by the one who held the lock before
-                return tar
+            if found := there():  # by the one who held the lock before
+                return found
             try:
                 _download(public, url, file, progress)
                 _check(public, url, file, progress)
-                tar = _unpack(public, file, progress)
+                kept = keep(file)
             except KeyboardInterrupt:
-                raise Interrupted(f"fetching {name} was stopped; {_kept(file, public)}") from None
+                raise Interrupted(f"fetching {public.name} was stopped; {_kept(file, public)}") from None
             finally:
                 if not _size(file):
                     _forget(part)
-            receipt = {
-                "name": name,
-                "url": url,
-                "bytes": public.bytes,
-                "md5": public.md5,
-                "tar_bytes": tar.stat().st_size,
-                "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            write_aside(tar.with_suffix(".json"), json.dumps(receipt, indent=1).encode())
             _forget(part)
-    return tar
+    return kept
 
 
 def _public(name: str) -> PublicSet:
@@ -221,15 +277,16 @@ class _Fault(Exception):
         self.passing = passing
 
 
-def _download(public: PublicSet, url: str, file: BinaryIO, progress: Progress) -> None:
+def _download(public: Published, url: str, file: BinaryIO, progress: Progress) -> None:
     """Bring `file` to the published number of bytes."""
-    if _size(file) > public.bytes:  # longer than it can be: of another release, or not ours
+    goal = public.bytes + public.slack
+    if _size(file) > goal:  # longer than it can be: of another release, or not ours
         file.truncate(0)
     _room(public, Path(file.name).parent, _size(file))
     most, failures = _size(file), 0
-    while _size(file) < public.bytes:
+    while _size(file) < goal:
         try:
-            _read_on(public, url, file, progress)
+            goal = _read_on(public, url, file, progress)
         except _Fault as fault:
             # why: only a part longer than ever counts as progress; a server without Range could break off for ever
             failures = 0 if _size(file) > most else failures + 1
@@ -239,8 +296,11 @@ def _download(public: PublicSet, url: str, file: BinaryIO, progress: Progress) -
             time.sleep(PAUSES[max(0, failures - 1)])
 
 
-def _read_on(public: PublicSet, url: str, file: BinaryIO, progress: Progress) -> None:
-    """One request for what is missing, written behind what is there. Raises: _Fault, DataError."""
+def _read_on(public: Published, url: str, file: BinaryIO, progress: Progress) -> int:
+    """One request for what is missing, written behind what is there; gives the bytes of the whole.
+
+    Raises: _Fault, DataError.
+    """
     have, notes = _size(file), Path(f"{file.name}.json")
     request = urllib.request.Request(url, headers={"User-Agent": "topfive", "Accept-Encoding": "identity"})
     known = _validator(notes, url)
@@ -252,12 +312,17 @@ def _read_on(public: PublicSet, url: str, file: BinaryIO, progress: Progress) ->
         try:
             response = urllib.request.urlopen(request, timeout=TIMEOUT)
         except HTTPError as error:
-            if error.code == 416:  # the part is no part of what lies there: begin anew
+            if error.code == 416:  # the part is whole already, or no part of what lies there: begin anew
+                whole = error.headers["Content-Range"] == f"bytes */{have}"
+                if whole and abs(have - public.bytes) <= public.slack:
+                    return have
                 file.truncate(0)
             raise
     with response:
         found, start, total = _described(response)
-        if total not in (None, public.bytes):
+        if total is None:
+            total = public.bytes + public.slack
+        if abs(total - public.bytes) > public.slack:
             raise DataError(
                 f"{url} has {total:,} bytes and not the {public.bytes:,} that were published for {public.name}: it was "
                 "changed, which a newer topfive may know, or a log-in page of your network answered"
@@ -271,14 +336,15 @@ def _read_on(public: PublicSet, url: str, file: BinaryIO, progress: Progress) ->
             write_aside(notes, json.dumps({"url": url, "validator": found}).encode())
         while chunk := _chunk(response, url):
             have += len(chunk)
-            if have > public.bytes:
+            if have > total:
                 file.truncate(0)
-                raise DataError(f"{url} has more than the {public.bytes:,} bytes that were published: nothing was kept")
+                raise DataError(f"{url} has more than the {total:,} bytes that were published: nothing was kept")
             file.write(chunk)
             file.flush()
-            progress(f"fetching {public.name}", have, public.bytes)
-    if have < public.bytes:
+            progress(f"fetching {public.name}", have, total)
+    if have < total:
         raise _Fault("the connection broke off", passing=True)
+    return total
 
 
 def _described(response: HTTPResponse) -> tuple[str | None, int, int | None]:
@@ -344,17 +410,17 @@ def _validator(notes: Path, url: str) -> str | None:
 # --- from the part to the tar --------------------------------------------------------------------------------------
 
 
-def _check(public: PublicSet, url: str, file: BinaryIO, progress: Progress) -> None:
+def _check(public: Published, url: str, file: BinaryIO, progress: Progress) -> None:
     """Compare what lies on the disk with the published hashes; what is wrong is thrown away, saying so."""
-    wanted = {"md5": public.md5} | ({"sha256": public.sha256} if public.sha256 else {})
+    wanted = {name: digits for name, digits in (("md5", public.md5), ("sha256", public.sha256)) if digits}
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
     file.seek(0)
     while chunk := file.read(CHUNK):
         for digest in hashes.values():
             digest.update(chunk)
-        progress(f"checking {public.name}", file.tell(), public.bytes)
+        progress(f"checking {public.name}", file.tell(), _size(file))
     for name, digest in hashes.items():
-        if digest.hexdigest() != wanted[name]:
+        if not digest.hexdigest().startswith(wanted[name]):
             _forget(Path(file.name))
             raise DataError(
                 f"{public.name} from {url} has the {name} {digest.hexdigest()} and not the published {wanted[name]}: "
@@ -398,7 +464,7 @@ def _forget(part: Path) -> None:
 # --- the disk ------------------------------------------------------------------------------------------------------
 
 
-def _lock(file: BinaryIO, public: PublicSet) -> None:
+def _lock(file: BinaryIO, public: Published) -> None:
     """Refuse where another process is at the same part; the lock ends with the process, however it ends."""
     try:
         import fcntl
@@ -410,8 +476,8 @@ def _lock(file: BinaryIO, public: PublicSet) -> None:
         raise ResourceError(f"{public.name} is being fetched by another process: wait for it to end") from None
 
 
-def _room(public: PublicSet, folder: Path, have: int) -> None:
-    needed, free = round(public.bytes * (1 + UNPACKED)) - have, shutil.disk_usage(folder).free
+def _room(public: Published, folder: Path, have: int) -> None:
+    needed, free = public.room - have, shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
             f"{public.name} needs {_mb(needed)} in {str(folder)!r}, where {_mb(free)} are free: make room, or name "
@@ -420,7 +486,7 @@ def _room(public: PublicSet, folder: Path, have: int) -> None:
 
 
 @contextmanager
-def _disk(public: PublicSet, folder: Path) -> Iterator[None]:
+def _disk(public: Published, folder: Path) -> Iterator[None]:
     """What the disk refuses, in one sentence."""
     try:
         yield
@@ -441,7 +507,7 @@ def _size(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _kept(file: BinaryIO, public: PublicSet) -> str:
+def _kept(file: BinaryIO, public: Published) -> str:
     have = _size(file)
     if not have:
         return "nothing came yet"

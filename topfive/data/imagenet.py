@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, is_picture, listed
@@ -22,6 +23,14 @@ TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 KAGGLE_TRUTH, KAGGLE_WORDS = "LOC_val_solution.csv", "LOC_synset_mapping.txt"
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+@cache
+def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The 1,000 classes in the order of every library's outputs, sorted: WordNet ids, and their words."""
+    text = Path(__file__).with_name("imagenet_classes.txt").read_text("utf-8")
+    ids, words = zip(*(line.split(" ", 1) for line in text.splitlines()), strict=True)
+    return ids, words
 
 
 def recognise(tree: Tree, progress: Progress) -> Source | None:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import assert_never
 
 import msgspec
@@ -103,7 +104,12 @@ class Classifier(nn.Module):
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Mean 0 and standard deviation 1 for each channel, over the training pictures."""
-        return normalised(pixels, self.mean, self.std)  # type: ignore[arg-type]
+        return normalised(pixels, *self.normalisation)
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the channels, in the units of the pixels: two (1, 3, 1, 1)."""
+        return self.mean, self.std  # type: ignore[return-value]
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -166,14 +172,14 @@ class Gate(nn.Module):
 
 
 class ZeroMaps(nn.Module):
-    """Zero maps appended behind the channels that come in."""
+    """Zero maps in front of the channels that come in, and behind them."""
 
-    def __init__(self, extra: int) -> None:
+    def __init__(self, before: int, behind: int) -> None:
         super().__init__()
-        self.extra = extra
+        self.before, self.behind = before, behind
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x, (0, 0, 0, 0, 0, self.extra))
+        return functional.pad(x, (0, 0, 0, 0, self.before, self.behind))
 
 
 class Parallel(nn.Module):
@@ -208,6 +214,19 @@ def build(network: Network, input: Shape | None = None) -> Net:
     shape = input or network.input
     count(network, shape)  # why: says at which layer a size does not fit, in the paper's words
     return Net(network, shape)
+
+
+def converted(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of `state` that `wanted` names, linear weights `(units, C * H * W)` as kernels `(units, C, H, W)`.
+
+    So weights come into `fully_convolutional(network)`; what does not fit stays as it is, for `load_state_dict` to say.
+    """
+    out = {name: state[name] for name in wanted if name in state}
+    for name, tensor in out.items():
+        kernels = wanted[name]
+        if tensor.dim() == 2 and kernels.dim() == 4 and tensor.shape == kernels.flatten(1).shape:
+            out[name] = tensor.reshape(kernels.shape)
+    return out
 
 
 def initialise(module: nn.Module, network: Network) -> None:
@@ -254,8 +273,8 @@ def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
             return nn.Dropout(rate)
         case SqueezeExcite(reduction):
             return Gate(channels, channels // reduction)
-        case ZeroPad(wanted):
-            return ZeroMaps(wanted - channels)
+        case ZeroPad(wanted, before):
+            return ZeroMaps(before, wanted - channels - before)
         case Chain(layers):
             modules: OrderedDict[str, nn.Module] = OrderedDict()
             for name, child in layers:

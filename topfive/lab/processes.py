@@ -4,6 +4,7 @@ import datetime
 import os
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import distributed, nn
@@ -55,6 +56,20 @@ class Group:
             held = held.to(_device())
             distributed.broadcast(held, 0)
         return bytes(held.cpu().numpy().tobytes())
+
+    def gathered(self, data: bytes) -> list[bytes]:
+        """The bytes of each process, in the order of their ranks."""
+        if self.world == 1:
+            return [data]
+        sizes = [int(size) for size in self.total(*(len(data) * (rank == self.rank) for rank in range(self.world)))]
+        starts = [sum(sizes[:rank]) for rank in range(self.world + 1)]
+        held = torch.zeros(starts[-1], dtype=torch.uint8, device=_device())
+        if data:
+            held[starts[self.rank] : starts[self.rank + 1]] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        if len(held):
+            distributed.all_reduce(held)  # everybody else's part is zeros
+        every = held.cpu().numpy().tobytes()
+        return [every[start:end] for start, end in pairwise(starts)]
 
     def wait(self) -> None:
         """Until every process is here."""

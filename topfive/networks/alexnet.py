@@ -45,6 +45,15 @@ DIFFERS = {
 }
 
 
+def torchvision(network: Network) -> tuple[tuple[str, str], ...]:
+    """torchvision's names for our rows: numbers in `features`, and in `classifier` from the first linear layer on, or
+    the dropout before it; for AlexNet, VGG and SqueezeNet."""
+    rows = network.body.layers
+    split = next(i for i, (_, layer) in enumerate(rows) if isinstance(layer, (Dropout, Linear)))
+    places = [f"features.{i}." if i < split else f"classifier.{i - split}." for i in range(len(rows))]
+    return tuple((f"{row}.", place) for (row, _), place in zip(rows, places, strict=True))
+
+
 def alexnet() -> Network:
     """The network of 2012: two groups, response normalisation, overlapping pooling. `(3, 227, 227) -> (1000,)`."""
     layers: list[tuple[str, Layer]] = []

@@ -47,6 +47,19 @@ DIFFERS = {f"densenet-{depth}": [_POOL] for depth in TABLE} | {
     "densenet-161": ["As released by the authors: the CVPR version of Table 1 does not have it.", _POOL]
 }
 
+TORCHVISION = (
+    ("conv1.", "features.conv0."),
+    ("bn1.", "features.norm0."),
+    ("dense{b}.dense{b}_{i}.new.bn{n}.", "features.denseblock{b}.denselayer{i}.norm{n}."),
+    ("dense{b}.dense{b}_{i}.new.conv{n}.", "features.denseblock{b}.denselayer{i}.conv{n}."),
+    ("transition{b}.bn.", "features.transition{b}.norm."),
+    ("transition{b}.conv.", "features.transition{b}.conv."),
+    ("bn5.", "features.norm5."),
+    ("fc.", "classifier."),
+)
+# the files that torchvision publishes are of 2017, when a layer was called norm.1
+TORCHVISION_2017 = tuple((ours, theirs.replace("{n}", ".{n}")) for ours, theirs in TORCHVISION)
+
 
 def densenet(depth: int) -> Network:
     """The network of 121, 161, 169, 201 or 264 layers. `(3, 224, 224) -> (1000,)`.

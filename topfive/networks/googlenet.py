@@ -104,6 +104,18 @@ DIFFERS = {
     ],
 }
 
+# of `googlenet_torchvision`; its auxiliary classifiers are left out
+TORCHVISION = (
+    ("conv2.reduce.", "conv2."),
+    ("conv2.conv.", "conv3."),
+    ("{row}.b1.", "inception{row}.branch1."),
+    ("{row}.b3.reduce.", "inception{row}.branch2.0."),
+    ("{row}.b3.conv.", "inception{row}.branch2.1."),
+    ("{row}.b5.reduce.", "inception{row}.branch3.0."),
+    ("{row}.b5.conv.", "inception{row}.branch3.1."),
+    ("{row}.pool.project.", "inception{row}.branch4.1."),
+)
+
 
 def googlenet() -> Network:
     """The network of Table 1 with both auxiliary classifiers. `(3, 224, 224) -> (1000,)`."""

@@ -67,6 +67,27 @@ DIFFERS = {
     ]
 }
 
+# torchvision's and timm's names, which are those of the TensorFlow release joined by underscores
+TORCHVISION = (
+    ("conv_", "Conv2d_"),
+    ("mixed_6a.3x3.", "Mixed_6a.branch3x3."),
+    ("mixed_7a.3x3.{kind}{n}.", "Mixed_7a.branch3x3_{n}.{kind}."),
+    ("mixed_7a.7x7.{kind}{n}.", "Mixed_7a.branch7x7x3_{n}.{kind}."),
+    ("mixed_{row}.1x1.", "Mixed_{row}.branch1x1."),
+    ("mixed_{row}.3x3.fork.1x3.", "Mixed_{row}.branch3x3_2a."),
+    ("mixed_{row}.3x3.fork.3x1.", "Mixed_{row}.branch3x3_2b."),
+    ("mixed_{row}.3x3.", "Mixed_{row}.branch3x3_1."),
+    ("mixed_{row}.5x5.{kind}{n}.", "Mixed_{row}.branch5x5_{n}.{kind}."),
+    ("mixed_{row}.7x7.{kind}{n}.", "Mixed_{row}.branch7x7_{n}.{kind}."),
+    ("mixed_{row}.double3x3.fork.1x3.", "Mixed_{row}.branch3x3dbl_3a."),
+    ("mixed_{row}.double3x3.fork.3x1.", "Mixed_{row}.branch3x3dbl_3b."),
+    ("mixed_{row}.double3x3.{kind}{n}.", "Mixed_{row}.branch3x3dbl_{n}.{kind}."),
+    ("mixed_{row}.double7x7.{kind}{n}.", "Mixed_{row}.branch7x7dbl_{n}.{kind}."),
+    ("mixed_{row}.pool.", "Mixed_{row}.branch_pool."),
+    ("aux.fc.", "AuxLogits.fc."),
+    ("aux.{kind}{n}.", "AuxLogits.conv{n-1}.{kind}."),
+)
+
 
 def inception_v3() -> Network:
     """The released network with its auxiliary classifier. `(3, 299, 299) -> (1000,)`."""

@@ -95,6 +95,70 @@ DIFFERS = {
     ],
 }
 
+# timm's names: rows of `features` are numbered through, and so are branches
+TIMM_V4 = (
+    ("stem.start.{kind}{n}.", "features.{n-1}.{kind}."),
+    ("stem.mixed_3a.3x3.", "features.3.conv."),
+    ("stem.mixed_4a.3x3.{kind}{n}.", "features.4.branch0.{n-1}.{kind}."),
+    ("stem.mixed_4a.7x7.{kind}{n}.", "features.4.branch1.{n-1}.{kind}."),
+    ("stem.mixed_5a.3x3.", "features.5.conv."),
+    ("inception_a_{i}.1x1.", "features.{i+5}.branch0."),
+    ("inception_a_{i}.3x3.{kind}{n}.", "features.{i+5}.branch1.{n-1}.{kind}."),
+    ("inception_a_{i}.double3x3.{kind}{n}.", "features.{i+5}.branch2.{n-1}.{kind}."),
+    ("inception_a_{i}.pool.", "features.{i+5}.branch3.1."),
+    ("reduction_a.3x3.", "features.10.branch0."),
+    ("reduction_a.double3x3.{kind}{n}.", "features.10.branch1.{n-1}.{kind}."),
+    ("inception_b_{i}.1x1.", "features.{i+10}.branch0."),
+    ("inception_b_{i}.7x7.{kind}{n}.", "features.{i+10}.branch1.{n-1}.{kind}."),
+    ("inception_b_{i}.double7x7.{kind}{n}.", "features.{i+10}.branch2.{n-1}.{kind}."),
+    ("inception_b_{i}.pool.", "features.{i+10}.branch3.1."),
+    ("reduction_b.3x3.{kind}{n}.", "features.18.branch0.{n-1}.{kind}."),
+    ("reduction_b.7x7.{kind}{n}.", "features.18.branch1.{n-1}.{kind}."),
+    ("inception_c_{i}.1x1.", "features.{i+18}.branch0."),
+    ("inception_c_{i}.3x3.fork.1x3.", "features.{i+18}.branch1_1a."),
+    ("inception_c_{i}.3x3.fork.3x1.", "features.{i+18}.branch1_1b."),
+    ("inception_c_{i}.3x3.", "features.{i+18}.branch1_0."),
+    ("inception_c_{i}.double3x3.fork.1x3.", "features.{i+18}.branch2_3a."),
+    ("inception_c_{i}.double3x3.fork.3x1.", "features.{i+18}.branch2_3b."),
+    ("inception_c_{i}.double3x3.{kind}{n}.", "features.{i+18}.branch2_{n-1}.{kind}."),
+    ("inception_c_{i}.pool.", "features.{i+18}.branch3.1."),
+    ("fc.", "last_linear."),
+)
+TIMM_RESNET_V2 = (
+    ("stem.start.{kind}1.", "conv2d_1a.{kind}."),
+    ("stem.start.{kind}2.", "conv2d_2a.{kind}."),
+    ("stem.start.{kind}3.", "conv2d_2b.{kind}."),
+    ("stem.end.{kind}1.", "conv2d_3b.{kind}."),
+    ("stem.end.{kind}2.", "conv2d_4a.{kind}."),
+    ("stem.mixed_5b.1x1.", "mixed_5b.branch0."),
+    ("stem.mixed_5b.5x5.{kind}{n}.", "mixed_5b.branch1.{n-1}.{kind}."),
+    ("stem.mixed_5b.double3x3.{kind}{n}.", "mixed_5b.branch2.{n-1}.{kind}."),
+    ("stem.mixed_5b.pool.", "mixed_5b.branch3.1."),
+    ("reduction_a.3x3.", "mixed_6a.branch0."),
+    ("reduction_a.double3x3.{kind}{n}.", "mixed_6a.branch1.{n-1}.{kind}."),
+    ("reduction_b.3x3.{kind}{n}.", "mixed_7a.branch0.{n-1}.{kind}."),
+    ("reduction_b.narrow3x3.{kind}{n}.", "mixed_7a.branch1.{n-1}.{kind}."),
+    ("reduction_b.double3x3.{kind}{n}.", "mixed_7a.branch2.{n-1}.{kind}."),
+    *(
+        (f"inception_resnet_{ours}.add.body.{part}", f"{theirs}.{theirs_part}")
+        for ours, theirs in (
+            ("a_{i}", "repeat.{i-1}"),
+            ("b_{i}", "repeat_1.{i-1}"),
+            ("c_10", "block8"),
+            ("c_{i}", "repeat_2.{i-1}"),
+        )
+        for part, theirs_part in (
+            ("conv.", "conv2d."),
+            ("branches.1x1.", "branch0."),
+            ("branches.3x3.{kind}{n}.", "branch1.{n-1}.{kind}."),
+            ("branches.7x7.{kind}{n}.", "branch1.{n-1}.{kind}."),
+            ("branches.double3x3.{kind}{n}.", "branch2.{n-1}.{kind}."),
+        )
+    ),
+    ("conv_7b.", "conv2d_7b."),
+    ("fc.", "classif."),
+)
+
 
 def inception_v4() -> Network:
     """The network of Fig. 9: 4 modules at 35x35, 7 at 17x17, 3 at 8x8. `(3, 299, 299) -> (1000,)`."""

@@ -6,9 +6,23 @@ The idea: a 3x3 over each channel alone and a 1x1 across channels, for about an 
 convolution; v2 adds shortcuts between the narrow ends of blocks that are wide inside, and no ReLU at those ends.
 """
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
-from topfive.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Layer, Linear, Network, Relu, Residual
+from topfive.layers import (
+    BatchNorm,
+    Chain,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Layer,
+    Linear,
+    Network,
+    Relu,
+    Residual,
+    rewrite_network,
+)
 from topfive.papers import Claim
 
 # fmt: off
@@ -46,6 +60,69 @@ DIFFERS = {
         "Initial weights are He's: the paper says nothing about them.",
     ],
 }
+
+
+def _stages() -> Iterator[tuple[int, int, int]]:
+    """Every separable convolution of v1 with the stage and the block that timm counts: a stride begins a stage."""
+    stage = block = 0
+    for i, (stride, _) in enumerate(V1, start=1):
+        stage, block = (stage + 1, 0) if stride > 1 else (stage, block + 1 if i > 1 else 0)
+        yield i, stage, block
+
+
+_TIMM_ENDS = ("conv1.", "conv_stem."), ("conv2.", "conv_head."), ("fc.", "classifier.")
+TIMM_V1 = (
+    *_TIMM_ENDS,
+    *(
+        (f"separable{i}.{ours}", f"blocks.{stage}.{block}.{theirs}")
+        for i, stage, block in _stages()
+        for ours, theirs in (("depthwise.", "conv_dw."), ("pointwise.", "conv_pw."), ("bn", "bn"))
+    ),
+)
+TIMM_V2 = (
+    *_TIMM_ENDS,
+    # the first block has no expansion, so that its normalisations are counted from the next
+    ("bottleneck1.bottleneck1_1.bn{n}.", "blocks.0.0.bn{n-1}."),
+    ("bottleneck1.bottleneck1_1.project.", "blocks.0.0.conv_pw."),
+    *(
+        (f"bottleneck{{s}}.bottleneck{{s}}_{{b}}.{body}{ours}", f"blocks.{{s-1}}.{{b-1}}.{theirs}")
+        for body in ("body.", "")  # where there is a shortcut, and where there is none
+        for ours, theirs in (
+            ("expand.", "conv_pw."),
+            ("depthwise.", "conv_dw."),
+            ("project.", "conv_pwl."),
+            ("bn", "bn"),
+        )
+    ),
+)
+_EXPANDED = (
+    ("expand.", "0.0."),
+    ("bn1.", "0.1."),
+    ("depthwise.", "1.0."),
+    ("bn2.", "1.1."),
+    ("project.", "2."),
+    ("bn3.", "3."),
+)
+_PLAIN = ("depthwise.", "0.0."), ("bn2.", "0.1."), ("project.", "1."), ("bn3.", "2.")
+_BLOCKS = [(row, i, expansion) for row, (expansion, _, count, _) in V2.items() for i in range(1, count + 1)]
+TORCHVISION_V2 = (
+    ("conv1.", "features.0.0."),
+    ("bn1.", "features.0.1."),
+    *(
+        (f"{row}.{row}_{i}.{body}{ours}", f"features.{number}.conv.{theirs}")
+        for number, (row, i, expansion) in enumerate(_BLOCKS, start=1)
+        for body in ("body.", "")
+        for ours, theirs in (_EXPANDED if expansion > 1 else _PLAIN)
+    ),
+    ("conv2.", f"features.{len(_BLOCKS) + 1}.0."),
+    ("bn2.", f"features.{len(_BLOCKS) + 1}.1."),
+    ("fc.", "classifier.1."),
+)
+
+
+def relu6(network: Network) -> Network:
+    """The network with every ReLU stopped at 6, as the released code of v1 has it."""
+    return rewrite_network(network, lambda layer: Relu(6) if layer == Relu() else layer, f"{network.name}-relu6")
 
 
 def mobilenet_v1() -> Network:

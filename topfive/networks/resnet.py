@@ -7,6 +7,7 @@ across two shapes are A (zero maps), B (1x1 projections) or C (projections every
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -67,6 +68,14 @@ DIFFERS: dict[str, list[str]] = {
     **{f"cifar-resnet-{depth}": [_ZEROS] for depth in (20, 32, 44, 56, 110, 1202)},
 }
 
+# our names -> theirs, see renames.py; fb.resnet.torch's layout, which torchvision, timm and the CIFAR files share
+TORCHVISION = (
+    ("conv{s}_x.conv{s}_{b}.add.body.", "layer{s-1}.{b-1}."),
+    ("conv{s}_x.conv{s}_{b}.add.shortcut.conv.", "layer{s-1}.{b-1}.downsample.0."),
+    ("conv{s}_x.conv{s}_{b}.add.shortcut.bn.", "layer{s-1}.{b-1}.downsample.1."),
+)
+AKAMASTER = (*((ours, theirs.replace("downsample", "shortcut")) for ours, theirs in TORCHVISION), ("fc.", "linear."))
+
 Body: TypeAlias = Callable[[int, int], Layer]  # (width, stride) -> what a block adds to its input
 Shortcut: TypeAlias = Callable[[int, int, int], Layer]  # (channels in, channels out, stride) -> the way around it
 
@@ -122,6 +131,15 @@ def option_a(network: Network) -> Network:
     Raises: UsageError for a network without shortcuts.
     """
     return with_shortcuts(network, padded, "a")
+
+
+def zeros_around(network: Network) -> Network:
+    """Option A with half of the zero maps in front and half behind, as in the well-known CIFAR-10 checkpoints.
+
+    Source: github.com/akamaster/pytorch_resnet_cifar10. Raises: UsageError for a network without shortcuts.
+    """
+    around = with_shortcuts(network, partial(padded, around=True))
+    return replace(around, name=f"{network.name}-zeros-around")
 
 
 def option_b(network: Network) -> Network:
@@ -187,10 +205,10 @@ def normalised(*convs: Conv) -> Chain:
     return Chain(tuple(layers))
 
 
-def padded(channels: int, filters: int, stride: int) -> Layer:
-    """Option A: zero maps appended, every `stride`-th pixel taken."""
+def padded(channels: int, filters: int, stride: int, around: bool = False) -> Layer:
+    """Option A: every `stride`-th pixel taken, zero maps appended, or half of them in front where they stand around."""
     layers: list[tuple[str, Layer]] = [("pool", Pool("max", 1, stride))] if stride > 1 else []
-    layers += [("pad", ZeroPad(filters))] if filters != channels else []
+    layers += [("pad", ZeroPad(filters, (filters - channels) // 2 if around else 0))] if filters != channels else []
     return Chain(tuple(layers))
 
 

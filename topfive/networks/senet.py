@@ -24,7 +24,7 @@ from topfive.layers import (
     chain,
     rewrite_network,
 )
-from topfive.networks.resnet import TABLE, WIDTHS, has_residuals, normalised, stages, with_shortcuts
+from topfive.networks.resnet import TABLE, TORCHVISION, WIDTHS, has_residuals, normalised, stages, with_shortcuts
 from topfive.papers import Claim
 
 CLAIMS: dict[str, list[Claim]] = {"se-resnet-50": [], "senet-154": []}
@@ -43,6 +43,25 @@ DIFFERS = {
         "pool1 rounds up and does not pad, as Caffe does.",
     ],
 }
+
+# timm's legacy networks, which are Cadene's ports of the Caffe models; gates are 1x1 convolutions there, linear here
+TIMM_LEGACY = (
+    ("conv1.{kind}{n}.", "layer0.{kind}{n}."),  # SENet-154's three; else the one convolution
+    ("conv1.", "layer0.conv1."),
+    ("bn1.", "layer0.bn1."),
+    ("conv{s}_x.conv{s}_{b}.add.body.se.", "layer{s-1}.{b-1}.se_module."),
+    *TORCHVISION,
+    ("fc.", "last_linear."),
+)
+
+
+def caffe_pool(network: Network) -> Network:
+    """The network with a first pool that rounds up and does not pad, as the released SE networks have it."""
+
+    def change(layer: Layer) -> Layer:
+        return Pool("max", 3, 2, ceil=True) if layer == Pool("max", 3, 2, 1) else layer
+
+    return rewrite_network(network, change, f"{network.name}-caffe-pool")
 
 
 def squeeze_excite(network: Network, reduction: int = 16) -> Network:

@@ -7,6 +7,7 @@ connected layer. The layout of 1.0 is Table 1.
 
 from topfive.errors import UsageError
 from topfive.layers import Chain, Conv, Dropout, GlobalPool, Glorot, Layer, Network, Pool, Relu, chain, concat
+from topfive.networks import alexnet
 from topfive.papers import Claim
 
 # fmt: off
@@ -35,6 +36,17 @@ DIFFERS = {
     ],
     "squeezenet-1.1": ["Not in the paper: published in the authors' repository; the layout is torchvision's.", _SAME],
 }
+
+
+def torchvision(network: Network) -> tuple[tuple[str, str], ...]:
+    """torchvision's names for our rows: numbers, and no inner names in the expansion."""
+    rows = alexnet.torchvision(network)
+    inner = (
+        ("squeeze1x1.", "squeeze."),
+        ("expand.expand1x1.conv.", "expand1x1."),
+        ("expand.expand3x3.conv.", "expand3x3."),
+    )
+    return (*((row + ours, place + theirs) for row, place in rows if row[:-1] in FIRE for ours, theirs in inner), *rows)
 
 
 def squeezenet(version: str) -> Network:

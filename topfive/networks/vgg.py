@@ -5,6 +5,7 @@ and more nonlinearities. The table is Table 1 (arXiv 1409.1556), a column a conf
 """
 
 from topfive.layers import Chain, Conv, Dropout, Glorot, Layer, Linear, Network, Pool, Relu, ResponseNorm
+from topfive.networks.alexnet import torchvision
 from topfive.papers import Claim
 
 # fmt: off
@@ -28,6 +29,12 @@ ERRATA: dict[tuple[str, str, str], str] = {
 }
 _INIT = "Initial weights are Glorot's, which the paper's footnote found to replace its staged training from network A."
 DIFFERS = {f"vgg-{configuration}": [_INIT] for configuration in TABLE}
+
+
+def timm(network: Network) -> tuple[tuple[str, str], ...]:
+    """timm's names for our rows. fc6 and fc7 are convolutions there, 7x7 and 1x1, over the same values in one order."""
+    classifier = ("fc6.", "pre_logits.fc1."), ("fc7.", "pre_logits.fc2."), ("fc8.", "head.fc.")
+    return (*classifier, *torchvision(network))
 
 
 def vgg(configuration: str) -> Network:

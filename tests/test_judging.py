@@ -1,0 +1,177 @@
+"""evaluate, predict and weights import as a shell sees them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from topfive import predictions
+from topfive.cli import main
+from topfive.lab.models import About, Model, save
+from topfive.lab.modules import Classifier, build
+from topfive.layers import with_classes
+from topfive.networks import get
+
+NAMES = tuple("abcdefg")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven classes of different brightness; one of the held-out pictures is none."""
+    root, random = tmp_path_factory.mktemp("judging") / "pictures", np.random.default_rng(5)
+    for part, count in (("train", 2), ("val", 4)):
+        for label, name in enumerate(NAMES):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 256, (40, 36, 3), np.uint8) // (1 + label)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    (root / "val" / "c" / "3.png").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(pictures: Path) -> list[str]:
+    """Two files of one small network with different random weights."""
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = with_classes(get("cifar-resnet-20"), 7)
+        classifier = Classifier(build(network), torch.full((1, 3, 1, 1), 99.0), torch.full((1, 3, 1, 1), 50.0))
+        path = pictures.parent / f"m{seed}.safetensors"
+        save(Model("", "", "", About(network, 32, NAMES), classifier.eval()), path)
+        made.append(str(path))
+    return made
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    assert main(arguments) == code
+    return tuple(capsys.readouterr())  # type: ignore[return-value]
+
+
+def test_evaluate_says_n_protocol_interval_and_what_could_not_be_read(
+    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.csv"
+    arguments = [models[0], str(pictures), "--out", str(tmp_path), "--predictions", str(kept), "--precision", "float32"]
+    out, err = ran(capsys, "evaluate", *arguments, "--format", "json")
+    (row,) = json.loads(out)["rows"]
+    assert (row["images"], row["unreadable"], row["protocol"]) == (28, 1, "1-crop 32x32")
+    counted = predictions.scores(predictions.read(kept))
+    assert (counted.images, counted.correct1, counted.correct5) == (28, row["correct1"], row["correct5"])
+    assert row["top1_low"] < row["top1_accuracy"] < row["top1_high"]
+    page = (tmp_path / "report.html").read_text()
+    assert "1-crop 32x32" in page and "val/c/3.png" in page and "n = 28" in page and str(tmp_path) in err
+    out, _ = ran(capsys, "evaluate", *arguments, "--left-out", "--format", "json")
+    (left,) = json.loads(out)["rows"]
+    assert (left["images"], left["correct1"]) == (27, row["correct1"])
+
+
+def test_two_models_are_compared_picture_by_picture_and_as_an_ensemble(
+    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--protocol", "10-crop")
+    assert "McNemar's exact test" in out and "ensemble of 2" in out and " ".join(out.split()).count("10-crop") >= 3
+    _, err = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--shares", "1", code=2)
+    assert "2 models need 2 shares" in err
+
+
+def test_a_ladder_has_every_protocol_with_its_cost(
+    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(capsys, "evaluate", models[0], str(pictures), "--protocol", "ladder", "--out", str(tmp_path), "--quiet")
+    out, _ = ran(capsys, "evaluate", models[0], str(pictures), "--protocol", "ladder", "--out", str(tmp_path),
+                 "--format", "csv", "--quiet")  # fmt: skip
+    rows = {row["key"]: row for row in csv.DictReader(io.StringIO(out))}
+    views = {key: float(row["views"]) for key, row in rows.items()}
+    assert views["1-crop"] == 1 and views["10-crop"] == 10 and views["144-crop"] == 144 and views["multi-crop"] == 150
+    ops = {key: float(row["ops"]) for key, row in rows.items()}
+    assert ops["144-crop"] == 144 * ops["1-crop"] and ops["dense"] > 2 * ops["1-crop"]
+    assert (tmp_path / "ladder.png").exists() and (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["evaluate"], 2, "name a run folder or a file of weights"),
+        (["evaluate", "{model}"], 2, "name the pictures too"),
+        (["evaluate", "{model}", "{pictures}", "--protocol", "10crop"], 2, "did you mean 10-crop"),
+        (["evaluate", "none.safetensors", "{pictures}"], 2, "there is no run folder or file of weights"),
+        (["evaluate", "{picture}", "{pictures}"], 4, "is not taken: it is a picture"),
+        (["evaluate", "{model}", "{empty}"], 3, ""),
+        (["predict", "{model}"], 2, "name pictures"),
+        (["predict", "{model}", "{picture}", "--network", "alexnet"], 4, "cifar-resnet-20"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    arguments: list[str], code: int, words: str, models: list[str], pictures: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    picture = str(pictures / "val" / "a" / "0.png")
+    names = {"model": models[0], "pictures": str(pictures), "picture": picture, "empty": str(tmp_path)}
+    out, err = ran(capsys, *(word.format(**names) for word in arguments), code=code)
+    assert out == "" and words in err and err.startswith("topfive: ") and err.count("\n") == 1
+
+
+def test_predict_gives_what_evaluate_saw(
+    models: list[str],
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "kept.csv"
+    ran(capsys, "evaluate", models[0], str(pictures), "--out", str(tmp_path), "--predictions", str(kept), "--precision",
+        "float32")  # fmt: skip
+    seen = predictions.read(kept)
+    expected = {f"{pictures}/{name}": row for name, row in zip(seen.pictures, seen.scores)}
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{pictures}/val/a/0.png\n"))
+    out, _ = ran(capsys, "predict", models[0], str(pictures / "val"), "-", "--format", "csv", "--precision", "float32")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 29 and rows[-1]["picture"] == f"{pictures}/val/a/0.png"
+    for row in rows:
+        if row["picture"].endswith("c/3.png"):
+            assert "text" in row["unreadable"] and row["class_1"] == ""
+            continue
+        shares = expected[row["picture"]]
+        assert NAMES[int(shares.argmax())] == row["class_1"]
+        np.testing.assert_allclose(float(row["probability_1"]), shares.max(), atol=1e-6)
+        assert row["unreadable"] == ""
+    _, err = ran(capsys, "predict", models[0], str(pictures / "val" / "c" / "3.png"), code=3)
+    assert "none of the 1 pictures can be read" in err
+
+
+def test_weights_of_torchvision_are_brought_in_and_used(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file as torchvision's reference script saves it, for seven classes whose names it does not tell."""
+    torch.manual_seed(0)
+    layers = {"conv2_x": 1, "conv3_x": 2, "conv4_x": 3, "conv5_x": 4}
+    theirs = {}
+    for name, tensor in build(with_classes(get("resnet-18"), 7)).state_dict().items():
+        parts = name.split(".")
+        if parts[0] in layers:
+            block = int(parts[1].split("_")[1]) - 1
+            rest = (
+                [*parts[4:]] if parts[3] == "body" else ["downsample", "0" if "conv" in parts[4] else "1", *parts[5:]]
+            )
+            name = ".".join([f"layer{layers[parts[0]]}", str(block), *rest])
+        theirs[name] = tensor
+    torch.save({"model": {f"module.{name}": tensor for name, tensor in theirs.items()}, "epoch": 3}, tmp_path / "m.pth")
+    ours = tmp_path / "ours.safetensors"
+    out, err = ran(capsys, "weights", "import", str(tmp_path / "m.pth"), "--out", str(ours), "--format", "json")
+    (row,) = json.loads(out)["rows"]
+    assert (row["network"], row["classes"]) == ("resnet-18", 7) and "no names" in err
+    found = [
+        ran(capsys, "evaluate", str(path), str(pictures), "--out", str(tmp_path), "--precision", "float32", "--format",
+            "json", *more)[0]
+        for path, more in ((ours, []), (tmp_path / "m.pth", ["--network", "resnet-18"]))
+    ]  # fmt: skip
+    first, second = (json.loads(text)["rows"][0] for text in found)
+    assert first["protocol"] == "1-crop 224 of 256" and first["correct1"] == second["correct1"]
+    _, err = ran(capsys, "weights", "import", str(tmp_path / "m.pth"), "--network", "resnet-34", code=4)
+    assert "resnet-34" in err

@@ -1,0 +1,1 @@
+"""The commands: one typed function each; its docstring is its help. Whatever is heavy is imported inside."""

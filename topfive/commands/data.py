@@ -1,0 +1,119 @@
+"""The commands that look at pictures before training."""
+
+from __future__ import annotations
+
+import shlex
+
+from topfive.console import bar, command_line, say, write
+from topfive.errors import UsageError
+from topfive.tables import Format
+
+
+def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
+    """Fetch a public set from its official address, checked by its published hash.
+
+    What was fetched is used by its name: topfive compare --data cifar-10. A broken download goes on where it stopped.
+
+    Parameters
+    ----------
+    name
+        cifar-10, cifar-100, imagenette, imagenette-160 or imagewoof.
+    out
+        Another folder; by default $TOPFIVE_DATA, or ~/.local/share/topfive.
+    quiet
+        Only the path.
+    """
+    from pathlib import Path
+
+    from topfive.data import fetching
+    from topfive.progress import counting
+
+    with bar(quiet) as progress:
+        there = fetching.fetch(name, Path(out) if out else None, counting(progress, "MB", 1e6))
+    print(there)
+    say(f"next: topfive data check {there if out else name}", quiet)
+    say(fetching.PUBLIC[name].note, quiet)
+
+
+def check(
+    source: str | None = None,
+    /,
+    *,
+    report: str | None = None,
+    quiet: bool = False,
+    format: Format = "text",
+) -> None:
+    """Read every picture once and say what is wrong, and what it would do to training and to the accuracy.
+
+    Nothing is written into the source. Exit code 3 where an accuracy measured on the held-out pictures would be biased.
+
+    Parameters
+    ----------
+    source
+        Anything that compare --data takes; by default scikit-learn's digits.
+    report
+        Where the page goes; by default runs/check-SOURCE.html.
+    quiet
+        Only the tables.
+    format
+        text, markdown, csv or json; csv has the findings alone.
+    """
+    from pathlib import Path
+
+    from msgspec import to_builtins
+
+    from topfive.data import checking
+    from topfive.data.opening import open_source
+    from topfive.errors import DataError
+    from topfive.pages import checked
+    from topfive.progress import counting
+
+    with bar(quiet) as progress:
+        found = open_source(source, counting(progress, "MB", 1e6))
+        say(str(found), quiet)
+        result = checking.check(found, counting(progress, "pictures"))
+    page = Path(report or f"runs/check-{found.name}.html")
+    checked.render(page, result, found, shlex.join(command_line()))
+    findings = [to_builtins(finding) for finding in result.findings]
+    write(format, findings, {"report": to_builtins(result)}, checking.sections(result))
+    say(str(page), quiet)
+    if result.biased:
+        raise DataError(f"an accuracy measured on {found.name} would be biased: {checking.worst(result)}")
+
+
+def pack(
+    source: str,
+    out: str,
+    /,
+    *,
+    side: int = 256,
+    quiet: bool = False,
+) -> None:
+    """Resize every picture once into shards that are read in place, so that a slow disk is no longer the limit.
+
+    Parameters
+    ----------
+    source
+        Anything that compare --data takes.
+    out
+        A new folder, or one of a pack that was interrupted; compare --data OUT reads it like the original.
+    side
+        The length that shorter sides are brought down to, in pixels; smaller pictures stay as they are.
+    quiet
+        Only the path.
+    """
+    from pathlib import Path
+
+    from topfive.data import packing
+    from topfive.data.opening import open_source
+    from topfive.progress import counting
+
+    if side < 1:
+        raise UsageError(f"--side {side} is too small")
+    with bar(quiet) as progress:
+        found = open_source(source, counting(progress, "MB", 1e6))
+        say(str(found), quiet)
+        packing.pack(found, Path(out), side, counting(progress, "pictures"))
+    print(out)
+    size = sum(path.stat().st_size for path in Path(out).iterdir())
+    say(f"{size / 1e6:,.0f} MB; next: topfive compare --data {shlex.quote(out)}", quiet)

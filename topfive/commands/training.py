@@ -1,0 +1,349 @@
+"""The commands that train: into run folders, from run folders."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from topfive.console import MUCH_WAITING, bar, command_line, say, write
+from topfive.errors import UsageError
+from topfive.tables import Format
+
+if TYPE_CHECKING:
+    from topfive.data.sources import Source
+    from topfive.lab.training import Epoch
+    from topfive.layers import Network
+    from topfive.recipes import Recipe
+
+
+def train(
+    network: str,
+    data: str | None = None,
+    /,
+    *,
+    recipe: str | None = None,
+    set: tuple[str, ...] = (),
+    out: str | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    start: str | None = None,
+    workers: int | None = None,
+    save_every: float = 120.0,
+    plan: bool = False,
+    dry_run: bool = False,
+    tensorboard: bool = False,
+    quiet: bool = False,
+    format: Format = "text",
+) -> None:
+    """Train one network by a paper's recipe, or by one of ours, into a run folder that can be gone on with.
+
+    The same command goes on where it was interrupted, bit for bit. torchrun starts it on many devices.
+
+    Parameters
+    ----------
+    network
+        A name from 'topfive networks', or a .json file with a network of your own.
+    data
+        Anything that compare --data takes; by default scikit-learn's digits.
+    recipe
+        quick, fast, finetune, alexnet, zfnet, vgg, googlenet, bn-inception, inception-v3, inception-v4, resnet,
+        resnet-cifar or resnet-cifar-110; by default that of the network's own paper.
+    set
+        A field of the recipe, as often as you like: lr=0.02, optimizer.weight_decay=1e-4, schedule.at=[0.5,0.75].
+    out
+        The run folder; by default runs/NETWORK-SOURCE-RECIPE.
+    size
+        The side of the square that the network sees, in pixels; by default its own where the pictures fill it.
+    epochs
+        The same as --set epochs=.
+    batch
+        The same as --set batch=: pictures in a step, over all processes; the learning rate follows.
+    seed
+        The same as --set seed=.
+    start
+        A run folder or a model.safetensors to begin with; a classifier for other classes is fresh.
+    workers
+        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    save_every
+        Seconds between two saves of the whole state.
+    plan
+        Only print the schedule, the steps, the operations and the memory; with --out, draw it there.
+    dry_run
+        Two steps and one evaluation, in a folder that is removed again.
+    tensorboard
+        Write the rows for TensorBoard too, into tensorboard/ in the run folder.
+    quiet
+        Only the table.
+    format
+        text, markdown, csv or json.
+    """
+    from topfive import recipes_of_papers
+    from topfive.data.opening import open_source
+    from topfive.lab.job import network_of
+    from topfive.progress import counting
+    from topfive.recipes import changed
+
+    for name, number in (("epochs", epochs), ("batch", batch), ("seed", seed)):
+        set = (*set, f"{name}={number}") if number is not None else set
+    if (size is not None and size < 1) or (workers is not None and workers < 0):
+        raise UsageError("--size and --workers cannot be below 1 and 0")
+    with bar(quiet) as progress:
+        source = open_source(data, counting(progress, "MB", 1e6))
+    value, side = network_of(network, source, size)
+    chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
+    rules = changed(recipes_of_papers.get(chosen, value), set)
+    folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
+    command = command_line()
+    if plan:
+        _plan(value, source, rules, side, out, format)
+        return
+    _train(value, source, rules, side, folder, command, start, workers, save_every, dry_run, tensorboard, quiet, format)
+
+
+def resume(
+    run: str, /, *, workers: int | None = None, save_every: float = 120.0, quiet: bool = False, format: Format = "text"
+) -> None:
+    """Go on with a run where it was interrupted, at the exact step.
+
+    Parameters
+    ----------
+    run
+        The folder that train made.
+    workers
+        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    save_every
+        Seconds between two saves of the whole state.
+    quiet
+        Only the table.
+    format
+        text, markdown, csv or json.
+    """
+    from pathlib import Path
+
+    import msgspec
+
+    from topfive.data.opening import open_source
+    from topfive.layers import Network as Value
+    from topfive.progress import counting
+    from topfive.recipes import Recipe
+    from topfive.runs import load_run
+
+    stated = load_run(Path(run))
+    try:
+        network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{run} is of another topfive: {error}") from None
+    with bar(quiet) as progress:
+        source = open_source(str(stated.source["where"]), counting(progress, "MB", 1e6))
+    _train(
+        network,
+        source,
+        recipe,
+        stated.size,
+        run,
+        stated.command,
+        None,
+        workers,
+        save_every,
+        False,
+        False,
+        quiet,
+        format,
+    )
+
+
+def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
+    """List the runs in a folder, the best first.
+
+    Parameters
+    ----------
+    folder
+        Where to look, also below it.
+    format
+        text, markdown, csv or json.
+    """
+    from pathlib import Path
+
+    from topfive import training_report
+
+    rows = training_report.runs_rows(Path(folder))
+    if not rows:
+        raise UsageError(f"there is no run in {folder!r}")
+    write(format, rows, {}, [training_report.runs_section(rows)])
+
+
+def _plan(network: Network, source: Source, recipe: Recipe, size: int, out: str | None, format: Format) -> None:
+    """What a training would do, without any of it."""
+    from pathlib import Path
+
+    from topfive import figures
+    from topfive.lab import towers
+    from topfive.lab.job import Job
+    from topfive.lab.measuring import this_machine
+    from topfive.lab.processes import Group
+    from topfive.recipes import field_rows, plan_points, plan_rows
+    from topfive.tables import Column, Section, scaled
+
+    job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."))
+    about, rows = job.plan(), plan_rows(recipe, len(source.train))
+    said = [
+        f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
+        f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
+        *recipe.differs,
+    ]
+    columns = [
+        Column("first_epoch", "first\nepoch"),
+        Column("last_epoch", "last\nepoch"),
+        Column("steps", "steps", "{:,}".format),
+        Column("lr_from", "lr\nfrom", "{:.4g}".format),
+        Column("lr_to", "lr\nto", "{:.4g}".format),
+        Column("side", "side\n(share)", "{:.2g}".format),
+        Column("how", "how", right=False, wraps=True),
+    ]
+    fields = field_rows(recipe)
+    named = [Column(key, key, right=False, wraps=key != "field") for key in fields[0]]
+    sections = [Section("Plan", said, rows, columns), Section("Recipe", (), fields, named)]
+    try:
+        devices = towers.table(job.network, (3, size, size), recipe.batch)
+    except UsageError:  # only AlexNet and its like split into two towers
+        devices = []
+    if devices:
+        shown = [
+            Column("scheme", "scheme", right=False),
+            Column("device", "device"),
+            Column("batch", "batch"),
+            Column("params", "params\n(M)", scaled(1e6, 2)),
+            Column("weight_bytes", "weights\n(MB)", scaled(1e6, 1)),
+            Column("activation_bytes", "activations\n(MB)", scaled(1e6, 1)),
+            Column("training_bytes", "training\n(MB)", scaled(1e6, 1)),
+            Column("received_bytes_per_step", "received\n(MB/step)", scaled(1e6, 1)),
+        ]
+        sections.append(Section("On two devices (docs/distributed.md)", (), devices, shown))
+    write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
+    if out:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in figures.save(figures.schedule(plan_points(recipe, len(source.train))), folder / "plan.png"):
+            say(str(path), False)
+
+
+def _train(
+    network: Network,
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    out: str,
+    command: list[str],
+    start: str | None,
+    workers: int | None,
+    save_every: float,
+    dry_run: bool,
+    tensorboard: bool,
+    quiet: bool,
+    format: Format,
+) -> None:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+    from time import perf_counter
+
+    import msgspec
+
+    from topfive import training_report
+    from topfive.lab import processes
+    from topfive.lab.events import Events
+    from topfive.lab.job import Job
+    from topfive.lab.measuring import this_machine
+    from topfive.progress import Progress
+
+    group = processes.joined()
+    quiet = quiet or not group.first
+    with TemporaryDirectory() as scratch:
+        if dry_run:
+            source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
+        folder, machine = Path(out), this_machine()
+        job = Job(network, source, recipe, size, machine, group, folder)
+        weights = _weights(start) if start else b""
+        notes = job.open(command)
+        for line in (
+            str(source),
+            *source.notes,
+            f"{machine}, {group.world} processes" if group.world > 1 else str(machine),
+            *notes,
+        ):
+            say(line, quiet)
+        events = Events(folder / "tensorboard") if tensorboard and group.first else None
+        rows: list[Epoch] = []
+        total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
+        try:
+            with bar(quiet) as progress:
+
+                def reading(count: int) -> None:
+                    nonlocal seen
+                    seen += count
+                    progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.held_out))))
+
+                def ready(data: object) -> None:
+                    nonlocal seen, began
+                    seen, began = 0, perf_counter()
+
+                def stepped(count: int) -> None:
+                    nonlocal seen
+                    seen += count
+                    done = len(rows) / recipe.epochs * total
+                    progress(
+                        Progress(
+                            f"{network.name}: epoch {len(rows) + 1} of {recipe.epochs}",
+                            min(1.0, max(seen, done) / total),
+                            f"{seen / (perf_counter() - began):,.0f} pictures/s",
+                        )
+                    )
+
+                for row in job.epochs(shlex.join(command), workers, save_every, weights, reading, stepped, ready):
+                    rows.append(row)
+                    if events:
+                        events.add(row)
+                    say(_told(row), quiet)
+        finally:
+            if rows and group.first:
+                made = [msgspec.to_builtins(row) for row in rows]
+                section = training_report.run_section(job.stated(command), made)
+                page = training_report.write(folder, job.stated(command), made, shlex.join(command))
+                flat = training_report.epoch_rows(made) if format == "csv" else made
+                write(format, flat, {}, [section])
+                if not dry_run:
+                    say(str(page), quiet)
+            processes.left()
+
+
+def _cut_short(source: Source, recipe: Recipe) -> Source:
+    from dataclasses import replace
+
+    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
+
+
+def _told(row: Epoch) -> str:
+    """A row in a sentence."""
+    held_out = f", held out {row.scores.top1_accuracy:.1%}" if row.scores else ""
+    slow = f", {row.waiting:.0%} of the time waiting for pictures: more --workers, or topfive data pack, would help"
+    return (
+        f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%}{held_out}, "
+        f"{row.images_per_second:,.0f} pictures/s, {row.seconds:,.0f} s"
+        f"{slow if row.waiting > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
+    )
+
+
+def _weights(start: str) -> bytes:
+    """The bytes of a model's file, or of the newest model in a run folder. Raises: UsageError, RefusedError."""
+    from pathlib import Path
+
+    from topfive.lab.keeping import MODEL
+    from topfive.runs import newest_in
+
+    path = Path(start)
+    if path.is_dir():
+        return newest_in(path).read(MODEL)
+    if not path.is_file():
+        raise UsageError(f"there is no run folder or file {start!r}")
+    return path.read_bytes()

@@ -1,0 +1,87 @@
+"""The commands for weights of other libraries."""
+
+from __future__ import annotations
+
+import shlex
+
+from topfive.console import bar, say, write
+from topfive.errors import UsageError
+from topfive.tables import Format
+
+
+def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
+    """Fetch a library's weights from their official address, checked by their published hash.
+
+    A broken download goes on where it stopped. Nothing else in topfive fetches weights.
+
+    Parameters
+    ----------
+    name
+        The network as the library calls it, with the version where there are several: resnet50.IMAGENET1K_V1.
+    out
+        Another folder; by default $TOPFIVE_DATA, or ~/.local/share/topfive.
+    quiet
+        Only the path.
+    """
+    from pathlib import Path
+
+    from topfive.data.fetching import fetch_weights
+    from topfive.progress import counting
+
+    with bar(quiet) as progress:
+        there = fetch_weights(name, Path(out) if out else None, counting(progress, "MB", 1e6))
+    print(there)
+    say(f"next: topfive evaluate {shlex.quote(str(there))} SOURCE", quiet)
+
+
+def take_in(
+    file: str,
+    /,
+    *,
+    network: str | None = None,
+    out: str | None = None,
+    quiet: bool = False,
+    format: Format = "text",
+) -> None:
+    """Bring another library's weights into a file of ours, under the paper's names, with what it takes to use them.
+
+    Everything must fit: every tensor of the network once, in its shape; what does not is named. Wherever a model is
+    asked for, such a file may be given as it is, too.
+
+    Parameters
+    ----------
+    file
+        A .pth, .pt, .bin or .safetensors file of torchvision, timm or a CIFAR ResNet.
+    network
+        The network that they belong to, where several fit or none is recognised.
+    out
+        The new file; by default NETWORK.safetensors beside nothing else in the current folder.
+    quiet
+        Only the table.
+    format
+        text, markdown, csv or json.
+    """
+    from pathlib import Path
+
+    from topfive.lab.models import open_model, save
+    from topfive.tables import Column, Section
+
+    model = open_model(file, network)
+    path = Path(out or f"{model.network.name}.safetensors")
+    if path.exists() and path.samefile(file):
+        raise UsageError(f"--out {path} is the file itself: name another")
+    save(model, path)
+    for note in model.notes:
+        say(note, quiet)
+    about = model.about
+    row: dict[str, str | int | float | bool | None] = {
+        "network": about.network.name,
+        "origin": about.origin,
+        "size": about.size,
+        "classes": about.network.classes,
+        "protocol": about.protocol.describe(about.size),
+        "tensors": len(model.classifier.state_dict()),
+        "file": str(path),
+    }
+    columns = [Column(key, key, right=key in ("size", "classes", "tensors"), wraps=True) for key in row]
+    write(format, [row], {"notes": list(model.notes)}, [Section("", (), [row], columns)])

@@ -1,0 +1,65 @@
+"""Pictures without classes: single files, everything below a folder or in an archive, names on standard input."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from topfive.data.decoding import Unreadable, decode
+from topfive.data.sources import Tree, folder_tree
+from topfive.data.stores import ARCHIVES, archive
+from topfive.errors import DataError
+
+STANDARD_INPUT = ("-", "/dev/stdin")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture's name for people, and its bytes; `read` raises OSError or Unreadable."""
+
+    name: str
+    read: Callable[[], bytes]
+
+    def image(self, upright: bool) -> Image.Image:
+        """In RGB. Raises: Unreadable, also where the file is gone or may not be read."""
+        try:
+            data = self.read()
+        except OSError as error:
+            raise Unreadable(self.name, error.strerror or str(error)) from None
+        return decode(data, self.name, upright).image
+
+
+def pictures(places: Sequence[str], standard_input: Iterable[str] = ()) -> list[Picture]:
+    """The pictures that the arguments of a command name, in natural order within each; `-` is names, one a line.
+
+    Files are not opened yet: one that is gone or no picture is found out when it is read. Raises: DataError for a
+    folder that does not exist or holds no pictures.
+    """
+    found: list[Picture] = []
+    for place in places:
+        if place in STANDARD_INPUT:
+            found += [_file(name) for name in (line.rstrip("\r\n") for line in standard_input) if name]
+        elif Path(place).is_dir():
+            found += _below(folder_tree(Path(place)))
+        elif place.lower().endswith(ARCHIVES) and Path(place).is_file():
+            store = archive(place)
+            found += _below(Tree(place, store, store.entries()))
+        else:
+            found.append(_file(place))
+    return found
+
+
+def _file(name: str) -> Picture:
+    return Picture(name, Path(name).read_bytes)
+
+
+def _below(tree: Tree) -> list[Picture]:
+    names = tree.pictures("")
+    if not names:
+        raise DataError(f"there are no pictures below {tree.where!r}")
+
+    def reader(name: str) -> Callable[[], bytes]:
+        return lambda: tree.store.read(name)
+
+    return [Picture(f"{tree.where.rstrip('/')}/{name}", reader(name)) for name in names]
