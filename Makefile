@@ -3,7 +3,7 @@ VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-slow check format bench bench-training time-to-accuracy peers docs clean
+.PHONY: setup demo test test-slow check format bench bench-training bench-inference time-to-accuracy peers docs clean
 
 setup: $(VENV)/.ready
 
@@ -42,7 +42,7 @@ docs: setup
 $(PEERS)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --without-pip $(PEERS)
 	$(PYTHON) -m pip --python $(PEERS)/bin/python install -q --disable-pip-version-check -c constraints.txt \
-	  torchvision timm torchinfo fvcore -e '.[dev]'
+	  torchvision timm torchinfo fvcore pandas -e '.[dev,openvino]'
 	touch $@
 
 peers: $(PEERS)/.ready
@@ -55,6 +55,10 @@ bench: $(PEERS)/.ready
 # some ten minutes; TIMM_TRAIN=path/to/timm/train.py, which is not in timm's package, for timm's rows
 bench-training: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/training.py
+
+# some fifteen minutes; TIMM_INFERENCE=path/to/timm/inference.py as above, RUNS=run folders of networks trained here
+bench-inference: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/inference.py $(RUNS)
 
 # an hour and more for each seed
 time-to-accuracy: setup

@@ -13,7 +13,18 @@ from topfive.lab import inference, openvino_form
 from topfive.lab.inference import FEW, Form, engine, folded, forms, fused
 from topfive.lab.measuring import this_machine
 from topfive.lab.modules import Classifier, Net, build
-from topfive.layers import BatchNorm, Conv, GlobalPool, Linear, Network, Relu, Residual, chain, with_classes
+from topfive.layers import (
+    BatchNorm,
+    Conv,
+    GlobalPool,
+    Linear,
+    Network,
+    Relu,
+    Residual,
+    ResponseNorm,
+    chain,
+    with_classes,
+)
 from topfive.networks import NETWORKS, get
 from topfive.variations import for_small_images
 
@@ -92,11 +103,21 @@ def test_batch_normalisation_is_folded_exactly_where_it_follows_a_layer_directly
 def test_what_follows_a_convolution_is_done_in_the_order_of_the_network(scale: float) -> None:
     inner = chain(conv1=Conv(8, 3, pad=1), relu1=Relu(cap=6.0), conv2=Conv(8, 1), bn=BatchNorm())
     body = chain(conv=Conv(8, 3), bn=BatchNorm(), block=chain(add=Residual(inner, scale=scale)), relu=Relu())
-    ends = chain(*body.layers, last=Conv(8, 1), relu_a=Relu(), relu_b=Relu(cap=0.5), pool=GlobalPool(), fc=Linear(10))
+    ends = chain(
+        *body.layers,
+        norm=ResponseNorm(alpha=0.5),
+        last=Conv(8, 1),
+        relu_a=Relu(cap=0.1),
+        relu_b=Relu(),
+        pool=GlobalPool(),
+        fc=Linear(10),
+    )
     net = trained(Network("small", "resnet-50", (3, 16, 16), ends), 16)
     x = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
         assert off(fused(net, torch.float32)(x), net(x)) < EXACT
+        if openvino_form.installed():
+            assert off(openvino_form.compiled(folded(net), "float32", 1)(x), net(x)) < EXACT
 
 
 def test_a_form_takes_pictures_of_any_size_after_the_first() -> None:

@@ -1,18 +1,24 @@
 """What `topfive evaluate` shows: a row a model and protocol, for the terminal, the page and machines."""
 
+import os
+import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from topfive import predictions as seen
+from topfive.data.cifar import CIFAR10
+from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.papers import PublishedError, facts, known
 from topfive.predictions import Predictions
-from topfive.protocols import PUBLISHED_AS
+from topfive.protocols import PROTOCOLS, PUBLISHED_AS, SQUARE
 from topfive.tables import Column, Section, Value, scaled
 from topfive.training_report import interval
 
-IMAGENET, CIFAR_10 = 1000, 10  # classes of the sets that published figures are of
+IMAGENET, CIFAR = "val", "CIFAR-10 test"  # the splits that papers print errors of, as papers.toml calls them
+OTHER_NETWORKS = ("option A", "option C")  # ResNet's shortcuts that ours do not have by default
 PAIRS = 5  # of classes that a terminal is told of
 
 
@@ -23,7 +29,8 @@ def row(model: str, network: str, key: str, predictions: Predictions, left_out: 
     """
     judged = seen.readable(predictions) if left_out else predictions
     counted = seen.scores(judged)
-    published = published_for(network, key, len(predictions.classes))
+    split = published_split(predictions)
+    published = next(iter(published_for(network, key, split)), None)
     return {
         "model": model,
         "network": network,
@@ -39,7 +46,8 @@ def row(model: str, network: str, key: str, predictions: Predictions, left_out: 
         "calibration_error": seen.calibration_error(seen.reliability(judged)),
         "published_top1_error": published.top1_error if published else None,
         "published_top5_error": published.top5_error if published else None,
-        "published_where": f"{published.where} ({published.conf})" if published else None,
+        "published_where": _where(published) if published else None,
+        "published_split": split or None,
     }
 
 
@@ -51,21 +59,46 @@ def _accuracy(name: str, correct: int | None, images: int) -> dict[str, float | 
     return {f"{name}_accuracy": correct / images, f"{name}_low": low, f"{name}_high": high}
 
 
-def published_for(network: str, key: str, classes: int) -> PublishedError | None:
-    """What is published of one model of `network` under the protocol `key`, on the whole validation set.
+def published_split(predictions: Predictions) -> str:
+    """Which of the splits that papers print errors of the pictures may be, by their classes; "" for neither."""
+    there = {predictions.classes[label] for label in set(predictions.labels.tolist())}
+    splits = {IMAGENET: imagenet_classes()[0], CIFAR: CIFAR10}
+    return next((split for split, names in splits.items() if there == set(names)), "")
 
-    None where nothing is, or where the pictures cannot be that set: an error on other classes compares with nothing.
+
+def published_for(network: str, key: str, split: str) -> list[PublishedError]:
+    """What is published of one model of `network` under the protocol `key` on `split`, of the whole of it first.
+
+    Where a paper tests at several sides, those of the protocol.
     """
-    if network not in known():
-        return None
-    if network.startswith("cifar-"):
-        wanted, fits = "single 32x32 view", classes == CIFAR_10 and key == "1-crop:square"
-    else:
-        wanted, fits = PUBLISHED_AS.get(key, ""), classes == IMAGENET
-    found = [one for one in facts(network).errors if one.protocol == wanted and one.models in (None, 1)]
-    whole = [one for one in found if one.split in ("val", "CIFAR-10 test")]
-    part = [one for one in found if one.split.startswith("val ")]  # of which the row says so
-    return next(iter([*whole, *part]), None) if fits else None
+    if network not in known() or not split:
+        return []
+    wanted = "single 32x32 view" if split == CIFAR and key == SQUARE.key else PUBLISHED_AS.get(key)
+    sides = ",".join(map(str, PROTOCOLS[key].shorter)) if key in PROTOCOLS else ""
+    found = [
+        one
+        for one in facts(network).errors
+        if one.protocol == wanted
+        and one.models == 1
+        and one.split.split(" (")[0] == split
+        and one.note.partition("tested at ")[2] in ("", sides)
+        and not one.note.startswith(OTHER_NETWORKS)
+    ]
+    return sorted(found, key=lambda one: "non-blacklisted" in one.split)
+
+
+def _where(error: PublishedError) -> str:
+    """Where an error is printed, of what, and how far that can be trusted."""
+    said = [error.where, error.note, "" if error.split in (IMAGENET, CIFAR) else error.split]
+    return f"{'; '.join(part for part in said if part)} ({error.conf})"
+
+
+def short_names(classes: Sequence[str], words: Mapping[str, str]) -> list[str]:
+    """The classes for people: the first of the words for each, with its name where another has the same."""
+    names = [words.get(name, name) for name in classes]
+    short = [said.split(",")[0] if said != name else name for said, name in zip(names, classes)]
+    often = Counter(short)
+    return [said if often[said] == 1 else f"{said} ({name})" for said, name in zip(short, classes)]
 
 
 def answer(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,8 +130,12 @@ def remarks(rows: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
         for row in rows
         if row["published_where"]
     ]
-    if not said and classes not in (IMAGENET, CIFAR_10):
-        said.append("published errors are of other pictures (ImageNet's 1,000 classes) and compare with nothing here")
+    if not any(row["published_split"] for row in rows):
+        said.append(
+            f"published errors are of ImageNet's 1,000 classes, or of CIFAR-10: beside these {classes:,} none is shown"
+        )
+    elif not said:
+        said.append("nothing is published of these networks under these protocols, so far as papers.toml knows")
     if any(row["unreadable"] for row in rows):
         first = rows[0]
         said.append(f"{first['unreadable']:,} unreadable pictures, {_are(first)}")
@@ -119,16 +156,16 @@ def write(
     thumbnails: Mapping[str, bytes],
     meta: Mapping[str, Any],
 ) -> None:
-    """Write the page, and of a ladder its figure beside it. Raises: ResourceError."""
+    """Write the page, and of a ladder its figure beside it, all or nothing. Raises: ResourceError."""
     from topfive import figures, figures_of_evaluation
     from topfive.pages import evaluated
 
+    aside = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        if ladder:
-            figures.save(figures_of_evaluation.ladder(rows), page.with_name("ladder.png"))
-        evaluated.render(
-            page,
+        aside.mkdir(parents=True, exist_ok=True)
+        made = figures.save(figures_of_evaluation.ladder(rows), aside / "ladder.png") if ladder else []
+        finished = evaluated.render(
+            aside / page.name,
             answer=f"{answer(rows)}.",
             rows=rows,
             ladder=ladder,
@@ -138,8 +175,12 @@ def write(
             thumbnails=thumbnails,
             meta=meta,
         )
+        for path in (*made, finished):
+            os.replace(path, page.with_name(path.name))
     except OSError as error:
         raise ResourceError(f"{page} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sections(
@@ -160,20 +201,22 @@ def sections(
         }
         for row in rows
     ]
+    several = len({row["model"] for row in rows}) > 1
+    said = [] if several else [f"{rows[0]['model']}: {answer(rows).partition(': ')[2]}."]
     columns = (
-        Column("model", "model", right=False, wraps=True),
+        Column("model", "model", right=False, wraps=True, terminal=several),
         Column("protocol", "protocol", right=False, wraps=True),
         Column("views", "views", "{:.0f}".format),
         Column("ops", "G-ops", scaled(1e9, 2)),
         Column("ms", "ms", "{:.1f}".format),
         Column("images", "n", "{:,}".format),
-        Column("unreadable", "unread-\nable"),
+        Column("unreadable", "unread-\nable", terminal=any(row["unreadable"] for row in rows)),
         Column("top1", "top-1 (%)\n95 %"),
         Column("top5", "top-5 (%)\n95 %"),
         Column("calibration_error", "ECE\n(%)", scaled(0.01, 1)),
         Column("published", "published\ntop-1 (%)"),
     )
-    names = [words.get(name, name).split(",")[0] for name in shown.classes]
+    names = short_names(shown.classes, words)
     confused: list[dict[str, Value]] = [
         {"pair": f"{names[pair.label]} taken for {names[pair.answer]}", "times": pair.times, "share": pair.share}
         for pair in seen.confused(shown, PAIRS)
@@ -183,7 +226,7 @@ def sections(
         Column("times", "times", "{:,}".format),
         Column("share", "of the class\n(%)", scaled(0.01, 1)),
     )
-    found = [Section("", (), told, columns, points=sentences)]
+    found = [Section("", said, told, columns, points=sentences)]
     return [*found, Section("", (), confused, of_pairs)] if confused else found
 
 

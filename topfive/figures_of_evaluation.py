@@ -292,8 +292,8 @@ def _ladder(
             sheet.write(x + 11, y, name, 8.5, color=MUTED)
             x += needed
         top = y - 4
-    what = "Top-1 [%], with 95 % intervals"
-    sheet.write(EDGE, top - 14, what, 9, color=MUTED)
+    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} pictures"
+    sheet.write(EDGE, top - 14, f"Top-1{images} [%], with 95 % intervals", 9, color=MUTED)
     across = f"Operations of one picture [{unit_name}]" + ("" if narrow else ", logarithmic")
     sheet.write(width - EDGE, 9, across, 9, color=MUTED, ha="right")
     frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
@@ -338,9 +338,12 @@ def _ladder(
 
 
 def _label(row: Row, narrow: bool) -> str:
-    views = row.get("views")
-    said = _rung(row) if narrow else shown(str(row["protocol"]))
-    return said if views is None else f"{said}, {counted(round(float(views)), 'view')}"
+    said = [_rung(row)]
+    if row.get("views") is not None:
+        said.append(counted(round(float(row["views"])), "view"))
+    if row.get("ms") is not None and not narrow:
+        said.append(f"{significant(float(row['ms']))} ms")
+    return ", ".join(said)
 
 
 def _logarithmic(axes: Axes, places: Sequence[float], span: float) -> None:

@@ -75,6 +75,8 @@ def evaluate(
     format
         text, markdown, csv or json.
     """
+    names, where = _models_and_source(models)
+    examine(names)  # why: before torch is imported, so that a bad file is refused at once
     from pathlib import Path
 
     from topfive import evaluation_report as reporting
@@ -88,7 +90,6 @@ def evaluate(
     from topfive.lab.predicting import ensemble, fits, judge
     from topfive.progress import counting
 
-    names, where = _models_and_source(models)
     if batch < 1:
         raise UsageError(f"--batch {batch} is too small")
     ladder = protocol == "ladder"
@@ -184,6 +185,17 @@ def evaluate(
     say(str(page), quiet)
 
 
+def examine(models: Sequence[str]) -> None:
+    """Look at files of weights without running them. Raises: RefusedError naming the first that is none."""
+    from pathlib import Path
+
+    from topfive.gate import examined
+
+    for path in map(Path, models):
+        if path.is_file():
+            examined(path)
+
+
 def _models_and_source(arguments: tuple[str, ...]) -> tuple[list[str], str | None]:
     """The models, and the source: the last one of several arguments, or the one that a single run was trained on."""
     from pathlib import Path
@@ -260,6 +272,7 @@ def predict(
     format
         text, markdown, csv or json.
     """
+    examine([model])
     from topfive import protocols
     from topfive.data.loose import pictures as named
     from topfive.lab.measuring import this_machine

@@ -63,7 +63,8 @@ def train(
     seed
         The same as --set seed=.
     start
-        A run folder or a model.safetensors to begin with; a classifier for other classes is fresh.
+        A run folder or a file of weights to begin with, also torchvision's or timm's; a classifier for other classes is
+        fresh.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
     save_every
@@ -335,15 +336,8 @@ def _told(row: Epoch) -> str:
 
 
 def _weights(start: str) -> bytes:
-    """The bytes of a model's file, or of the newest model in a run folder. Raises: UsageError, RefusedError."""
-    from pathlib import Path
+    """The weights of a run or of a file, ours or another library's. Raises: UsageError, RefusedError."""
+    from topfive.lab.models import open_model
+    from topfive.lab.weights import packed
 
-    from topfive.lab.keeping import MODEL
-    from topfive.runs import newest_in
-
-    path = Path(start)
-    if path.is_dir():
-        return newest_in(path).read(MODEL)
-    if not path.is_file():
-        raise UsageError(f"there is no run folder or file {start!r}")
-    return path.read_bytes()
+    return packed(open_model(start).classifier.state_dict(), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from topfive.commands.judging import examine
 from topfive.console import bar, say, write
 from topfive.errors import UsageError
 from topfive.tables import Format
@@ -61,6 +62,7 @@ def take_in(
     format
         text, markdown, csv or json.
     """
+    examine([file])
     from pathlib import Path
 
     from topfive.lab.models import open_model, save

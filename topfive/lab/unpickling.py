@@ -30,6 +30,8 @@ def limit(size: int, seconds: int) -> None:
     except OSError:  # not Linux: nobody says what torch takes by itself
         pass
     for kind, most in limits.items():
+        already = resource.getrlimit(kind)[1]  # which nobody may raise
+        most = most if already == resource.RLIM_INFINITY else min(most, already)
         resource.setrlimit(kind, (most, most))
 
 

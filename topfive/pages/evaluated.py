@@ -9,6 +9,7 @@ from typing import Any
 from topfive import figures, figures_of_evaluation
 from topfive import predictions as seen
 from topfive.data.findings import shown
+from topfive.evaluation_report import short_names
 from topfive.pages import NOTHING, Cell, Column, Row, accuracy, both, number, publish
 from topfive.predictions import Predictions
 from topfive.tables import scaled
@@ -36,7 +37,9 @@ def render(
     `names` are the classes in words, `thumbnails` JPEG files of the worst mistakes; `meta` is what and said, the
     command under "Command".
     """
-    words = [names.get(name, name).split(",")[0] for name in shown.classes]
+    words, unreadable = short_names(shown.classes, names), shown.unreadable
+    if rows[0]["unreadable_are"] == "left out":
+        shown = seen.readable(shown)
     columns = _columns(rows)
     classes, counts = seen.confusion(shown)
     named = [words[i] for i in classes]
@@ -65,8 +68,8 @@ def render(
         class_columns=CLASS_COLUMNS,
         classes=_classes(shown, words),
         mistakes=_mistakes(shown, words, thumbnails),
-        unreadable=list(shown.unreadable.items())[:MOST],
-        unread=len(shown.unreadable),
+        unreadable=list(unreadable.items())[:MOST],
+        unread=len(unreadable),
         command=str(meta.get("Command", "")),
         facts=[(name, _said(said)) for name, said in meta.items() if name != "Command"],
     )
@@ -100,9 +103,7 @@ def _share(key: str) -> Callable[[Row], Cell]:
 def _published(row: Row) -> Cell:
     if row["published_top1_error"] is None:
         return NOTHING
-    return Cell(
-        f"{100 - 100 * row['published_top1_error']:.4g}", str(row["published_where"]), row["published_top1_error"]
-    )
+    return Cell(f"{100 - 100 * row['published_top1_error']:.4g}", "", 1 - row["published_top1_error"])
 
 
 CLASS_COLUMNS = [
