@@ -9,6 +9,7 @@ from typing import Any
 
 from topfive import predictions as seen
 from topfive.data.cifar import CIFAR10
+from topfive.data.findings import shown
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.papers import PublishedError, facts, known
@@ -186,13 +187,14 @@ def write(
 def sections(
     rows: Sequence[Mapping[str, Any]],
     sentences: Sequence[str],
-    shown: Predictions,
+    first: Predictions,
     words: Mapping[str, str],
 ) -> list[Section]:
     """The table, what is to be said of it, and what was most confused in the first row."""
     told = [
         {
             **row,
+            "model": shown(row["model"]),
             "top1": _with_interval(row, "top1"),
             "top5": _with_interval(row, "top5"),
             "published": None
@@ -202,7 +204,7 @@ def sections(
         for row in rows
     ]
     several = len({row["model"] for row in rows}) > 1
-    said = [] if several else [f"{rows[0]['model']}: {answer(rows).partition(': ')[2]}."]
+    said = [] if several else [f"{shown(answer(rows))}."]
     columns = (
         Column("model", "model", right=False, wraps=True, terminal=several),
         Column("protocol", "protocol", right=False, wraps=True),
@@ -216,10 +218,10 @@ def sections(
         Column("calibration_error", "ECE\n(%)", scaled(0.01, 1)),
         Column("published", "published\ntop-1 (%)"),
     )
-    names = short_names(shown.classes, words)
+    names = [shown(name) for name in short_names(first.classes, words)]
     confused: list[dict[str, Value]] = [
         {"pair": f"{names[pair.label]} taken for {names[pair.answer]}", "times": pair.times, "share": pair.share}
-        for pair in seen.confused(shown, PAIRS)
+        for pair in seen.confused(first, PAIRS)
     ]
     of_pairs = (
         Column("pair", "most confused", right=False, wraps=True),

@@ -80,11 +80,12 @@ def confusion(
     title = confounded(matrix, classes) if title is None else title
     probe = _Sheet(width, 100)
     size = 7.5 if narrow else 8.5
-    beside = max(probe.measure(name, size)[0] for name in names[:columns]) + 6
-    beside = min(beside, 92.0 if narrow else 150.0)
+    longest = sorted(names[:columns], key=len)[-20:]  # why: measuring a thousand names takes seconds
+    widest = max(probe.measure(name, size)[0] for name in longest)
+    beside = min(widest + 6, 92.0 if narrow else 150.0)
     cell = min((width - 2 * EDGE - beside - 8) / columns, LARGEST)
     every = math.ceil((size + 2) / cell)  # of how many names one is written
-    flat = max(probe.measure(name, size)[0] for name in names[:columns]) <= cell - 4
+    flat = widest <= cell - 4
     above = size + 6 if flat else beside
     heading = 11.0 if narrow else 13.0
     lines = len(probe.wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
@@ -119,8 +120,7 @@ def confusion(
         turned: dict[str, Any] = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
         if j < k or every == 1 or (k - 1) % every:  # why: the last column's name would cover the one before it
             sheet.write(middle, high + 4, names[j], size, **turned)
-    figures = [f"{int(n):,}" for n in matrix.max(1)]
-    if max(probe.measure(text, size)[0] for text in figures) <= cell - 3 and cell >= size + 3:
+    if cell >= size + 3 and probe.measure(f"{int(matrix.max()):,}", size)[0] <= cell - 3:
         for i, j in np.argwhere(matrix[:, :columns] > 0).tolist():
             strong = shares[i, j] > SHADES[4]
             place = left + (j + 0.5) * cell, high - (i + 0.5) * cell
@@ -199,7 +199,7 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     for (x, y), one in zip(at, used, strict=True):
         low, high = (100 * end for end in wilson(one.correct1, one.images))
         shares.plot([x, x], [low, high], color=RIGHT, linewidth=1.2, solid_capstyle="butt")
-        shares.plot([x], [y], color=RIGHT, marker="o", markersize=4.5)
+        shares.plot([x], [y], color=RIGHT, marker="o", markersize=4.5, clip_on=False)
     sheet.write(*_inside(sheet, shares, 3, 95), "dashed: as sure as right", 8, color=MUTED)
     sheet.write(*_inside(sheet, shares, 3, 90), "shaded: by how much not", 8, color=MUTED)
 
@@ -229,7 +229,8 @@ def bought(rows: Sequence[Row]) -> str:
         return "No protocol has both an accuracy and a count of operations"
     best = max(seen, key=lambda row: (top1(row) or 0, -float(row["ops"])))
     first = min((row for row in seen if row["model"] == best["model"]), key=lambda row: float(row["ops"]))
-    reached = f"{_rung(best)} gets {top1(best):.1f} %"
+    model = f"{_short(str(best['model']))}: " if len({row["model"] for row in seen}) > 1 else ""
+    reached = f"{model}{_rung(best)} gets {top1(best):.1f} %"
     if first is best:
         return f"{reached}, and nothing that costs more gets more"
     gained = (top1(best) or 0) - (top1(first) or 0)
@@ -353,7 +354,8 @@ def _logarithmic(axes: Axes, places: Sequence[float], span: float) -> None:
     powers = range(math.floor(low), math.ceil(high) + 1)
     ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if high - low < 3 else (1,))]
     axes.set_xlim(10**low, 10**high)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= math.log10(tick) <= high]))
+    last = high - 0.02 * (high - low)  # why: half of a number at the very end would lie outside of a page's figure
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= math.log10(tick) <= last]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 

@@ -106,7 +106,8 @@ def compare(
     try:
         with bar(quiet) as progress:
             for row in comparison.run(progress):
-                say(f"{row.name}: {row.top1_accuracy:.1%} Top-1 after {row.training_seconds:.0f} s", quiet)
+                measured = f"{row.top1_accuracy:.1%} Top-1 ({row.protocol}, n = {row.images:,})"
+                say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
                 if row.waiting > MUCH_WAITING:
                     say(
                         f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for pictures; more "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from topfive.console import MUCH_WAITING, bar, command_line, say, write
 from topfive.errors import UsageError
+from topfive.protocols import SQUARE
 from topfive.tables import Format
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def _train(
                     rows.append(row)
                     if events:
                         events.add(row)
-                    say(_told(row), quiet)
+                    say(_told(row, size), quiet)
         finally:
             if rows and group.first:
                 made = [msgspec.to_builtins(row) for row in rows]
@@ -324,12 +325,13 @@ def _cut_short(source: Source, recipe: Recipe) -> Source:
     return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
 
 
-def _told(row: Epoch) -> str:
+def _told(row: Epoch, size: int) -> str:
     """A row in a sentence."""
-    held_out = f", held out {row.scores.top1_accuracy:.1%}" if row.scores else ""
+    scores, seen = row.scores, SQUARE.describe(size)
+    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,})" if scores else ""
     slow = f", {row.waiting:.0%} of the time waiting for pictures: more --workers, or topfive data pack, would help"
     return (
-        f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%}{held_out}, "
+        f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){held_out}, "
         f"{row.images_per_second:,.0f} pictures/s, {row.seconds:,.0f} s"
         f"{slow if row.waiting > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
     )

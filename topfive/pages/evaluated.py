@@ -78,7 +78,7 @@ def render(
 def _columns(rows: Sequence[Row]) -> list[Column]:
     unit, unit_name = figures.ops_unit(rows)
     columns = [
-        Column("Protocol", "", lambda row: Cell(row["protocol"], row["key"], row["protocol"]), number=False),
+        Column("Protocol", "", _protocol, number=False),
         Column("Top-1", "%", accuracy("top1")),
         Column("Top-5", "%", accuracy("top5")),
         Column("n", "pictures", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
@@ -94,6 +94,11 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
 
 def row_unit(rows: Sequence[Row]) -> str:
     return "left out" if rows[0]["unreadable_are"] == "left out" else "errors"
+
+
+def _protocol(row: Row) -> Cell:
+    said = shown(row["protocol"])
+    return Cell(said, row["key"], said)
 
 
 def _share(key: str) -> Callable[[Row], Cell]:
