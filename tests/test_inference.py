@@ -219,6 +219,9 @@ def test_the_fastest_form_that_agrees_is_taken_and_said(at_hand: Callable[..., N
         assert words in found.said
     assert "exact" not in found.said
     assert found(sample(3)).shape == (3, 10)
+    # a few hundred pictures are done before another form has been tried
+    hurried = engine(classifier, reduced(), sample(), to_come=300)  # type: ignore[arg-type]
+    assert hurried.name == "slow" and "quick" not in hurried.said
 
 
 def test_where_no_lower_precision_agrees_float32_is_taken(at_hand: Callable[..., None]) -> None:

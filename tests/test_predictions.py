@@ -284,6 +284,15 @@ def test_another_or_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None
         predictions.read(path)
 
 
+def test_the_damaged_line_is_named(tmp_path: Path) -> None:
+    path = predictions.write(tmp_path / "p.csv", replace(drawn(5, 3), pictures=("a", "line\nend", "c", "d", "e")))
+    lines = path.read_text("utf-8").splitlines()
+    lines[3] = lines[3].rpartition(",")[0]
+    path.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(RefusedError, match="is damaged in line 4: 2 probabilities of 3"):
+        predictions.read(path)
+
+
 def test_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     class Broken(dict[str, str]):
         def get(self, name: str, default: Any = None) -> Any:

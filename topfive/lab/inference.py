@@ -6,6 +6,7 @@ why, is a sentence for the user. Batch normalisation is folded into the layer be
 """
 
 import copy
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ from topfive.lab.modules import Classifier, Flattened, Net, Parallel, Sum, norma
 PRECISIONS = ("bfloat16", "float32")
 FEW = 32  # pictures: for fewer, choosing takes longer than it saves
 SECONDS = 1.5  # for float32, which the others are compared with, at most; a third of it for timing each of them
+WORTH = 30  # seconds that the pictures to come must take for another form to be tried, which takes some three
 PART = 8  # pictures of the sample that float32 takes at a time
 MOST_OTHER = 0.01  # of the pictures compared may have another likeliest class than in float32, or one of them
 MOST_OFF = {"bfloat16": 0.1, "float32": 1e-3}  # difference to float32's logits, as a share of the largest of them
@@ -62,11 +64,13 @@ class Form(msgspec.Struct, frozen=True):
 
 
 @torch.inference_mode()
-def engine(classifier: Classifier, machine: Machine, sample: Tensor, choose: str = "auto") -> Engine:
+def engine(
+    classifier: Classifier, machine: Machine, sample: Tensor, choose: str = "auto", to_come: float = math.inf
+) -> Engine:
     """The fastest form of `classifier` here, judged by `sample`, the first pictures, `(N, 3, H, W)` uint8.
 
     `choose`: "auto", a precision ("float32" for the exact one), or the name of an engine. Pictures of other sizes may
-    follow. Raises: UsageError for a `choose` that is not at hand.
+    follow; `to_come` says how many in all. Raises: UsageError for a `choose` that is not at hand.
     """
     plain = msgspec.structs.replace(machine, precision="float32")
     exact = _eager(classifier, plain)
@@ -80,6 +84,8 @@ def engine(classifier: Classifier, machine: Machine, sample: Tensor, choose: str
     for form in chosen:
         if found and form.precision != found[0][1].precision:
             break  # a lower precision has been found to do, and is the faster one
+        if found and to_come < WORTH * max(rates.values()):
+            break
         try:
             run = form.make()
             logits = run(sample)[: len(expected)]
