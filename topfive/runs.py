@@ -109,6 +109,7 @@ class Run:
         self.folder = folder
         self.notes: list[str] = []
         self._lock = _open_lock(folder / "lock")
+        self._taken = False
         self._damaged: set[Path] = set()
 
     def __enter__(self) -> Self:
@@ -119,7 +120,17 @@ class Run:
 
     def close(self) -> None:
         """Let others work in the folder."""
-        _unlock(self._lock)
+        try:
+            if self._taken and self._lock in _held:
+                self._sign("")  # why: a later start reads who holds the lock before its next holder has said so
+        except OSError:
+            pass  # the name there is then of a process that is gone
+        finally:
+            self._taken = False
+            _unlock(self._lock)
+
+    def _sign(self, process: str) -> None:
+        os.ftruncate(self._lock, os.pwrite(self._lock, f"{process} {os.uname().nodename}".encode(), 0))
 
     def save(self, step: int, files: Mapping[str, bytes], about: Mapping[str, object], kind: str = "step") -> Path:
         """Save a checkpoint, then remove those before it that are not kept. Raises: ResourceError."""
@@ -177,12 +188,13 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             process, _, host = os.pread(self._lock, 500, 0).decode(errors="replace").partition(" ")
-            who = f"process {process} on {host}" if host else "another process"
+            who = f"process {process} on {host}" if process and host else "another process"
             raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder") from None
         except OSError as error:  # some network file systems have no locks
             self.notes.append(f"{self.folder} cannot be locked ({error.strerror}): start nothing else there")
         try:
-            os.ftruncate(self._lock, os.pwrite(self._lock, f"{os.getpid()} {os.uname().nodename}".encode(), 0))
+            self._taken = True
+            self._sign(str(os.getpid()))
         except OSError as error:
             _fail(error, self.folder / "lock")
 
