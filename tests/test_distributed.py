@@ -197,7 +197,8 @@ def test_two_processes_evaluate_as_one(pictures: Path, tmp_path: Path) -> None:
     for part in ("train", "val"):
         shutil.copytree(pictures / part, tmp_path / "pictures" / part)
     (tmp_path / "pictures" / "val" / "light" / "4.png").write_bytes(b"<html>")
-    assert main([*_train(pictures, tmp_path / "run")[2:], "--quiet", "--epochs", "1"]) == 0
+    short = ["1" if word == "40" else word for word in _train(pictures, tmp_path / "run")[2:]]
+    assert main([*short, "--quiet"]) == 0
     found = []
     for start in ([sys.executable], torchrun()):
         out = tmp_path / str(len(found))
