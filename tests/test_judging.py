@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from topfive import predictions
+from topfive import predictions, protocols
 from topfive.cli import main
-from topfive.lab.models import About, Model, save
+from topfive.lab import predicting
+from topfive.lab.models import About, Model, open_model, save
 from topfive.lab.modules import Classifier, build
 from topfive.layers import with_classes
 from topfive.networks import get
@@ -76,8 +80,41 @@ def test_two_models_are_compared_picture_by_picture_and_as_an_ensemble(
 ) -> None:
     out, _ = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--protocol", "10-crop")
     assert "McNemar's exact test" in out and "ensemble of 2" in out and " ".join(out.split()).count("10-crop") >= 3
+
+
+def test_what_cannot_be_averaged_is_said_before_anything_is_evaluated(
+    models: list[str],
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predicting, "predicted", None)
     _, err = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--shares", "1", code=2)
     assert "2 models need 2 shares" in err
+
+
+def test_models_are_averaged_each_under_the_protocol_of_its_own(
+    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = open_model(models[1])
+    about = msgspec.structs.replace(one.about, protocol=protocols.get("1-crop"))
+    save(replace(one, about=about), tmp_path / "other.safetensors")
+    both = models[0], str(tmp_path / "other.safetensors")
+    out, _ = ran(capsys, "evaluate", *both, str(pictures), "--out", str(tmp_path), "--format", "json")
+    told = json.loads(out)
+    assert [row["model"] for row in told["rows"]] == ["m0", "other", "ensemble of 2"]
+    assert "1-crop 32x32 and 1-crop 32 of 37" in " ".join(told["sentences"])
+
+
+def test_nothing_readable_is_no_accuracy_of_zero(
+    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "pictures")
+    for path in (tmp_path / "pictures" / "val").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    _, err = ran(capsys, "evaluate", models[0], str(tmp_path / "pictures"), "--out", str(tmp_path), code=3)
+    assert "none of the 28 held-out pictures" in err
 
 
 def test_a_ladder_has_every_protocol_with_its_cost(
@@ -175,3 +212,6 @@ def test_weights_of_torchvision_are_brought_in_and_used(
     assert first["protocol"] == "1-crop 224 of 256" and first["correct1"] == second["correct1"]
     _, err = ran(capsys, "weights", "import", str(tmp_path / "m.pth"), "--network", "resnet-34", code=4)
     assert "resnet-34" in err
+    before = ours.read_bytes()
+    _, err = ran(capsys, "weights", "import", str(tmp_path / "m.pth"), "--out", str(ours), code=2)
+    assert "is there already" in err and ours.read_bytes() == before

@@ -14,8 +14,6 @@ from topfive import console
 from topfive.commands import comparing, data, judging, looking, training, weights
 from topfive.errors import ResourceError, TopfiveError, UsageError
 
-STANDARD_INPUT = "/dev/stdin"  # what a lone - stands for
-
 app = App(
     name="topfive",
     help="Which convolutional network, at what cost, on my pictures and my machine?",
@@ -47,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     # why: a lone - would be taken for an option
-    tokens = [STANDARD_INPUT if token == "-" else token for token in tokens if token != "--debug"]
+    tokens = [console.STANDARD_INPUT if token == "-" else token for token in tokens if token != "--debug"]
     console.arguments[:] = tokens
     try:
         app(tokens)

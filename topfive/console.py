@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MUCH_WAITING = 0.2  # of the training time, from where on a sentence says so
 
+STANDARD_INPUT = "/dev/stdin"  # what a lone - stands for
+
 arguments: list[str] = []  # of the command that runs
 
 

@@ -158,7 +158,7 @@ def decline(winners: Sequence[Row]) -> str:
 # Laying out: everything in points (1/72 inch) from the lower left corner
 
 
-class _Sheet:
+class Sheet:
     """A figure that is written on in points, and that measures what is written."""
 
     def __init__(self, width: float, height: float) -> None:
@@ -235,7 +235,7 @@ class _Choices(NamedTuple):
 _CLASH = 1e4
 
 
-def _around(x: float, y: float, radius: float, width: float, height: float) -> _Choices:
+def around(x: float, y: float, radius: float, width: float, height: float) -> _Choices:
     """Places around a bubble at growing distance; right of it is liked best, far away gets a leader line."""
     boxes, leaders, costs, aligned = [], [], [], []
     for distance in (1.5, 4, 7, 11, 16, 22, 30, 40, 52, 66, 82, 100, 122, 148):
@@ -276,7 +276,7 @@ def _holds(boxes: Floats, points: Floats) -> NDArray[np.bool_]:
     return np.asarray((a[..., 0] < x) & (x < a[..., 2]) & (a[..., 1] < y) & (y < a[..., 3]))
 
 
-def _sampled(segments: Floats, number: int) -> Floats:
+def sampled(segments: Floats, number: int) -> Floats:
     """`number` points on each segment (x0, y0, x1, y1)."""
     share = np.linspace(0, 1, number)[None, :, None]
     return np.asarray(segments[:, None, :2] * (1 - share) + segments[:, None, 2:] * share)
@@ -293,7 +293,9 @@ def _cross(a: Floats, b: Floats) -> NDArray[np.bool_]:
     return np.asarray((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0))
 
 
-def _place(choices: list[_Choices], circles: Floats, strokes: Floats, frame: tuple[float, ...]) -> list[int | None]:
+def place_labels(
+    choices: list[_Choices], circles: Floats, strokes: Floats, frame: tuple[float, ...]
+) -> list[int | None]:
     """The place that each label takes, or None where every place inside the frame would cover another label.
 
     The first labels are those of the circles, in the same order; `strokes` are points on lines better left uncovered.
@@ -320,7 +322,7 @@ def _place(choices: list[_Choices], circles: Floats, strokes: Floats, frame: tup
                 gaps = away - radius
                 costs += 11 * ((gaps < gaps[:, [number]] + 3).sum(axis=1) - 1)
             costs += 5 * _holds(box, strokes).sum(axis=1)
-            on_way = _sampled(leader, 12)[:, 1:-1]
+            on_way = sampled(leader, 12)[:, 1:-1]
             reach = np.hypot(on_way[:, :, None, 0] - x, on_way[:, :, None, 1] - y)
             costs += 14 * (reach < radius - 0.5).any(axis=1).sum(axis=1)
         few = np.sort(np.argsort(costs, kind="stable")[:150])  # why: the dearer ones are never taken, and cost time
@@ -341,8 +343,8 @@ def _place(choices: list[_Choices], circles: Floats, strokes: Floats, frame: tup
         leaders = np.array([kept[j].leaders[taken[j]] for j in others])
         costs = costs + _CLASH * _overlaps(kept[i].boxes, boxes, 3).sum(axis=1)
         costs += 60 * _cross(kept[i].leaders, leaders).sum(axis=1)
-        costs += 25 * _holds(kept[i].boxes, _sampled(leaders, 10).reshape(-1, 2)).sum(axis=1)
-        mine = _sampled(kept[i].leaders, 10)
+        costs += 25 * _holds(kept[i].boxes, sampled(leaders, 10).reshape(-1, 2)).sum(axis=1)
+        mine = sampled(kept[i].leaders, 10)
         through = _holds(boxes, mine.reshape(-1, 2)).sum(axis=0).reshape(mine.shape[:2])
         return np.asarray(costs + 25 * through.sum(axis=1))
 
@@ -410,7 +412,7 @@ def _memory(row: Row, key: str) -> float:
 
 def _bubbles(
     rows: Sequence[Row], width: float, height: float, label_size: float, narrow: bool, title: str | None, caption: str
-) -> tuple[_Sheet, int, int]:
+) -> tuple[Sheet, int, int]:
     """The figure at one height, how many labels found no place, and how many lie far from their bubble."""
     costed = [row for row in rows if ops(row)]
     baselines = [row for row in rows if not ops(row)]
@@ -422,7 +424,7 @@ def _bubbles(
     radii = [max(widest * math.sqrt(_memory(row, memory) / largest), 2.0) for row in costed]
 
     # from above: title, keys, what the vertical axis shows; from below: caption, what the horizontal axis shows
-    sheet = _Sheet(width, height)
+    sheet = Sheet(width, height)
     edge, top, bottom = 8.0, height - 4, 6.0
     heading = finding(rows) if title is None else title
     if heading:
@@ -443,7 +445,7 @@ def _bubbles(
     values = [(top1(row) or 0, radius + 4) for row, radius in zip(costed, radii, strict=True)]
     values += [(end, 4.0) for row in costed for end in interval(row) or ()]
     values += [(end, 6.0) for row in baselines for end in (top1(row) or 0, *(interval(row) or ()))]
-    low, high = _limits(values, ceiling - floor, least=2.0)
+    low, high = limits(values, ceiling - floor, least=2.0)
     axes.set_ylim(low, high + (high - low) * 12 / (ceiling - floor))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
@@ -481,7 +483,7 @@ def _bubbles(
     for i, row in enumerate(costed):
         labels.append(_plain_name(row))
         size = sheet.measure(labels[-1], label_size)
-        choices.append(_around(*points[i], radii[i], size[0] + 1, size[1]))
+        choices.append(around(*points[i], radii[i], size[0] + 1, size[1]))
     for row in baselines:
         level = top1(row) or 0
         band = interval(row)
@@ -493,10 +495,10 @@ def _bubbles(
         labels.append(f"{_plain_name(row)} (no convolutions)")
         size = sheet.measure(labels[-1], label_size, style="italic")
         choices.append(_along(frame[0], frame[2], y, size[0] + 1, size[1]))
-    strokes = _sampled(np.array(segments).reshape(-1, 4), 120).reshape(-1, 2) if segments else np.zeros((0, 2))
+    strokes = sampled(np.array(segments).reshape(-1, 4), 120).reshape(-1, 2) if segments else np.zeros((0, 2))
     strokes = strokes[np.sort(np.unique((strokes // 2.5).astype(int), axis=0, return_index=True)[1])]  # evenly thick
     circles = np.array([(*point, radius + 0.6) for point, radius in zip(points, radii, strict=True)]).reshape(-1, 3)
-    taken = _place(choices, circles, strokes, frame)
+    taken = place_labels(choices, circles, strokes, frame)
     boxes = [choice.boxes[at] for choice, at in zip(choices, taken, strict=True) if at is not None]
     strained = sum(_covered(box, circles) for box in boxes)
     for row, label, choice, place in zip([*costed, *baselines], labels, choices, taken, strict=True):
@@ -520,7 +522,7 @@ def _one_view(row: Row) -> bool:
     return str(row.get("protocol") or "1-crop").startswith("1-crop")
 
 
-def _limits(values: Sequence[tuple[float, float]], span: float, least: float) -> tuple[float, float]:
+def limits(values: Sequence[tuple[float, float]], span: float, least: float) -> tuple[float, float]:
     """Ends of an axis of `span` points on which every (value, points around it) lies; at least `least` apart."""
     low = min((value for value, _ in values), default=0.0)
     high = max((value for value, _ in values), default=1.0)
@@ -541,7 +543,7 @@ def _across(axes: Axes, places: Sequence[float], radii: Sequence[float], span: f
         return
     low, high = min(places), max(places)
     if high > 20 * low:
-        ends = _limits([(math.log10(x), r + 7) for x, r in zip(places, radii, strict=True)], span, least=0.5)
+        ends = limits([(math.log10(x), r + 7) for x, r in zip(places, radii, strict=True)], span, least=0.5)
         left, right = 10 ** ends[0], 10 ** ends[1]
         axes.set_xscale("log")
         powers = range(math.floor(ends[0]), math.ceil(ends[1]) + 1)
@@ -552,14 +554,14 @@ def _across(axes: Axes, places: Sequence[float], radii: Sequence[float], span: f
         )
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        left, right = _limits([(x, r + 7) for x, r in zip(places, radii, strict=True)], span, least=0.2 * high)
+        left, right = limits([(x, r + 7) for x, r in zip(places, radii, strict=True)], span, least=0.2 * high)
         left = 0 if left > 0 and low < 0.35 * high else left
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_xlim(left, right)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value >= 0 else ""))
 
 
-def _families(sheet: _Sheet, rows: Sequence[Row], left: float, top: float) -> float:
+def _families(sheet: Sheet, rows: Sequence[Row], left: float, top: float) -> float:
     """The families' names, each with a dot of its colour; the lower end of them."""
     size, x, y = 8.5, left, top - 12
     for family in [family for family in COLOURS if any(row.get("family") == family for row in rows)]:
@@ -574,7 +576,7 @@ def _families(sheet: _Sheet, rows: Sequence[Row], left: float, top: float) -> fl
 
 
 def _sizes(
-    sheet: _Sheet, rows: Sequence[Row], top: float, memory: str, largest: float, widest: float, narrow: bool
+    sheet: Sheet, rows: Sequence[Row], top: float, memory: str, largest: float, widest: float, narrow: bool
 ) -> float:
     """The line above the axes: what goes up at the left, what area means at the right; the lower end of it."""
     size = 8.5
@@ -614,7 +616,7 @@ def history(
     """The Top-5 test error of the winners of the ImageNet challenge: shallow and deep told apart, depth on the bars."""
     winners = sorted(winners, key=lambda row: int(row["year"]))
     width = 302.0 if narrow else 691.0
-    sheet = _Sheet(width, 92.0 + 30 * len(winners) if narrow else 330.0)
+    sheet = Sheet(width, 92.0 + 30 * len(winners) if narrow else 330.0)
     edge, top = 8.0, sheet.height - 4
     title = decline(winners) if title is None else title
     if title:
@@ -681,7 +683,7 @@ def curves(rows: Sequence[Row], *, narrow: bool = False, title: str | None = Non
     trained = [row for row in rows if row.get("curve")]
     width, size = (302.0, 8.5) if narrow else (691.0, 9.0)
     panel_height = max(250.0, 1.25 * size * len(trained))
-    sheet = _Sheet(width, 2 * panel_height + 90 if narrow else panel_height + 80)
+    sheet = Sheet(width, 2 * panel_height + 90 if narrow else panel_height + 80)
     edge, top = 8.0, sheet.height - 4
     if title:
         top = sheet.paragraph(edge, top, title, width - 2 * edge, 11 if narrow else 13, weight="bold") - 6
@@ -739,7 +741,7 @@ class _End(NamedTuple):
     gid: str | None = None
 
 
-def _name_ends(sheet: _Sheet, axes: Axes, frame: tuple[float, ...], ends: Sequence[_End], size: float) -> None:
+def _name_ends(sheet: Sheet, axes: Axes, frame: tuple[float, ...], ends: Sequence[_End], size: float) -> None:
     """The lines' names at the right of the frame (left, bottom, right, top), none on another."""
     wanted = [sheet.at(axes, end.x, end.y) for end in ends]
     levels = _spread([y for _, y in wanted], 1.25 * size, frame[1], frame[3])
@@ -800,8 +802,8 @@ def training(
     title = learnt(epochs) if title is None else title
     heading, lines = (11.0 if narrow else 13.0), 0
     if title:
-        lines = len(_Sheet(width, 100).wrap(title, width - 2 * edge, heading, weight="bold"))
-    sheet = _Sheet(width, below + sum(heights) + 2 * between + strip + 26 + 1.38 * heading * lines + 6 * bool(title))
+        lines = len(Sheet(width, 100).wrap(title, width - 2 * edge, heading, weight="bold"))
+    sheet = Sheet(width, below + sum(heights) + 2 * between + strip + 26 + 1.38 * heading * lines + 6 * bool(title))
     top = sheet.height - 4
     if title:
         top = sheet.paragraph(edge, top, title, width - 2 * edge, heading, weight="bold") - 6
@@ -915,7 +917,7 @@ def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None =
     width = 302.0 if narrow else 691.0
     below = 92.0 if len(set(sides)) > 1 else 0.0
     edge = 8.0
-    sheet = _Sheet(width, (250.0 if narrow else 290.0) + below)
+    sheet = Sheet(width, (250.0 if narrow else 290.0) + below)
     title = course(points) if title is None else title
     top = sheet.height - 4
     if title:

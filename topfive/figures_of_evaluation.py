@@ -23,15 +23,15 @@ from topfive.figures import (
     COLOURS,
     INK,
     MUTED,
-    _around,
-    _limits,
-    _place,
-    _sampled,
-    _Sheet,
+    Sheet,
+    around,
     gids,
     interval,
+    limits,
     ops,
     ops_unit,
+    place_labels,
+    sampled,
     significant,
     top1,
 )
@@ -78,7 +78,7 @@ def confusion(
     names = [_short(name, 18 if narrow else 26) for name in classes] + ["another class"]
     width = NARROW if narrow else WIDE
     title = confounded(matrix, classes) if title is None else title
-    probe = _Sheet(width, 100)
+    probe = Sheet(width, 100)
     size = 7.5 if narrow else 8.5
     longest = sorted(names[:columns], key=len)[-20:]  # why: measuring a thousand names takes seconds
     widest = max(probe.measure(name, size)[0] for name in longest)
@@ -89,7 +89,7 @@ def confusion(
     above = size + 6 if flat else beside
     heading = 11.0 if narrow else 13.0
     lines = len(probe.wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
-    sheet = _Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 46 + above + k * cell + 10)
+    sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 46 + above + k * cell + 10)
     top = sheet.height - 4
     if title:
         top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
@@ -130,7 +130,7 @@ def confusion(
 
 
 def _cells(
-    sheet: _Sheet, at: Sequence[tuple[int, int]], left: float, high: float, cell: float, side: float, **style: Any
+    sheet: Sheet, at: Sequence[tuple[int, int]], left: float, high: float, cell: float, side: float, **style: Any
 ) -> None:
     """The cells (row, column) as squares of `side` points; of one shade they are one path, which keeps a page small."""
     corners, codes = [], []
@@ -142,7 +142,7 @@ def _cells(
     sheet.figure.add_artist(patch)
 
 
-def _shades(sheet: _Sheet, y: float, narrow: bool) -> None:
+def _shades(sheet: Sheet, y: float, narrow: bool) -> None:
     """What the shades mean."""
     x = EDGE
     size = 7.5 if narrow else 8.5
@@ -177,11 +177,11 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     width = NARROW if narrow else 440.0
     heading = 11.0 if narrow else 13.0
     title = sureness(bins, error) if title is None else title
-    lines = len(_Sheet(width, 100).wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
+    lines = len(Sheet(width, 100).wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
     left, right = EDGE + 36, width - EDGE - 10
     side = right - left
     below = 72.0
-    sheet = _Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 26 + side + 40 + below + 40)
+    sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 26 + side + 40 + below + 40)
     top = sheet.height - 4
     if title:
         top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
@@ -200,8 +200,8 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
         low, high = (100 * end for end in wilson(one.correct1, one.images))
         shares.plot([x, x], [low, high], color=RIGHT, linewidth=1.2, solid_capstyle="butt")
         shares.plot([x], [y], color=RIGHT, marker="o", markersize=4.5, clip_on=False)
-    sheet.write(*_inside(sheet, shares, 3, 95), "dashed: as sure as right", 8, color=MUTED)
-    sheet.write(*_inside(sheet, shares, 3, 90), "shaded: by how much not", 8, color=MUTED)
+    sheet.write(*sheet.at(shares, 3, 95), "dashed: as sure as right", 8, color=MUTED)
+    sheet.write(*sheet.at(shares, 3, 90), "shaded: by how much not", 8, color=MUTED)
 
     edges = [100 * one.low for one in bins]
     wide = [100 * (one.high - one.low) for one in bins]
@@ -216,10 +216,6 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
         axes.xaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 80, 100]))
     shares.yaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 80, 100]))
     return sheet.figure
-
-
-def _inside(sheet: _Sheet, axes: Axes, x: float, y: float) -> tuple[float, float]:
-    return sheet.at(axes, x, y)
 
 
 def bought(rows: Sequence[Row]) -> str:
@@ -271,14 +267,14 @@ def _rung(row: Row) -> str:
 
 def _ladder(
     seen: Sequence[Row], title: str, ids: Sequence[str], rows: Sequence[Row], narrow: bool, height: float
-) -> tuple[_Sheet, int]:
+) -> tuple[Sheet, int]:
     """The figure at one height, and how many labels found no place."""
     width = NARROW if narrow else WIDE
     unit, unit_name = ops_unit(seen)
     names = dict(zip(map(id, rows), ids, strict=True))
     models = list(dict.fromkeys(str(row["model"]) for row in seen))
     colours = {model: OF_MODELS[n % len(OF_MODELS)] for n, model in enumerate(models)}
-    sheet = _Sheet(width, height)
+    sheet = Sheet(width, height)
     top = height - 4
     if title:
         top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, 11 if narrow else 13, weight="bold") - 4
@@ -300,7 +296,7 @@ def _ladder(
     frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
     axes = sheet.axes(*frame)
     values = [(end, 8.0) for row in seen for end in (top1(row) or 0, *(interval(row) or ()))]
-    axes.set_ylim(*_limits(values, frame[3] - frame[1], least=2.0))
+    axes.set_ylim(*limits(values, frame[3] - frame[1], least=2.0))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
     places = [float(row["ops"]) / unit for row in seen]
@@ -319,10 +315,10 @@ def _ladder(
         sheet.figure.add_artist(dot)
         labels.append(_label(row, narrow))
         measured = sheet.measure(labels[-1], size)
-        choices.append(_around(*point, 4, measured[0] + 1, measured[1]))
-    strokes = _sampled(np.array(segments).reshape(-1, 4), 60).reshape(-1, 2) if segments else np.zeros((0, 2))
+        choices.append(around(*point, 4, measured[0] + 1, measured[1]))
+    strokes = sampled(np.array(segments).reshape(-1, 4), 60).reshape(-1, 2) if segments else np.zeros((0, 2))
     circles = np.array([(*point, 4.6) for point in points]).reshape(-1, 3)
-    taken = _place(choices, circles, strokes, (frame[0] + 1, frame[1] + 1, frame[2] - 1, frame[3] - 1))
+    taken = place_labels(choices, circles, strokes, (frame[0] + 1, frame[1] + 1, frame[2] - 1, frame[3] - 1))
     for row, label, choice, at in zip(seen, labels, choices, taken, strict=True):
         if at is None:
             continue
@@ -350,7 +346,7 @@ def _label(row: Row, narrow: bool) -> str:
 def _logarithmic(axes: Axes, places: Sequence[float], span: float) -> None:
     """A horizontal axis for `places` on `span` points, at least half a decade wide."""
     axes.set_xscale("log")
-    low, high = _limits([(math.log10(x), 14.0) for x in places] or [(0.0, 0.0)], span, least=0.5)
+    low, high = limits([(math.log10(x), 14.0) for x in places] or [(0.0, 0.0)], span, least=0.5)
     powers = range(math.floor(low), math.ceil(high) + 1)
     ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if high - low < 3 else (1,))]
     axes.set_xlim(10**low, 10**high)

@@ -73,7 +73,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(max(1, math.floor(side + 1e-9) if self.down else round(side)) for side in exact)
 
     def describe(self, size: int) -> str:
-        """Enough to compare by: `10-crop 224 of 256`, `1-crop 128x128`, `dense 224-288`."""
+        """Enough to compare by: `10-crop 224 of 256`, `1-crop 128x128`, `dense at 256`."""
         sides = self.sides(size)
         what = f"{size}x{size}" if sides == (size,) else f"{size} of {','.join(map(str, sides))}"
         if self.crops == "dense":

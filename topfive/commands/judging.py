@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from topfive.console import bar, command_line, say, version, write
+from topfive.console import STANDARD_INPUT, bar, command_line, say, version, write
 from topfive.errors import DataError, UsageError
 from topfive.tables import Format
 
@@ -87,7 +87,7 @@ def evaluate(
     from topfive.lab import processes
     from topfive.lab.measuring import this_machine
     from topfive.lab.models import open_model
-    from topfive.lab.predicting import ensemble, fits, judge
+    from topfive.lab.predicting import ensemble, fits, judge, together
     from topfive.progress import counting
 
     if batch < 1:
@@ -99,6 +99,7 @@ def evaluate(
     quiet = quiet or not group.first
     try:
         opened = [open_model(name, network) for name in dict.fromkeys(names)]
+        together(opened, shares)  # why: what cannot be is said now, and not after everything was evaluated
         with bar(quiet) as progress:
             source, machine = open_source(where, counting(progress, "MB", 1e6)), this_machine()
         if blacklist:
@@ -117,9 +118,8 @@ def evaluate(
                     f"{model.network.name} cannot be made to take pictures of every size, as {protocol} needs"
                 )
             said = ", ".join(one.key for one in unfit[model.where])
-            notes += (
-                [f"left out, since {model.network.name} does not take pictures of every size: {said}"] if said else []
-            )
+            if said:
+                notes.append(f"left out, since {model.network.name} does not take pictures of every size: {said}")
         wanted = {
             model.where: [one for one in chosen if one not in unfit[model.where]] or [model.about.protocol]
             for model in opened
@@ -133,9 +133,16 @@ def evaluate(
         processes.left()
     if not group.first:
         return
-    together = [one for one in judged if one.protocol == judged[0].protocol]
+    first = judged[0]
+    if len(first.predictions.unreadable) == len(source.held_out):
+        raise DataError(f"none of the {len(source.held_out)} held-out pictures of {source.name} can be read")
+    each = [one for one in judged if one.protocol == first.protocol] if ladder else list(judged)
     if len(opened) > 1:
-        judged.append(ensemble(together, shares))
+        judged.append(ensemble(each, shares))
+    if predictions:  # first of all, since everything else can be had from them
+        for path, one in zip(_paths(Path(predictions), judged), judged):
+            seen.write(path, one.predictions)
+            say(str(path), quiet)
     rows = [
         {
             **reporting.row(one.model.name, one.model.network.name, one.protocol.key, one.predictions, left_out),
@@ -146,14 +153,11 @@ def evaluate(
         }
         for one in judged
     ]
-    if rows[0]["images"] == 0:
-        raise DataError(f"none of the {len(source.held_out)} held-out pictures of {source.name} can be read")
-    sentences = [reporting.compared(one.predictions, other.predictions) for one, other in pairwise(together)]
+    sentences = [reporting.compared(one.predictions, other.predictions) for one, other in pairwise(each)]
     sentences += dict.fromkeys([*notes, *(note for one in judged for note in one.notes)])
     sentences += reporting.remarks(rows, len(source.classes))
     folder = Path(out or f"runs/evaluate-{opened[0].name}-{source.name}")
     page = Path(report) if report else folder / "report.html"
-    first = judged[0]
     words = dict(zip(first.predictions.classes, first.model.about.names))
     reporting.write(
         page,
@@ -175,10 +179,6 @@ def evaluate(
             "Command": shlex.join(command_line()),
         },
     )
-    if predictions:
-        for path, one in zip(_paths(Path(predictions), judged), judged):
-            seen.write(path, one.predictions)
-            say(str(path), quiet)
     for line in dict.fromkeys(one.engine for one in judged):
         say(line, quiet)
     write(format, rows, {"sentences": sentences}, reporting.sections(rows, sentences, first.predictions, words))
@@ -227,7 +227,10 @@ def _thumbnails(source: Source, predictions: Predictions) -> dict[str, bytes]:
 
     found = {}
     for mistake in worst(predictions, THUMBNAILS):
-        image = source.read(source.held_out[mistake.picture])
+        try:
+            image = source.read(source.held_out[mistake.picture])
+        except DataError:  # gone since it was evaluated
+            continue
         image.thumbnail((160, 160))
         data = BytesIO()
         image.save(data, "JPEG", quality=80)
@@ -288,7 +291,13 @@ def predict(
     opened, machine = open_model(model, network), this_machine()
     for note in opened.notes:
         say(note, quiet)
-    found = named(pictures, sys.stdin)
+    places = [
+        name
+        for place in pictures
+        for name in (sys.stdin.read().splitlines() if place == STANDARD_INPUT else [place])
+        if name
+    ]
+    found = named(places)
     about = opened.about
     judge = Judge(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
     rows: list[dict[str, Any]] = []

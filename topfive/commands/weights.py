@@ -56,7 +56,7 @@ def take_in(
     network
         The network that they belong to, where several fit or none is recognised.
     out
-        The new file; by default NETWORK.safetensors beside nothing else in the current folder.
+        The new file; by default NETWORK.safetensors in the current folder.
     quiet
         Only the table.
     format
@@ -70,8 +70,8 @@ def take_in(
 
     model = open_model(file, network)
     path = Path(out or f"{model.network.name}.safetensors")
-    if path.exists() and path.samefile(file):
-        raise UsageError(f"--out {path} is the file itself: name another")
+    if path.exists():
+        raise UsageError(f"{path} is there already: name another --out")
     save(model, path)
     for note in model.notes:
         say(note, quiet)

@@ -1,6 +1,6 @@
-"""Pictures without classes: single files, everything below a folder or in an archive, names on standard input."""
+"""Pictures without classes: single files, everything below a folder or in an archive."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,6 @@ from topfive.data.decoding import Unreadable, decode
 from topfive.data.sources import Tree, folder_tree
 from topfive.data.stores import ARCHIVES, archive
 from topfive.errors import DataError
-
-STANDARD_INPUT = ("-", "/dev/stdin")
 
 
 @dataclass(frozen=True)
@@ -30,17 +28,15 @@ class Picture:
         return decode(data, self.name, upright).image
 
 
-def pictures(places: Sequence[str], standard_input: Iterable[str] = ()) -> list[Picture]:
-    """The pictures that the arguments of a command name, in natural order within each; `-` is names, one a line.
+def pictures(places: Sequence[str]) -> list[Picture]:
+    """The pictures at each of `places`, in natural order within each.
 
     Files are not opened yet: one that is gone or no picture is found out when it is read. Raises: DataError for a
     folder that does not exist or holds no pictures.
     """
     found: list[Picture] = []
     for place in places:
-        if place in STANDARD_INPUT:
-            found += [_file(name) for name in (line.rstrip("\r\n") for line in standard_input) if name]
-        elif Path(place).is_dir():
+        if Path(place).is_dir():
             found += _below(folder_tree(Path(place)))
         elif place.lower().endswith(ARCHIVES) and Path(place).is_file():
             store = archive(place)

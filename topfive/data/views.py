@@ -1,13 +1,13 @@
 """The views of a picture that a protocol names, as pixels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from topfive.data.decoding import MOST_PIXELS, Unreadable
-from topfive.protocols import Box, Protocol, View
+from topfive.protocols import Box, Protocol
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -17,14 +17,9 @@ def views(image: Image.Image, protocol: Protocol, size: int) -> Iterator[NDArray
 
     Raises: Unreadable for a picture so long and narrow that it would take more than MOST_PIXELS.
     """
-    return drawn(image, protocol.views(*image.size, size), protocol)
-
-
-def drawn(image: Image.Image, wanted: Iterable[View], protocol: Protocol) -> Iterator[NDArray[np.uint8]]:
-    """The views named, each `(H, W, 3)`; the picture is resized once for all views of a scale."""
     scaled: dict[tuple[tuple[int, int], Box | None], Image.Image] = {}
-    for view in wanted:
-        key = view.scaled, view.region
+    for view in protocol.views(*image.size, size):
+        key = view.scaled, view.region  # why: the picture is resized once for all views of a scale
         if key not in scaled:
             scaled[key] = _resized(image, *key, protocol)
         part = scaled[key]

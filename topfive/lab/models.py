@@ -15,6 +15,7 @@ from torch import Tensor
 from topfive.data.cifar import CIFAR10
 from topfive.data.imagenet import imagenet_classes
 from topfive.data.sources import WNID, Source, listed
+from topfive.data.stores import write_aside
 from topfive.errors import DataError, RefusedError, UsageError
 from topfive.gate import examined
 from topfive.lab.foreign import read_foreign
@@ -132,17 +133,20 @@ def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
     first = models[0]
     orders = []
     for model in models:
-        if set(model.about.classes) != set(first.about.classes):
+        if (set(model.about.classes), model.network.classes) != (set(first.about.classes), first.network.classes):
             raise UsageError(f"{first.name} and {model.name} tell other classes apart: evaluate them one at a time")
         at = {name: i for i, name in enumerate(model.about.classes)}
-        orders.append(np.array([at[name] for name in first.about.classes], np.int64))
+        same = (
+            [at[name] for name in first.about.classes] if at else range(first.network.classes)
+        )  # without names: as is
+        orders.append(np.array(same, np.int64))
     return orders
 
 
 def save(model: Model, path: Path) -> None:
-    """Write the model as a file of ours. Raises: OSError."""
+    """Write the model as a file of ours, whole or not at all. Raises: OSError."""
     about: dict[str, Any] = msgspec.to_builtins(model.about)
-    path.write_bytes(packed(model.classifier.state_dict(), about))
+    write_aside(path, packed(model.classifier.state_dict(), about))
 
 
 def _ours(name: str, where: str, data: bytes) -> Model:

@@ -1,7 +1,8 @@
 """Pictures to probabilities, under one protocol or several, by one model or several; each picture is decoded once.
 
 Threads decode and cut the views; batches are filled across pictures. A batch is always full, with blank pictures where
-none is left, so that what a picture gets depends neither on the batch it came in nor on the number of processes.
+none is left, so that in one form of the network what a picture gets does not depend on its neighbours or on how many
+processes there are.
 """
 
 import time
@@ -39,7 +40,7 @@ Pixels = NDArray[np.uint8]
 class Judge:
     """A model under a protocol, on this machine: views in, probabilities out, and what that took.
 
-    `seconds` is the time in the network, `drawing` in resizing and cutting, summed over threads; both of all pictures.
+    `seconds` is the time in the network, for all pictures; `drawing` that of resizing and cutting, for each.
     """
 
     def __init__(self, model: Model, protocol: Protocol, machine: Machine, batch: int, precision: str = "auto") -> None:
@@ -52,7 +53,7 @@ class Judge:
             net.load_state_dict(converted(model.classifier.net.state_dict(), net.state_dict()))
             self.classifier = Classifier(net, *model.classifier.normalisation).eval()
         self.engine: Engine | None = None
-        self.seconds = self.drawing = 0.0
+        self.seconds, self.drawing = 0.0, list[float]()
         self.views = self.pictures = self.macs = 0
         self._macs: dict[tuple[int, int], int] = {}
         self._waiting: dict[tuple[int, int], list[tuple[int, Pixels]]] = defaultdict(list)
@@ -67,7 +68,7 @@ class Judge:
         """The views of a picture; called by threads."""
         began = time.thread_time()
         found = list(views(image, self.protocol, self.model.about.size))
-        self.drawing += time.thread_time() - began
+        self.drawing.append(time.thread_time() - began)  # why: threads that add to one number lose some
         return found
 
     def take(self, picture: int, shown: Sequence[Pixels]) -> None:
@@ -227,7 +228,7 @@ def judge(
     With several processes each takes every n-th picture, and all get the whole.
     Raises: DataError where the classes do not fit.
     """
-    fits = {model.where: columns(model, source) for model in models}
+    matched = {model.where: columns(model, source) for model in models}
     judges = [
         Judge(model, protocol, machine, batch, precision) for model in models for protocol in protocols[model.where]
     ]
@@ -248,7 +249,7 @@ def judge(
     names = tuple(item.name for item in source.held_out)
     judged = []
     for one, rows in zip(judges, whole):
-        at, notes = fits[one.model.where]
+        at, notes = matched[one.model.where]
         labels = at[[item.label for item in source.held_out]]
         told = {names[i]: reason for i, reason in sorted(reasons.items())}
         seen = Predictions(
@@ -265,16 +266,24 @@ def judge(
     return judged
 
 
+def together(models: Sequence[Model], shares: Sequence[float] = ()) -> tuple[Sequence[float], list[NDArray[np.int64]]]:
+    """What each model counts in an ensemble, and the order that brings its outputs into the first one's.
+
+    Raises: UsageError where the models tell other classes apart, or there is not a share for each.
+    """
+    shares = shares or [1.0] * len(models)
+    if len(shares) != len(models) or min(shares) < 0 or not sum(shares) > 0:
+        raise UsageError(f"{len(models)} models need {len(models)} shares that are not negative, not {list(shares)}")
+    return shares, same_classes(models)
+
+
 def ensemble(judged: Sequence[Judged], shares: Sequence[float] = ()) -> Judged:
     """Several models' probabilities averaged, as the papers do; `shares` weighs them. They keep the first one's order.
 
     Raises: UsageError where the models tell other classes apart, or there is not a share for each.
     """
-    shares = shares or [1.0] * len(judged)
-    if len(shares) != len(judged) or min(shares) < 0 or not sum(shares) > 0:
-        raise UsageError(f"{len(judged)} models need {len(judged)} shares that are not negative, not {list(shares)}")
+    shares, orders = together([one.model for one in judged], shares)
     first = judged[0]
-    orders = same_classes([one.model for one in judged])
     scores = sum(
         share / sum(shares) * one.predictions.scores[:, order].astype(np.float64)
         for one, order, share in zip(judged, orders, shares)
@@ -301,7 +310,9 @@ def _gathered(part: NDArray[np.float32], count: int, group: Group) -> NDArray[np
 
 
 def _cost(judge: Judge, group: Group) -> Cost:
-    pictures, views, macs, seconds = group.total(judge.pictures, judge.views, judge.macs, judge.seconds + judge.drawing)
+    pictures, views, macs, seconds = group.total(
+        judge.pictures, judge.views, judge.macs, judge.seconds + sum(judge.drawing)
+    )
     each = max(1.0, pictures)
     return Cost(views / each, 2 * macs / each, 1e3 * seconds / each)
 
@@ -314,12 +325,10 @@ def likeliest(
     found: Sequence[NDArray[np.float32]] | Unreadable, about: About, top: int
 ) -> dict[str, str | float | None]:
     """The `top` likeliest classes of a picture as a row: `class_1`, `probability_1`, ...; or why it cannot be read."""
-    names = about.names
-    row: dict[str, str | float | None] = {}
-    bad = isinstance(found, Unreadable)
-    best = [] if isinstance(found, Unreadable) else np.argsort(-found[0], kind="stable")[:top].tolist()
-    for n in range(min(top, len(names))):
-        row[f"class_{n + 1}"] = None if bad else names[best[n]]
-        row[f"probability_{n + 1}"] = None if isinstance(found, Unreadable) else float(found[0][best[n]])
-    row["unreadable"] = found.reason if isinstance(found, Unreadable) else None
-    return row
+    ranks = range(1, min(top, len(about.names)) + 1)
+    row: dict[str, str | float | None] = {f"{what}_{n}": None for n in ranks for what in ("class", "probability")}
+    if isinstance(found, Unreadable):
+        return {**row, "unreadable": found.reason}
+    for n, best in zip(ranks, np.argsort(-found[0], kind="stable").tolist()):
+        row |= {f"class_{n}": about.names[best], f"probability_{n}": float(found[0][best])}
+    return {**row, "unreadable": None}

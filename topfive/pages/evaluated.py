@@ -82,7 +82,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("Top-1", "%", accuracy("top1")),
         Column("Top-5", "%", accuracy("top5")),
         Column("n", "pictures", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
-        Column("Unreadable", row_unit(rows), lambda row: Cell(f"{row['unreadable']:,}", "", row["unreadable"])),
+        Column("Unreadable", _counted_as(rows), lambda row: Cell(f"{row['unreadable']:,}", "", row["unreadable"])),
         Column("Calibration error", "points", _share("calibration_error")),
         Column("Views", "", number("views")),
         Column("Operations", unit_name, number("ops", unit)),
@@ -92,7 +92,8 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     return [column for column in columns if any(column.cell(row).text not in ("", NOTHING.text) for row in rows)]
 
 
-def row_unit(rows: Sequence[Row]) -> str:
+def _counted_as(rows: Sequence[Row]) -> str:
+    """What became of the unreadable pictures."""
     return "left out" if rows[0]["unreadable_are"] == "left out" else "errors"
 
 
