@@ -129,17 +129,18 @@ def columns(model: Model, source: Source) -> tuple[NDArray[np.int64], list[str]]
 
 
 def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
-    """For each model the order that brings its outputs into the first one's. Raises: UsageError where none does."""
+    """For each model the order that brings its outputs into the first one's; those without names keep theirs.
+
+    Raises: UsageError where the models tell other classes apart.
+    """
     first = models[0]
     orders = []
     for model in models:
         if (set(model.about.classes), model.network.classes) != (set(first.about.classes), first.network.classes):
             raise UsageError(f"{first.name} and {model.name} tell other classes apart: evaluate them one at a time")
         at = {name: i for i, name in enumerate(model.about.classes)}
-        same = (
-            [at[name] for name in first.about.classes] if at else range(first.network.classes)
-        )  # without names: as is
-        orders.append(np.array(same, np.int64))
+        order = [at[name] for name in first.about.classes] if at else range(model.network.classes)
+        orders.append(np.array(order, np.int64))
     return orders
 
 
