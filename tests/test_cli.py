@@ -1,9 +1,11 @@
 """The commands as a shell sees them."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from topfive import cli, costs
+from topfive import cli, console, costs
 from topfive.errors import UsageError
 from topfive.layers import from_json
 from topfive.networks import NETWORKS, get
+from topfive.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -178,3 +181,14 @@ def test_two_layers_of_one_name_are_refused(tmp_path: Path) -> None:
     path.write_text(twice % '{"type":"Linear","units":2}')
     with pytest.raises(UsageError, match="'a' needs a name of its own"):
         from_json(path.read_text())
+
+
+def test_an_interrupt_that_a_library_caught_ends_the_work_at_the_next_step() -> None:
+    seen: list[Progress] = []
+    with pytest.raises(KeyboardInterrupt), console.insisting(seen.append) as step:
+        step(Progress("before", 0.1))
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        step(Progress("after", 0.2))
+    assert [where.doing for where in seen] == ["before"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from topfive.tables import WIDTH, Format
@@ -65,6 +68,34 @@ def bar(quiet: bool) -> Iterator[Callable[[Progress], object]]:
     task = bar.add_task("", total=1.0, rate="")
     with bar:  # while it is shown, stdout is rich's: the table is written after it
         yield lambda where: bar.update(task, completed=where.done, description=where.doing, rate=where.rate)
+
+
+@contextmanager
+def insisting(tick: Callable[[Progress], object]) -> Iterator[Callable[[Progress], object]]:
+    """`tick`, which also ends the work where Ctrl-C was pressed and its KeyboardInterrupt was lost on the way.
+
+    Some libraries catch everything while they are imported, and Python itself drops what is raised in a callback.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield tick
+        return
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    def step(where: Progress) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        tick(where)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield step
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def write(format: Format, rows: Sequence[Row], document: Mapping[str, object], sections: Sequence[Section]) -> None:
