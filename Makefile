@@ -52,7 +52,8 @@ bench: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/show.py
 	$(PEERS)/bin/python benchmarks/loading.py
 
-# some ten minutes; TIMM_TRAIN=path/to/timm/train.py, which is not in timm's package, for timm's rows
+# some ten minutes; for the peers' rows, whose scripts are not in their packages: TIMM_TRAIN=path/to/timm/train.py,
+# TORCHVISION_REFERENCE=path/to/vision/references/classification
 bench-training: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/training.py
 

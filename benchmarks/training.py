@@ -1,9 +1,11 @@
-"""Training, data loading included: topfive beside timm's train.py and a plain PyTorch loop, by turns in one run.
+"""Training, data loading included: topfive, timm's and torchvision's scripts and a plain loop, by turns in one run.
 
 ResNet-18 on Imagenette's files at 224, batch 32, random resized crops and mirror images, two workers; ResNet-20 on
 CIFAR-10, batch 128, padded crops and mirror images. Every method runs as a process of its own; the rate is that of its
-second epoch. timm's train.py is not in its package: `TIMM_TRAIN=path/to/train.py make bench-training` names it. Last,
-the share of this processor's matrix rate that the training reached: what is left to win in the arithmetic.
+second epoch. The peers' scripts are not in their packages: set before `make bench-training`,
+`TIMM_TRAIN=path/to/train.py` names timm's and `TORCHVISION_REFERENCE=path/to/references/classification` the folder of
+torchvision's. Last, the share of this processor's matrix rate that the training reached: what is left to win in the
+arithmetic.
 """
 
 import json
@@ -45,6 +47,19 @@ def timm(folder: str, options: list[str]) -> float:
         if not rates:
             sys.exit(f"timm's train.py gave no rate:\n{done.stderr[-2000:]}")
         return float(rates[-1])
+
+
+def torchvision(folder: str) -> float:
+    """The rate over the second epoch's training, from the mean seconds of a step that torchvision's script prints."""
+    command = [sys.executable, __file__, "--torchvision", "--data-path", folder, "--model", "resnet18"]
+    command += ["--device", "cpu", "-b", "32", "-j", "2", "--epochs", "2", "--print-freq", "1", "--output-dir", ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # why: its img/s leaves out the wait for data and its total is in whole seconds; `time` is the mean of the last 20
+    # steps with their waits, here of the whole epoch of ten
+    seconds = re.findall(r"^Epoch: \[1\].* time: ([\d.]+)  data: ", done.stdout, re.MULTILINE)
+    if done.returncode or not seconds:
+        sys.exit(f"torchvision's train.py gave no rate:\n{done.stderr[-2000:]}")
+    return 32 / float(seconds[-1])
 
 
 def plain(folder: str) -> float:
@@ -106,6 +121,16 @@ def run_timm(arguments: list[str]) -> None:
     runpy.run_path(os.environ["TIMM_TRAIN"], run_name="__main__")
 
 
+def run_torchvision(arguments: list[str]) -> None:
+    peers()
+    import runpy
+
+    folder = os.environ["TORCHVISION_REFERENCE"]
+    sys.path.insert(0, folder)  # its modules lie beside it
+    sys.argv = ["train.py", *arguments]
+    runpy.run_path(f"{folder}/train.py", run_name="__main__")
+
+
 def matrix_rate() -> float:
     """Operations a second of a large product in the precision that training uses here."""
     from topfive.lab.measuring import this_machine
@@ -149,6 +174,10 @@ def main() -> None:
             methods["timm, bf16 and channels last"] = lambda: timm(nette, bf16)
         else:
             print("timm's train.py is left out: TIMM_TRAIN does not name it")
+        if os.environ.get("TORCHVISION_REFERENCE"):
+            methods["torchvision's reference script"] = lambda: torchvision(nette)
+        else:
+            print("torchvision's reference script is left out: TORCHVISION_REFERENCE does not name its folder")
         table(f"ResNet-18, Imagenette's files, 224, batch 32, {PICTURES} pictures", methods, "resnet-18")
         cifar = subset("cifar10.tar.xz", CIFAR_PICTURES, scratch)
         small: dict[str, Callable[[], float]] = {
@@ -178,6 +207,8 @@ def table(title: str, methods: dict[str, Callable[[], float]], network: str) -> 
 if __name__ == "__main__":
     if "--timm" in sys.argv:
         run_timm(sys.argv[2:])
+    elif "--torchvision" in sys.argv:
+        run_torchvision(sys.argv[2:])
     elif "--plain" in sys.argv:
         run_plain(sys.argv[2])
     else:
