@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from topfive.lab.optimizing import Learner
-from topfive.recipes import Recipe, RmsProp, Sgd
+from topfive.recipes import AdamW, Recipe, RmsProp, Sgd
 
 RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twice
 
@@ -70,6 +70,24 @@ def test_rmsprop_has_eps_inside_of_the_root() -> None:
     assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
 
 
+def test_adamw_decays_beside_the_gradient() -> None:
+    """Loshchilov and Hutter, Algorithm 2, line 12, with the rate as both of its factors; no decay of biases."""
+    recipe = Recipe(optimizer=AdamW(0.9, 0.99, 1e-3, 0.1))
+    w, m, s, expected = [2.0, 1.0], [0.0, 0.0], [0.0, 0.0], []
+    for step, rate in enumerate(RATES):
+        for i, g in enumerate(gradients(step)):
+            m[i], s[i] = 0.9 * m[i] + 0.1 * g, 0.99 * s[i] + 0.01 * g * g
+            mean, square = m[i] / (1 - 0.9 ** (step + 1)), s[i] / (1 - 0.99 ** (step + 1))
+            w[i] -= rate * (mean / (square**0.5 + 1e-3) + (0.1 * w[i] if i == 0 else 0.0))
+        expected.append((w[0], w[1]))
+    assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
+
+
+def test_the_rate_of_adamw_follows_the_root_of_the_batch() -> None:
+    assert Recipe(lr=0.1, batch=256, lr_batch=64, optimizer=AdamW()).peak == pytest.approx(0.2)
+    assert Recipe(lr=0.1, batch=256, lr_batch=64).peak == pytest.approx(0.4)
+
+
 def test_the_gradient_is_cut_to_its_longest() -> None:
     point = Point()
     learner = Learner(point, Recipe(optimizer=Sgd(0.0, 0.0), clip=1.0))
@@ -95,8 +113,8 @@ def test_the_average_follows_weights_and_statistics() -> None:
     assert point.kernel.item() != float(averaged["kernel"])
 
 
-@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp()])
-def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp) -> None:
+@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp(), AdamW()])
+def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp | AdamW) -> None:
     recipe = Recipe(optimizer=optimizer, averaging=0.5)
     whole, first = Point(), Point()
     learner, half = Learner(whole, recipe), Learner(first, recipe)

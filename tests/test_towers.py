@@ -1,20 +1,35 @@
 """Two towers against the network on one device, finite differences, what is copied between devices, and hand counts."""
 
+import json
+import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from topfive.cli import main
 from topfive.costs import SizeError
-from topfive.errors import UsageError
-from topfive.lab.modules import Net, build
+from topfive.data.opening import open_source
+from topfive.errors import Terminated, UsageError
+from topfive.lab.job import Job, _begin_with
+from topfive.lab.keeping import RunKeeper
+from topfive.lab.measuring import Machine, this_machine
+from topfive.lab.models import open_model
+from topfive.lab.modules import Classifier, Net, build
+from topfive.lab.optimizing import Learner
+from topfive.lab.processes import Group
 from topfive.lab.towers import Towers, split, table
+from topfive.lab.training import Epoch, Position
+from topfive.lab.weights import packed
 from topfive.layers import (
     Chain,
     Conv,
@@ -32,6 +47,8 @@ from topfive.layers import (
 )
 from topfive.networks import get
 from topfive.networks.alexnet import alexnet
+from topfive.recipes import Recipe, Sgd
+from topfive.runs import load_run, newest_in
 from topfive.tables import Value
 from topfive.variations import batch_normalized, for_small_images
 
@@ -111,7 +128,7 @@ def test_twenty_steps_give_the_losses_and_weights_of_one_device(
     losses = trained(net.train(), crops)
     assert trained(towers.train(), crops) == pytest.approx(losses, rel=BOUND)
     assert losses[-1] < 0.9 * losses[0]
-    state = towers.whole_state()
+    state = towers.state_dict()
     for key, value in net.state_dict().items():
         assert difference(state[key].double(), value.double()) < BOUND, key
         assert not torch.equal(value, started[key]), key
@@ -135,7 +152,7 @@ def test_towers_start_with_the_weights_of_one_device_and_leave_the_same_random_n
     torch.manual_seed(0)
     towers = Towers(small(), (3, 32, 32), HERE)
     assert torch.equal(torch.rand(3), then)
-    state = towers.whole_state()
+    state = towers.state_dict()
     assert all(torch.equal(state[key], value) for key, value in weights.items())
 
 
@@ -189,7 +206,7 @@ def test_every_kernel_is_held_by_one_device_half_by_each() -> None:
     for weight in net.parameters():
         weight.data = torch.arange(first, first + weight.numel(), dtype=torch.float64).reshape(weight.shape)
         first += weight.numel()
-    towers.double().load_whole(net.state_dict())
+    towers.double().load_state_dict(net.state_dict())
     held = torch.cat([weight.detach().flatten() for weight in towers.parameters()])
     assert torch.equal(held.sort().values, torch.arange(first, dtype=torch.float64))
     for key, weight in net.named_parameters():
@@ -203,7 +220,7 @@ def test_every_kernel_is_held_by_one_device_half_by_each() -> None:
 def test_a_state_dict_of_another_network_is_refused() -> None:
     towers = Towers(small(), (3, 32, 32), HERE)
     with pytest.raises(RuntimeError, match="fc8"):
-        towers.load_whole(build(small(12)).state_dict())
+        towers.load_state_dict(build(small(12)).state_dict())
 
 
 def seen(towers: Towers, rows: list[str], pictures: Tensor) -> list[Tensor]:
@@ -404,3 +421,154 @@ def test_what_autograd_keeps_falls_as_the_table_says(real: tuple[Net, Towers]) -
     one, first, second = (number(row, "activation_bytes") for row in table(alexnet(), (3, 227, 227), 2)[:3])
     measured = kept_bytes(towers, pictures) / kept_bytes(net, pictures)
     assert measured == pytest.approx((first + second) / one, rel=0.03)
+
+
+# --- as a training --------------------------------------------------------------------------------------------------
+
+TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+# What a towers run must not notice: batches in parts, clipped gradients, averaged weights, a velocity with its rate.
+# The rate is low: at 0.01 one device differs from itself by 2e-4 where its start is changed by one part in 10^7, as a
+# gradient jumps where a maximum or a ReLU changes sides.
+RECIPE = Recipe(
+    epochs=2, batch=16, parts=2, lr=0.003, lr_batch=16, clip=2.0, averaging=0.9, optimizer=Sgd(inside=True), seed=3
+)
+EACH = 6  # steps of an epoch
+Trainings = tuple[Path, Path, list[Epoch], list[Epoch]]
+
+
+def exact() -> Machine:
+    return msgspec.structs.replace(this_machine(), device="cpu", precision="float32")
+
+
+def job(pictures: Path, folder: Path, towers: bool, group: Group = Group()) -> Job:
+    network = msgspec.structs.replace(small(3), init=He())
+    return Job(network, open_source(str(pictures)), RECIPE, 32, exact(), group, folder, towers)
+
+
+def run(pictures: Path, folder: Path, towers: bool) -> list[Epoch]:
+    one = job(pictures, folder, towers)
+    one.open([])
+    return list(one.epochs("again", every=1e9))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    last = newest_in(folder)
+    assert last.step == 2 * EACH
+    return {name: last.read(name) for name in last.files}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 32 training and 8 held-out pictures: gradients of a direction, with noise."""
+    root, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    ramp = np.linspace(0, 150, 32)
+    for name, levels in (("across", ramp[None, :]), ("down", ramp[:, None]), ("flat", np.full((1, 1), 75.0))):
+        for part, count in (("train", 32), ("val", 8)):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = (levels[:, :, None] + noise.integers(0, 90, (32, 32, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trainings(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+    """Two epochs on one device and as towers: the folders, and the rows."""
+    one, two = (tmp_path_factory.mktemp(name) / "run" for name in ("one", "two"))
+    return one, two, run(pictures, one, False), run(pictures, two, True)
+
+
+def test_a_training_has_the_rows_of_one_device(trainings: Trainings) -> None:
+    _, _, ones, twos = trainings
+    assert ones[1].loss < 0.9 * ones[0].loss
+    for one, two in zip(ones, twos, strict=True):
+        assert (two.scores, two.train_accuracy, two.lr) == (one.scores, one.train_accuracy, one.lr)
+        for key in ("loss", "first_gradient", "last_gradient"):
+            assert getattr(two, key) == pytest.approx(getattr(one, key), rel=BOUND), key
+
+
+def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, crops: Tensor) -> None:
+    models = [open_model(str(folder)) for folder in trainings[:2]]
+    assert models[0].about == models[1].about
+    one, two = (model.classifier.state_dict() for model in models)
+    assert list(one) == list(two)
+    assert all(two[key].shape == value.shape and difference(two[key], value) < 1e-4 for key, value in one.items())
+    pixels = (crops * 128 + 128).clamp(0, 255).to(torch.uint8)
+    with torch.no_grad():
+        logits, others = (model.classifier(pixels) for model in models)
+    assert difference(others, logits) < 1e-4
+    assert logits.std() > 0.1
+
+
+class Stopping(RunKeeper):
+    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        if position.step == EACH + 3 != self.resumed:
+            self.asked = int(signal.SIGTERM)
+        super().step(position, model, learner)
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(
+    trainings: Trainings, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    with pytest.raises(Terminated, match=f"saved at step {EACH + 3}"):
+        run(pictures, folder, True)
+    with pytest.raises(UsageError, match=r"was started with other settings: towers true -> false"):
+        run(pictures, folder, False)
+    with pytest.raises(UsageError, match=r"was started with other settings: towers false -> true"):
+        run(pictures, trainings[0], True)
+    rows = run(pictures, folder, True)
+    assert files(folder) == files(trainings[1])
+    then, now = ([msgspec.to_builtins(row) for row in each] for each in (trainings[3], rows))
+    assert [{key: row[key] for key in row if key not in TIMES} for row in now] == [
+        {key: row[key] for key in row if key not in TIMES} for row in then
+    ]
+
+
+def test_towers_begin_with_the_weights_of_an_ordinary_model() -> None:
+    net, towers = build(small(12)), Towers(small(), (3, 32, 32), HERE)
+    fresh = {key: value.clone() for key, value in towers.state_dict().items()}
+    _begin_with(towers, packed({f"net.{key}": value for key, value in net.state_dict().items()}, {}))
+    for key, value in towers.state_dict().items():
+        wanted = fresh if key.startswith("fc8") else net.state_dict()  # the classifier is for other classes
+        assert torch.equal(value, wanted[key]), key
+
+
+def test_each_tower_stays_on_its_device_in_training_and_in_evaluation() -> None:
+    model = Classifier(Towers(small(), (3, 32, 32), ("cpu", "meta")), *(torch.ones(1, 3, 1, 1) for _ in range(2)))
+    for form in (exact().train_form(model), exact().infer_form(model)):
+        found = {name.split("tower")[-1][0]: str(p.device) for name, p in form.named_parameters()}
+        assert found == {"1": "cpu", "2": "meta"}
+
+
+def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("topfive.lab.measuring.torch.cuda.is_available", lambda: False)
+    (tmp_path / "small.json").write_bytes(msgspec.json.encode(small()))
+    command = ["train", str(tmp_path / "small.json"), str(pictures), "--size", "32", "--recipe", "quick", "--towers"]
+    assert main([*command, "--dry-run"]) == 0
+    out, error = capsys.readouterr()
+    assert "the first tower on cpu, the second on cpu, which stands in for two GPUs" in error
+    assert [out.count(scheme) for scheme in ("one device", "two towers", "data parallel")] == [1, 2, 2]
+    folder = str(tmp_path / "run")
+    assert main([*command, "--epochs", "1", "--batch", "32", "--out", folder, "--format", "json", "--quiet"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["devices"] == table(small(3), (3, 32, 32), 32)
+    assert load_run(Path(folder)).towers
+    assert main(["resume", folder, "--format", "json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out) == made
+
+
+def test_what_cannot_be_two_towers_is_refused_before_anything_is_read(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="two devices of one process: start it without torchrun"):
+        job(pictures, tmp_path / "run", True, Group(0, 2))
+    for more in ([], ["--plan"]):
+        command = ["train", "resnet-18", "digits", "--towers", "--out", str(tmp_path / "run"), *more]
+        assert main(command) == 2
+        assert "resnet-18 does not split into two towers as alexnet does" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

@@ -78,6 +78,7 @@ VGG = Recipe(
     optimizer=Sgd(momentum=0.9, weight_decay=5e-4),
     schedule=Plateau(factor=0.1, times=3),
     augmentation=augmentations.VGG,
+    taken=("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"),
     sources={
         "epochs": "§3.1: 74, in 370 thousand steps",
         "batch": "§3.1: 256 pictures",
@@ -92,10 +93,11 @@ VGG = Recipe(
         "augmentation.crop": "§3.1: scale jitter, a 224x224 patch of a picture with S in [256, 512]",
         "augmentation.mirror": "§3.1: random mirror images",
         "augmentation.lighting": "§3.1: a random shift of colour, as in AlexNet's §4.1",
+        "taken": "§3.1: of a trained A the first four convolutions and the fully connected layers, by their names here",
     },
     differs=(
-        "§3.1: networks deeper than A began with the first four convolutions and the fully connected layers of a "
-        "trained A; here all begin with Glorot's initial weights, which were found later to make that unnecessary",
+        "§3.1: networks deeper than A began with layers of a trained A: --start RUN_OF_A does; without it all begin "
+        "with Glorot's initial weights, which the paper found later to make that unnecessary",
         "§3.1: the network of S in [256, 512] went on from the one of S = 384; here it is trained from the start",
     ),
 )

@@ -52,6 +52,7 @@ class Stated(msgspec.Struct, frozen=True):
     command: list[str]
     world: int
     made: str
+    towers: bool = False
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -280,7 +281,8 @@ def _compare(folder: Path, then: Stated, now: Stated) -> list[str]:
 
     def determining(run: Stated) -> dict[str, object]:
         source = {key: value for key, value in run.source.items() if key not in SAME_PICTURES}
-        return {"network": run.network, "recipe": run.recipe, "size": run.size, "world": run.world, "source": source}
+        machines = {"world": run.world, "towers": run.towers}
+        return {"network": run.network, "recipe": run.recipe, "size": run.size, **machines, "source": source}
 
     def elsewhere(run: Stated) -> dict[str, object]:
         return {**run.versions, **run.machine, "decoding": run.decoding}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from topfive.console import MUCH_WAITING, bar, command_line, say, write
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from topfive.lab.training import Epoch
     from topfive.layers import Network
     from topfive.recipes import Recipe
+    from topfive.tables import Row, Section
 
 
 def train(
@@ -31,6 +33,7 @@ def train(
     seed: int | None = None,
     start: str | None = None,
     workers: int | None = None,
+    towers: bool = False,
     save_every: float = 120.0,
     plan: bool = False,
     dry_run: bool = False,
@@ -68,6 +71,9 @@ def train(
         fresh.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    towers
+        Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
+        Where two GPUs are not there, one device stands in for both.
     save_every
         Seconds between two saves of the whole state.
     plan
@@ -83,7 +89,8 @@ def train(
     """
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
-    from topfive.lab.job import network_of
+    from topfive.lab.job import fitted, network_of
+    from topfive.lab.measuring import this_machine
     from topfive.progress import counting
     from topfive.recipes import changed
 
@@ -96,12 +103,32 @@ def train(
     value, side = network_of(network, source, size)
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
+    if not any(field.partition("=")[0].strip() == "parts" for field in set):
+        whole, rules = rules, fitted(rules, value, side, len(source.classes), this_machine())
+        if rules.parts > whole.parts:
+            part = f"{rules.parts} parts, for this machine's memory"
+            say(f"a batch of {rules.batch} is computed in {part}: the same step, but for batch normalisation", quiet)
     folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
     command = command_line()
     if plan:
-        _plan(value, source, rules, side, out, format)
+        _plan(value, source, rules, side, out, towers, format)
         return
-    _train(value, source, rules, side, folder, command, start, workers, save_every, dry_run, tensorboard, quiet, format)
+    _train(
+        value,
+        source,
+        rules,
+        side,
+        folder,
+        command,
+        start,
+        workers,
+        towers,
+        save_every,
+        dry_run,
+        tensorboard,
+        quiet,
+        format,
+    )
 
 
 def resume(
@@ -148,6 +175,7 @@ def resume(
         stated.command,
         None,
         workers,
+        stated.towers,
         save_every,
         False,
         False,
@@ -176,19 +204,21 @@ def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
     write(format, rows, {}, [training_report.runs_section(rows)])
 
 
-def _plan(network: Network, source: Source, recipe: Recipe, size: int, out: str | None, format: Format) -> None:
+def _plan(
+    network: Network, source: Source, recipe: Recipe, size: int, out: str | None, towers: bool, format: Format
+) -> None:
     """What a training would do, without any of it."""
     from pathlib import Path
 
     from topfive import figures
-    from topfive.lab import towers
     from topfive.lab.job import Job
     from topfive.lab.measuring import this_machine
     from topfive.lab.processes import Group
+    from topfive.lab.towers import table
     from topfive.recipes import field_rows, plan_points, plan_rows
-    from topfive.tables import Column, Section, scaled
+    from topfive.tables import Column, Section
 
-    job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."))
+    job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."), towers)
     about, rows = job.plan(), plan_rows(recipe, len(source.train))
     said = [
         f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
@@ -208,27 +238,33 @@ def _plan(network: Network, source: Source, recipe: Recipe, size: int, out: str 
     named = [Column(key, key, right=False, wraps=key != "field") for key in fields[0]]
     sections = [Section("Plan", said, rows, columns), Section("Recipe", (), fields, named)]
     try:
-        devices = towers.table(job.network, (3, size, size), recipe.batch)
+        devices = table(job.network, (3, size, size), recipe.batch)
     except UsageError:  # only AlexNet and its like split into two towers
         devices = []
     if devices:
-        shown = [
-            Column("scheme", "scheme", right=False),
-            Column("device", "device"),
-            Column("batch", "batch"),
-            Column("params", "params\n(M)", scaled(1e6, 2)),
-            Column("weight_bytes", "weights\n(MB)", scaled(1e6, 1)),
-            Column("activation_bytes", "activations\n(MB)", scaled(1e6, 1)),
-            Column("training_bytes", "training\n(MB)", scaled(1e6, 1)),
-            Column("received_bytes_per_step", "received\n(MB/step)", scaled(1e6, 1)),
-        ]
-        sections.append(Section("On two devices (docs/distributed.md)", (), devices, shown))
+        sections.append(_devices_section(devices))
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         for path in figures.save(figures.schedule(plan_points(recipe, len(source.train))), folder / "plan.png"):
             say(str(path), False)
+
+
+def _devices_section(rows: Sequence[Row]) -> Section:
+    from topfive.tables import Column, Section, scaled
+
+    columns = [
+        Column("scheme", "scheme", right=False),
+        Column("device", "device"),
+        Column("batch", "batch"),
+        Column("params", "params\n(M)", scaled(1e6, 2)),
+        Column("weight_bytes", "weights\n(MB)", scaled(1e6, 1)),
+        Column("activation_bytes", "activations\n(MB)", scaled(1e6, 1)),
+        Column("training_bytes", "training\n(MB)", scaled(1e6, 1)),
+        Column("received_bytes_per_step", "received\n(MB/step)", scaled(1e6, 1)),
+    ]
+    return Section("On two devices (docs/distributed.md)", (), rows, columns)
 
 
 def _train(
@@ -240,6 +276,7 @@ def _train(
     command: list[str],
     start: str | None,
     workers: int | None,
+    towers: bool,
     save_every: float,
     dry_run: bool,
     tensorboard: bool,
@@ -265,13 +302,14 @@ def _train(
         if dry_run:
             source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
         folder, machine = Path(out), this_machine()
-        job = Job(network, source, recipe, size, machine, group, folder)
+        job = Job(network, source, recipe, size, machine, group, folder, towers)
         weights = _weights(start) if start else b""
         notes = job.open(command)
         for line in (
             str(source),
             *source.notes,
             f"{machine}, {group.world} processes" if group.world > 1 else str(machine),
+            *_on_two_devices(job.devices),
             *notes,
         ):
             say(line, quiet)
@@ -310,10 +348,11 @@ def _train(
         finally:
             if rows and group.first:
                 made = [msgspec.to_builtins(row) for row in rows]
-                section = training_report.run_section(job.stated(command), made)
+                sections = [training_report.run_section(job.stated(command), made)]
+                sections += [_devices_section(job.table)] if job.table else []
                 page = training_report.write(folder, job.stated(command), made, shlex.join(command))
                 flat = training_report.epoch_rows(made) if format == "csv" else made
-                write(format, flat, {}, [section])
+                write(format, flat, {"devices": job.table} if job.table else {}, sections)
                 if not dry_run:
                     say(str(page), quiet)
             processes.left()
@@ -323,6 +362,14 @@ def _cut_short(source: Source, recipe: Recipe) -> Source:
     from dataclasses import replace
 
     return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
+
+
+def _on_two_devices(devices: tuple[str, str] | None) -> list[str]:
+    """Where the towers stand, in a sentence."""
+    if not devices:
+        return []
+    stand_in = ", which stands in for two GPUs" if devices[0] == devices[1] else ""
+    return [f"the first tower on {devices[0]}, the second on {devices[1]}{stand_in}"]
 
 
 def _told(row: Epoch, size: int) -> str:

@@ -1,6 +1,7 @@
 """One training as `topfive train` and `topfive resume` run it: from names to a run folder that says everything."""
 
 import datetime
+import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -10,15 +11,16 @@ from typing import Any
 import msgspec
 import torch
 
-from topfive.costs import SizeError, count
+from topfive.costs import VALUE_BYTES, SizeError, count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
 from topfive.lab.comparison import default_size, named, usual_side
 from topfive.lab.keeping import RunKeeper
 from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare
 from topfive.lab.measuring import Machine
-from topfive.lab.modules import Subject, make
+from topfive.lab.modules import build
 from topfive.lab.processes import Group
+from topfive.lab.towers import Row, Towers, table, two_devices
 from topfive.lab.training import Epoch, train
 from topfive.lab.weights import fill, unpacked
 from topfive.layers import Network, with_classes
@@ -27,14 +29,26 @@ from topfive.runs import Run, Stated, open_run
 from topfive.variations import for_small_images
 
 FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
+MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded pictures may have 0.3 of the machine's
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Job:
-    """A network, pictures, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be."""
+    """A network, pictures, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be.
+
+    `devices` is where `towers` lays the network, and `table` what each holds: None and no rows for one device.
+    """
 
     def __init__(
-        self, network: Network, source: Source, recipe: Recipe, size: int, machine: Machine, group: Group, folder: Path
+        self,
+        network: Network,
+        source: Source,
+        recipe: Recipe,
+        size: int,
+        machine: Machine,
+        group: Group,
+        folder: Path,
+        towers: bool = False,
     ) -> None:
         self.network = with_classes(network, len(source.classes))
         self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
@@ -47,6 +61,10 @@ class Job:
                     f"{network.name} under {type(recipe.augmentation.crop).__name__} takes pictures of one size only: "
                     "--set sizes=[]"
                 )
+        if towers and group.world > 1:
+            raise UsageError("--towers lays the network on two devices of one process: start it without torchrun")
+        self.devices = two_devices(machine.device) if towers else None
+        self.table: list[Row] = table(self.network, (3, size, size), recipe.batch) if towers else []
         self.run: Run | None = None
 
     def stated(self, command: list[str]) -> Stated:
@@ -79,6 +97,7 @@ class Job:
             command=command,
             world=self.group.world,
             made=datetime.datetime.now().isoformat(timespec="seconds"),
+            towers=self.devices is not None,
         )
 
     def open(self, command: list[str]) -> list[str]:
@@ -104,9 +123,10 @@ class Job:
         data = self._read(workers, reading)
         ready(data)
         torch.manual_seed(self.recipe.seed)
-        net = make(Subject(self.network.name, self.network), (3, self.size, self.size), len(self.source.classes))
+        shape = (3, self.size, self.size)
+        net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
         if weights:
-            _begin_with(net, weights)
+            _begin_with(net, weights, self.recipe.taken)
         keeper = RunKeeper(self.run, self.group, self.about(), every, again)
         try:
             with keeper.listening():
@@ -181,6 +201,28 @@ class Job:
             return -1
 
 
+def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: Machine) -> Recipe:
+    """The recipe with its batch in as many parts as it takes, doubling, until one fits into the device's memory.
+
+    The batch stays the recipe's, and so the learning rate. It goes by the estimate of `Costs.training_bytes`, in the
+    precision that training has here; a part has at least two pictures.
+    """
+    costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.parts
+    world = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's, before the processes have met
+    fixed = costs.training_bytes(0)
+    picture = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
+    while (
+        fixed + picture * -(-recipe.batch // (parts * world)) > MEMORY_SHARE * _device_bytes(machine)
+        and recipe.batch // (2 * parts * world) >= 2
+    ):
+        parts *= 2
+    return msgspec.structs.replace(recipe, parts=parts)
+
+
+def _device_bytes(machine: Machine) -> int:
+    return torch.cuda.mem_get_info()[1] if machine.device == "cuda" else machine.memory_bytes
+
+
 def decoding(source: Source) -> str:
     """How pictures become pixels, in words."""
     upright = "applied" if source.upright else "ignored"
@@ -199,13 +241,28 @@ def _any_size(recipe: Recipe) -> bool:
     return type(recipe.augmentation.crop).__name__ in ("AreaCrop", "JitterCrop")
 
 
-def _begin_with(net: torch.nn.Module, weights: bytes) -> None:
-    """Weights of another training; a classifier for other classes keeps its fresh ones."""
+def _begin_with(net: torch.nn.Module, weights: bytes, taken: tuple[str, ...] = ()) -> None:
+    """Weights of another training; a classifier for other classes keeps its fresh ones.
+
+    Where `taken` names layers, theirs alone are taken, so that the two networks may differ in all others.
+    """
     tensors, _ = unpacked(weights, "the weights")
     wanted = net.state_dict()
     theirs = {key.removeprefix("net."): value for key, value in tensors.items() if key not in ("mean", "std")}
+    if taken:
+        theirs = {key: value for key, value in theirs.items() if _within(key, taken)}
+        missing = [name for name in taken if not any(_within(key, (name,)) for key in theirs.keys() & wanted.keys())]
+        if missing:
+            raise RefusedError(
+                f"the recipe takes {', '.join(missing)} from the weights, which not both networks have: --set taken=[]"
+            )
+        theirs = {**{key: value for key, value in wanted.items() if key not in theirs}, **theirs}
     kernels = [name for name in wanted if name in theirs and theirs[name].shape != wanted[name].shape]
     last = {name.rsplit(".", 1)[0] for name in kernels}
     if len(last) > 1 + len(getattr(net, "loss_weights", ())):
         raise RefusedError(f"the weights do not fit the network: {', '.join(sorted(kernels)[:5])} have other shapes")
     fill(net, {**theirs, **{name: wanted[name] for name in kernels}}, "the file of weights")
+
+
+def _within(key: str, layers: tuple[str, ...]) -> bool:
+    return any(key.startswith(f"{layer}.") for layer in layers)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from topfive.errors import ResourceError
 from topfive.lab.modules import Classifier, Net, Subject, make
+from topfive.lab.towers import Towers
 
 SECONDS = 0.6  # spent on each timing, at least MIN_RUNS runs
 MIN_RUNS, MAX_RUNS = 5, 100
@@ -62,12 +63,15 @@ class Machine(msgspec.Struct, frozen=True):
         return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def train_form(self, module: nn.Module) -> nn.Module:
-        """`module` on the device, channels last, weights in 32 bits."""
+        """`module` on the device, towers on the two that they are on, channels last, weights in 32 bits."""
+        if isinstance(module, Classifier) and isinstance(module.net, Towers):
+            module.mean, module.std = (tensor.to(self.device) for tensor in module.normalisation)
+            return _channels_last(module)
         return _channels_last(module.to(self.device))
 
     def infer_form(self, module: nn.Module) -> nn.Module:
         """A copy for inference: the weights cast once to the precision that autocast would cast them to every time."""
-        copied = _channels_last(copy.deepcopy(module).to(self.device)).eval()
+        copied = self.train_form(copy.deepcopy(module)).eval()
         for net in copied.modules():
             if isinstance(net, Net):
                 for part in net.modules():
@@ -87,7 +91,7 @@ class Inference(nn.Module):
         if isinstance(self.module, Classifier):
             x = self.module.normalised(x)
         net = self.module.net if isinstance(self.module, Classifier) else self.module
-        if isinstance(net, Net):
+        if isinstance(net, (Net, Towers)):
             return net(x.to(self.machine.dtype)).float()  # type: ignore[no-any-return]
         with self.machine.arithmetic():  # a user's own module may need 32 bits in places; autocast knows them
             return net(x).float()  # type: ignore[no-any-return]

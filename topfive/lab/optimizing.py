@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from topfive.recipes import Recipe, RmsProp, Sgd
+from topfive.recipes import AdamW, Recipe, RmsProp, Sgd
 
 OPTIMIZER, AVERAGE = "optimizer.", "average."
 
@@ -70,7 +70,7 @@ class Learner:
                 continue
             what, _, name = key.removeprefix(OPTIMIZER).partition(".")
             p = self.named[name]
-            value = tensor.to(p.device) if tensor.ndim else tensor
+            value = tensor.to(p.device)
             if tensor.ndim == 4:
                 value = value.contiguous(memory_format=torch.channels_last)
             self.optimizer.state[p][what] = value
@@ -103,7 +103,7 @@ class RmsPropInside(Optimizer):
             torch._foreach_sub_(ps, velocities)
 
 
-def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp) -> Optimizer:
+def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW) -> Optimizer:
     everything = about.all if isinstance(about, Sgd) else False
     decayed = [p for p in named.values() if p.ndim > 1 or everything]
     rest = [p for p in named.values() if p.ndim <= 1 and not everything]
@@ -119,6 +119,11 @@ def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp) -> Optim
             )
         case RmsProp():
             return RmsPropInside(groups, about)
+        case AdamW():
+            betas = about.first, about.second
+            return torch.optim.AdamW(
+                [group for group in groups if group["params"]], lr=0.0, betas=betas, eps=about.eps, fused=True
+            )
         case _:
             assert_never(about)
 

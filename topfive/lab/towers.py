@@ -12,6 +12,7 @@ Source: Krizhevsky et al. 2012, sections 3.2 and 3.5, Fig. 2.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import torch
@@ -101,11 +102,17 @@ def _refused(network: Network, why: str) -> UsageError:
     return UsageError(f"{network.name} does not split into two towers as alexnet does: {why}")
 
 
+def two_devices(kind: str) -> tuple[str, str]:
+    """Two devices of a kind, "cuda" or "cpu"; where there is one, it stands in for both."""
+    return ("cuda:0", "cuda:1") if kind == "cuda" and torch.cuda.device_count() > 1 else (kind, kind)
+
+
 class Towers(nn.Module):
     """A network on two devices, with its initial weights: `(N, C, H, W) -> (N, classes)`, logits on the first device.
 
     The children `tower1` and `tower2` hold the paper's rows, each with its half: `conv2.weight` of the one-device
-    network is `tower1.conv2.weight` above `tower2.conv2.weight`. Moved to one device, it is a network of one device.
+    network is `tower1.conv2.weight` above `tower2.conv2.weight`. The state dict, given and taken, is that of the
+    one-device network, on the first device. Moved to one device, it is a network of one device.
 
     Raises: UsageError for a network that does not split, SizeError where the input does not fit.
     """
@@ -121,6 +128,8 @@ class Towers(nn.Module):
             # copied: two halves in one memory could not be saved side by side
             state = {key: value.to(device, copy=True) for key, value in state.items()}
             tower.load_state_dict(state, assign=True)
+        self.register_state_dict_post_hook(_join)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_cut)  # type: ignore[no-untyped-call]
 
     @property
     def towers(self) -> tuple[Net, Net]:
@@ -157,18 +166,21 @@ class Towers(nn.Module):
         first, second = torch.split(functional.dropout(whole, rate), sizes, 1)
         return first.to(ours), second.to(theirs)
 
-    def load_whole(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of the one-device network from its state dict."""
-        for tower, half in zip(self.towers, _halves(state)):
-            tower.load_state_dict(half)
 
-    def whole_state(self) -> dict[str, Tensor]:
-        """The state dict of the one-device network, on the first device."""
-        second = self.tower2.state_dict()
-        return {
-            key: torch.cat((value, second[key].to(value.device))) if value.ndim else value
-            for key, value in self.tower1.state_dict().items()
-        }
+def _join(towers: nn.Module, state: dict[str, Any], prefix: str, about: object) -> None:
+    """In a state dict that was gathered, put the one-device network's tensors in the place of their halves."""
+    one, two = f"{prefix}tower1.", f"{prefix}tower2."
+    for key in [key for key in state if key.startswith(one)]:
+        name = key.removeprefix(one)
+        first, second = state.pop(key), state.pop(two + name)
+        state[prefix + name] = torch.cat((first, second.to(first.device))) if first.ndim else first
+
+
+def _cut(towers: nn.Module, state: dict[str, Any], prefix: str, *about: object) -> None:
+    """In a state dict that is about to be taken, put the halves in the place of the one-device network's tensors."""
+    whole = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
+    for tower, half in zip(("tower1", "tower2"), _halves(whole)):
+        state.update({f"{prefix}{tower}.{name}": value for name, value in half.items()})
 
 
 def _halves(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -19,6 +19,7 @@ from topfive.lab.measuring import Machine, memory_peak
 from topfive.lab.modules import Classifier, Net
 from topfive.lab.optimizing import Learner
 from topfive.lab.processes import Group
+from topfive.lab.towers import Towers
 from topfive.recipes import Recipe, learning_rate, steps_of_epoch
 
 STUCK = 0.01  # relative distance to ln(classes) of a loss that has learnt nothing yet
@@ -141,7 +142,7 @@ def train(
                     f"the loss is no longer a number at step {at.step + 1} of {recipe.epochs * each}, learning rate "
                     f"{at.lr:.3g}: lower it"
                 )
-            totals[1:3] = (float(p.grad.norm()) if p.grad is not None else 0.0 for p in ends)
+            totals[1:3] = (math.hypot(*(float(p.grad.norm()) for p in end if p.grad is not None)) for end in ends)
             learner.step(at.lr)
             at.step, at.batch, at.sums = at.step + 1, at.batch + 1, [a + b for a, b in zip(at.sums, totals)]
             passed = time.perf_counter() - began
@@ -208,11 +209,14 @@ def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
     return (~(logits < logits.gather(1, labels[:, None]))).sum(1) - 1
 
 
-def _first_and_last(net: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
-    """The first and the last kernels that the main classifier's gradient reaches."""
+def _first_and_last(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The first and the last kernels that the main classifier's gradient reaches; of towers the two halves of each."""
     heads = tuple(f"{name}." for name in net.taps.values()) if isinstance(net, Net) else ()
-    kernels = [p for name, p in net.named_parameters() if p.ndim > 1 and not (heads and name.startswith(heads))]
-    return kernels[0], kernels[-1]
+    parts = [
+        [p for name, p in part.named_parameters() if p.ndim > 1 and not (heads and name.startswith(heads))]
+        for part in (net.towers if isinstance(net, Towers) else (net,))
+    ]
+    return [kernels[0] for kernels in parts], [kernels[-1] for kernels in parts]
 
 
 def _errors(rows: Sequence[Epoch]) -> list[float]:

@@ -47,6 +47,4 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> 
     bad = sorted(name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all()))
     if bad:
         raise RefusedError(f"{where} has weights that are no numbers: {', '.join(bad[:5])}")
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(tensors[name])
+    module.load_state_dict(tensors)

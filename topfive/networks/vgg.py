@@ -27,7 +27,10 @@ ERRATA: dict[tuple[str, str, str], str] = {
         "15.35 G, all layers 15.47 G; its 19.6 billion for VGG-19 includes them."
     ),
 }
-_INIT = "Initial weights are Glorot's, which the paper's footnote found to replace its staged training from network A."
+_INIT = (
+    "Initial weights are Glorot's, which the paper's footnote found to replace its staged training from network A; "
+    "`train --recipe vgg --start RUN_OF_A` is the staged one."
+)
 DIFFERS = {f"vgg-{configuration}": [_INIT] for configuration in TABLE}
 
 
