@@ -46,7 +46,13 @@ def say(sentence: str, quiet: bool) -> None:
 
 @contextmanager
 def bar(quiet: bool) -> Iterator[Callable[[Progress], object]]:
-    """A progress bar with the rate and the time left on a terminal; nothing elsewhere."""
+    """A progress bar with rate and time left on a terminal, nothing elsewhere; Ctrl-C ends the work at a step."""
+    with _drawn(quiet) as tick, _insisting(tick) as step:
+        yield step
+
+
+@contextmanager
+def _drawn(quiet: bool) -> Iterator[Callable[[Progress], object]]:
     if quiet or not sys.stderr.isatty():
         yield lambda where: None
         return
@@ -71,7 +77,7 @@ def bar(quiet: bool) -> Iterator[Callable[[Progress], object]]:
 
 
 @contextmanager
-def insisting(tick: Callable[[Progress], object]) -> Iterator[Callable[[Progress], object]]:
+def _insisting(tick: Callable[[Progress], object]) -> Iterator[Callable[[Progress], object]]:
     """`tick`, which also ends the work where Ctrl-C was pressed and its KeyboardInterrupt was lost on the way.
 
     Some libraries catch everything while they are imported, and Python itself drops what is raised in a callback.

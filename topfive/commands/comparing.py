@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from topfive.console import MUCH_WAITING, bar, command_line, insisting, say, version, write
+from topfive.console import MUCH_WAITING, bar, command_line, say, version, write
 from topfive.errors import Interrupted, UsageError
 from topfive.tables import Format
 
@@ -104,7 +104,7 @@ def compare(
         say(note, quiet)
     say(str(machine), quiet)
     try:
-        with bar(quiet) as progress, insisting(progress) as tick:
+        with bar(quiet) as tick:
             for row in comparison.run(tick):
                 measured = f"{row.top1_accuracy:.1%} Top-1 ({row.protocol}, n = {row.images:,})"
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
