@@ -30,6 +30,7 @@ LINES = {
     "30 minutes": (30, 0.88, [*FAST, "--epochs", "30", "--set", "augmentation.crop.least=0.25"]),
     "ResNet-20, 15 minutes": (15, 0.88, [*SMALL, "--epochs", "14", "--batch", "128"]),
 }
+HELD_OUT = 3_925  # of Imagenette
 TIMM = "timm, 30 minutes"
 TIMM_OPTIONS = [
     "--model", "resnet18", "--num-classes", "10", "--img-size", "224", "-b", "64", "-j", "2", "--device", "cpu",
@@ -57,7 +58,7 @@ def run_timm(seed: int) -> dict[str, object]:
     curve = [(seconds * epoch / len(tops), top1) for epoch, top1 in enumerate(tops, start=1)]  # epochs are alike
     return {
         "line": TIMM, "seed": seed, "minutes": 30, "wanted": 0.0, "seconds": seconds, "matrix_rate": rate,
-        "top1": curve[-1][1], "images": 3925, "curve": curve,
+        "top1": curve[-1][1], "images": HELD_OUT, "curve": curve,
         "command": ["train.py", *TIMM_OPTIONS, "--seed", str(seed)],
     }  # fmt: skip
 
@@ -101,7 +102,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
             top1 = [100 * value for _, value in row["curve"]]
             name = row["line"] if row["line"] == TIMM else f"topfive, {row['line']}"
             axes.plot(minutes, top1, ".-", color=colours[row["line"]], label=name if row["seed"] == 0 else None)
-    axes.set(xlabel="minutes, decoding and evaluation included", ylabel="Top-1 (%), 1-crop, n = 3,925")
+    axes.set(xlabel="minutes, decoding and evaluation included", ylabel=f"Top-1 (%), 1-crop, n = {HELD_OUT:,}")
     axes.set_title("Imagenette from scratch, ResNet-18, two cores (rings: the aims)", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", frameon=False)

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
@@ -458,24 +456,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 32 training and 8 held-out pictures: gradients of a direction, with noise."""
-    root, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    ramp = np.linspace(0, 150, 32)
-    for name, levels in (("across", ramp[None, :]), ("down", ramp[:, None]), ("flat", np.full((1, 1), 75.0))):
-        for part, count in (("train", 32), ("val", 8)):
-            (root / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = (levels[:, :, None] + noise.integers(0, 90, (32, 32, 3))).astype(np.uint8)
-                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def trainings(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+def trainings(directions: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainings:
     """Two epochs on one device and as towers: the folders, and the rows."""
     one, two = (tmp_path_factory.mktemp(name) / "run" for name in ("one", "two"))
-    return one, two, run(pictures, one, False), run(pictures, two, True)
+    return one, two, run(directions, one, False), run(directions, two, True)
 
 
 def test_a_training_has_the_rows_of_one_device(trainings: Trainings) -> None:
@@ -497,7 +481,7 @@ def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, cro
     with torch.no_grad():
         logits, others = (model.classifier(pixels) for model in models)
     assert difference(others, logits) < 1e-4
-    assert logits.std() > 0.1
+    assert logits.std() > 0.05  # they do tell pictures apart
 
 
 class Stopping(RunKeeper):
@@ -507,19 +491,18 @@ class Stopping(RunKeeper):
         super().step(position, model, learner)
 
 
-@pytest.mark.filterwarnings("ignore:.*")
 def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(
-    trainings: Trainings, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainings: Trainings, directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
     monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
     with pytest.raises(Terminated, match=f"saved at step {EACH + 3}"):
-        run(pictures, folder, True)
+        run(directions, folder, True)
     with pytest.raises(UsageError, match=r"was started with other settings: towers true -> false"):
-        run(pictures, folder, False)
+        run(directions, folder, False)
     with pytest.raises(UsageError, match=r"was started with other settings: towers false -> true"):
-        run(pictures, trainings[0], True)
-    rows = run(pictures, folder, True)
+        run(directions, trainings[0], True)
+    rows = run(directions, folder, True)
     assert files(folder) == files(trainings[1])
     then, now = ([msgspec.to_builtins(row) for row in each] for each in (trainings[3], rows))
     assert [{key: row[key] for key in row if key not in TIMES} for row in now] == [
@@ -544,11 +527,11 @@ def test_each_tower_stays_on_its_device_in_training_and_in_evaluation() -> None:
 
 
 def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("topfive.lab.measuring.torch.cuda.is_available", lambda: False)
     (tmp_path / "small.json").write_bytes(msgspec.json.encode(small()))
-    command = ["train", str(tmp_path / "small.json"), str(pictures), "--size", "32", "--recipe", "quick", "--towers"]
+    command = ["train", str(tmp_path / "small.json"), str(directions), "--size", "32", "--recipe", "quick", "--towers"]
     assert main([*command, "--dry-run"]) == 0
     out, error = capsys.readouterr()
     assert "the first tower on cpu, the second on cpu, which stands in for two GPUs" in error
@@ -563,10 +546,10 @@ def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
 
 
 def test_what_cannot_be_two_towers_is_refused_before_anything_is_read(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UsageError, match="two devices of one process: start it without torchrun"):
-        job(pictures, tmp_path / "run", True, Group(0, 2))
+        job(directions, tmp_path / "run", True, Group(0, 2))
     for more in ([], ["--plan"]):
         command = ["train", "resnet-18", "digits", "--towers", "--out", str(tmp_path / "run"), *more]
         assert main(command) == 2

@@ -198,8 +198,7 @@ def fast(network: Network | None) -> Recipe:
     """Ours: the shortest time to a good accuracy on a user's pictures, from scratch (docs/results/training.md).
 
     Small pictures first, which cost a quarter; crops of a third of the area or more; one cycle; a running average.
-    AdamW, since three epochs with it are worth five with SGD; the rate of networks without batch normalisation is a
-    guess.
+    AdamW, which is ahead of SGD while epochs are few; the rate of networks without batch normalisation is a guess.
     """
     return Recipe(
         name="fast",
