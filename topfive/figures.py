@@ -764,7 +764,7 @@ def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int 
     else:
         axes.set_ylim(0, 1.08 * max(rates))
         axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6f}".rstrip("0").rstrip(".")))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def learnt(epochs: Sequence[Row]) -> str:
