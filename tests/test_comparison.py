@@ -78,6 +78,19 @@ def test_a_folder_of_three_classes_from_end_to_end(colours: Path, capfd: pytest.
     assert "epochs 2 there, 3 now" in capfd.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what other programs take")
+def test_timings_that_other_programs_disturbed_are_called_so(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        assert main(["compare", "beside:small", "--data", str(colours), "--epochs", "1", "--out", "out"]) == 0
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+    assert "beside:small: other programs had " in capfd.readouterr().err
+    assert "beside:small lacked " in Path("out/report.html").read_text()
+
+
 def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:
     command = [sys.executable, "-m", "topfive", "compare", "hog-svm", "--data", str(colours), "--out", "out"]
     ours, theirs = pty.openpty()

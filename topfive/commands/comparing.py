@@ -81,7 +81,7 @@ def compare(
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size
+    from topfive.lab.comparison import DEFAULT, DISTURBED, Comparison, Setting, default_size
     from topfive.lab.measuring import this_machine
     from topfive.progress import counting
 
@@ -112,6 +112,12 @@ def compare(
                     say(
                         f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for pictures; more "
                         "--workers, or topfive data pack, would help",
+                        quiet,
+                    )
+                if row.wanting > DISTURBED:
+                    say(
+                        f"{row.name}: other programs had {row.wanting:.1f} of the {machine.threads} processors while "
+                        "it was timed: its latency and throughput are too bad, and training takes longer",
                         quiet,
                     )
     except KeyboardInterrupt:

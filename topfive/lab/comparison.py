@@ -47,6 +47,7 @@ DEFAULT = (
 
 
 DECODING = "decoding.json"
+DISTURBED = 0.25  # processors that other programs may take from a timing before it is said
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +102,7 @@ class Row(msgspec.Struct, frozen=True):
     epochs: int
     learning_rate: float | None
     waiting: float = 0.0  # the share of the training time in which the next batch was waited for
+    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
 
@@ -166,6 +168,7 @@ class Comparison:
             "unreadable": self.unreadable(),
             "decoding": self.decoding(),
             "waiting": self._waiting(),
+            "disturbed": self._disturbed(),
             "fingerprint": self.source.fingerprint,
             "command": command,
             "protocol": self.setting.protocol,
@@ -192,6 +195,11 @@ class Comparison:
     def _waiting(self) -> str:
         most = max(self.rows(), key=lambda row: row.waiting, default=None)
         return "" if most is None else f"at most {most.waiting:.0%} of the training time ({most.name})"
+
+    def _disturbed(self) -> str:
+        found = [f"{row.name} lacked {row.wanting:.1f}" for row in self.rows() if row.wanting > DISTURBED]
+        threads = self.machine.threads
+        return f"of {threads} processors, which other programs had: {', '.join(found)}" if found else ""
 
     def _read(self, progress: Callable[[Progress], object]) -> Data:
         total, seen = len(self.source.train) + len(self.source.held_out), 0

@@ -23,6 +23,7 @@ from topfive.lab.processes import Group
 from topfive.lab.towers import Row, Towers, table, two_devices
 from topfive.lab.training import Epoch, train
 from topfive.lab.weights import fill, unpacked
+from topfive.lab.whitening import whiten
 from topfive.layers import Network, with_classes
 from topfive.recipes import Recipe, steps_of_epoch
 from topfive.runs import Run, Stated, open_run
@@ -127,6 +128,8 @@ class Job:
         net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
         if weights:
             _begin_with(net, weights, self.recipe.taken)
+        elif self.recipe.whitened:
+            whiten(net, data, self.recipe)
         keeper = RunKeeper(self.run, self.group, self.about(), every, again)
         try:
             with keeper.listening():

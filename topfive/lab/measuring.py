@@ -140,6 +140,7 @@ class Measured(msgspec.Struct, frozen=True):
     memory_inference_bytes: int  # one picture
     memory_training_bytes: int  # one step of `training_batch` pictures
     training_batch: int
+    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
 
 
 def measure(task: Task) -> Measured:
@@ -161,7 +162,13 @@ def measure(task: Task) -> Measured:
 
 
 def summarise(
-    latency: list[float], batches: list[float], batch: int, inference_bytes: int, training_bytes: int, trained: int
+    latency: list[float],
+    batches: list[float],
+    batch: int,
+    inference_bytes: int,
+    training_bytes: int,
+    trained: int,
+    wanting: float = 0.0,
 ) -> Measured:
     """Medians and quartiles of the seconds of runs on one picture and on a batch, beside the bytes."""
     low, middle, high = statistics.quantiles(latency, n=4)
@@ -177,18 +184,20 @@ def summarise(
         memory_inference_bytes=inference_bytes,
         memory_training_bytes=training_bytes,
         training_batch=trained,
+        wanting=wanting,
     )
 
 
 def _measure_here(task: Task) -> Measured:
     torch.set_num_threads(task.machine.threads)
     _warm_up(task.machine)
-    latency, batches, inference_bytes = _infer(task)
-    return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), task.training_batch)
+    latency, batches, inference_bytes, wanting = _infer(task)
+    trained = task.training_batch
+    return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), trained, wanting)
 
 
-def _infer(task: Task) -> tuple[list[float], list[float], int]:
-    """Seconds of each run on one picture and on a batch, and the bytes that one picture takes at most."""
+def _infer(task: Task) -> tuple[list[float], list[float], int, float]:
+    """Seconds of each run on one picture and on a batch, the bytes that one picture takes at most, `wanting`."""
     machine = task.machine
     before = memory_start(machine)
     module = machine.infer_form(make(task.subject, task.input, task.classes))
@@ -198,7 +207,9 @@ def _infer(task: Task) -> tuple[list[float], list[float], int]:
     with torch.inference_mode():
         module(one)
         peak = memory_peak(machine) - before
-        return time_runs(lambda: module(one), machine), time_runs(lambda: module(many), machine), max(0, peak)
+        load = Load()
+        latency, batches = (time_runs(lambda: module(pixels), machine) for pixels in (one, many))
+        return latency, batches, max(0, peak), load.wanting(machine.threads)
 
 
 def _train(task: Task) -> int:
@@ -231,6 +242,31 @@ def time_runs(run: Callable[[], object], machine: Machine) -> list[float]:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return times
+
+
+class Load:
+    """What other programs take of the processors from now on; Linux tells, elsewhere nothing is known of them."""
+
+    def __init__(self) -> None:
+        self.busy, self.cores = _busy()
+        self.own, self.began = sum(os.times()[:2]), time.perf_counter()
+
+    def wanting(self, threads: int) -> float:
+        """How many processors `threads` threads of ours have lacked since, as a mean."""
+        passed = time.perf_counter() - self.began
+        others = (_busy()[0] - self.busy - (sum(os.times()[:2]) - self.own)) / passed
+        return max(0.0, others + threads - self.cores) if self.cores else 0.0
+
+
+def _busy() -> tuple[float, int]:
+    """Seconds that all processors together have worked since the system started, and how many there are; or zeros."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return 0.0, 0
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, lines[0].split()[1:])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy, sum(line.startswith("cpu") for line in lines) - 1
 
 
 def _warm_up(machine: Machine) -> None:

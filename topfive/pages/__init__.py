@@ -258,6 +258,7 @@ def facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Waiting for pictures", meta.get("waiting")),
         ("Seed", meta.get("seed")),
         ("Machine", ", ".join(str(part) for part in parts if part)),
+        ("Timings disturbed", meta.get("disturbed")),
         ("Arithmetic", ", ".join(str(part) for part in arithmetic if part)),
         ("Versions", ", ".join(versions)),
         ("Made", meta.get("made")),
