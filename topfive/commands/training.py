@@ -114,20 +114,20 @@ def train(
         _plan(value, source, rules, side, out, towers, format)
         return
     _train(
-        value,
-        source,
-        rules,
-        side,
-        folder,
-        command,
-        start,
-        workers,
-        towers,
-        save_every,
-        dry_run,
-        tensorboard,
-        quiet,
-        format,
+        network=value,
+        source=source,
+        recipe=rules,
+        size=side,
+        out=folder,
+        command=command,
+        start=start,
+        workers=workers,
+        towers=towers,
+        save_every=save_every,
+        dry_run=dry_run,
+        tensorboard=tensorboard,
+        quiet=quiet,
+        format=format,
     )
 
 
@@ -167,20 +167,20 @@ def resume(
     with bar(quiet) as progress:
         source = open_source(str(stated.source["where"]), counting(progress, "MB", 1e6))
     _train(
-        network,
-        source,
-        recipe,
-        stated.size,
-        run,
-        stated.command,
-        None,
-        workers,
-        stated.towers,
-        save_every,
-        False,
-        False,
-        quiet,
-        format,
+        network=network,
+        source=source,
+        recipe=recipe,
+        size=stated.size,
+        out=run,
+        command=stated.command,
+        start=None,
+        workers=workers,
+        towers=stated.towers,
+        save_every=save_every,
+        dry_run=False,
+        tensorboard=False,
+        quiet=quiet,
+        format=format,
     )
 
 
@@ -268,6 +268,7 @@ def _devices_section(rows: Sequence[Row]) -> Section:
 
 
 def _train(
+    *,
     network: Network,
     source: Source,
     recipe: Recipe,

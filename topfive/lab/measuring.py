@@ -208,7 +208,7 @@ def _infer(task: Task) -> tuple[list[float], list[float], int, float]:
         module(one)
         peak = memory_peak(machine) - before
         load = Load()
-        latency, batches = (time_runs(lambda: module(pixels), machine) for pixels in (one, many))
+        latency, batches = time_runs(lambda: module(one), machine), time_runs(lambda: module(many), machine)
         return latency, batches, max(0, peak), load.wanting(machine.threads)
 
 
