@@ -212,7 +212,7 @@ def fast(network: Network | None) -> Recipe:
         schedule=OneCycle(0.1),
         clip=5.0,
         augmentation=Augmentation(AreaCrop(0.35), smoothing=0.1),
-        sizes=((0.5, 0.5), (1.0, 0.75)),
+        sizes=((0.5, 0.5), (0.8, 0.75)),
         averaging=0.99,
         evaluate_every=8,
         whitened=True,

@@ -219,7 +219,8 @@ def _plan(
     from topfive.tables import Column, Section
 
     job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."), towers)
-    about, rows = job.plan(), plan_rows(recipe, len(source.train))
+    about = job.plan()
+    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, len(source.train))]
     said = [
         f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
         f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
@@ -231,7 +232,7 @@ def _plan(
         Column("steps", "steps", "{:,}".format),
         Column("lr_from", "lr\nfrom", "{:.4g}".format),
         Column("lr_to", "lr\nto", "{:.4g}".format),
-        Column("side", "side\n(share)", "{:.2g}".format),
+        Column("side", "side\n(px)"),
         Column("how", "how", right=False, wraps=True),
     ]
     fields = field_rows(recipe)
