@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from topfive.augmentations import AUGMENTATIONS, DRAWS, AreaCrop, Augmentation, JitterCrop, PadCrop, box
+from topfive.augmentations import AUGMENTATIONS, DRAWS, AreaCrop, Augmentation, Crop, JitterCrop, PadCrop, box
 from topfive.data.decoding import Unreadable
 from topfive.data.opening import digits
 from topfive.data.sources import folder
@@ -248,10 +248,30 @@ def test_a_jitter_crop_is_resnets_and_alexnets() -> None:
     assert {x for x, _ in places} == set(range(33)) == {y for _, y in places}  # AlexNet's 32 x 32, counted inclusively
 
 
+@pytest.mark.parametrize("crop", [AreaCrop(0.2, 0.3), JitterCrop(448, 512)])
+def test_patches_of_pictures_in_memory_are_as_sharp_as_those_that_are_read_anew(crop: Crop, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    for i in range(40):
+        (tmp_path / "data" / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        wide = noise.integers(0, 256, (32, 32, 3), np.uint8)  # details of 4 pixels
+        Image.fromarray(wide).resize((128, 128), Image.Resampling.NEAREST).save(
+            tmp_path / "data" / str(i % 2) / f"{i}.png"
+        )
+    source = folder(tmp_path / "data")
+    recipe = Recipe(batch=8, augmentation=Augmentation(crop))
+
+    def sharpness(data: Data) -> float:
+        pixels = torch.cat([batch[0] for batch in data.training(recipe, 1)]).float()
+        return float(pixels.diff(dim=3).square().mean())
+
+    kept, streamed = prepare(source, 32, crop), prepare(source, 32, crop, 0)
+    assert isinstance(kept, Kept) and sharpness(kept) == pytest.approx(sharpness(streamed), rel=0.05)
+
+
 def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_with_zeros() -> None:
     source = digits()
     few = replace(source, train=source.train[:64], held_out=source.held_out[:8])
-    data = Kept(few, 32, PadCrop(4, 32), lambda _: None)
+    data = Kept(few, 32, 32, lambda _: None)
     recipe = Recipe(batch=64)
     ((pixels, _, index, _),) = list(data.training(recipe, 1))
     moves = set()

@@ -19,7 +19,7 @@ from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores
-from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare
+from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare, usual_side
 from topfive.lab.measuring import Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
@@ -393,14 +393,3 @@ def default_size(source: Source) -> int:
     """32, 64 or 128: the largest that the pictures fill."""
     side = usual_side(source)
     return 128 if side >= 112 else 64 if side >= 56 else 32
-
-
-def usual_side(source: Source) -> int:
-    """The median shorter side in pixels, going by a few pictures of the training split."""
-    sides = []
-    for item in source.train[:: max(1, len(source.train) // 20)]:
-        try:
-            sides.append(min(source.read(item).size))
-        except DataError:
-            continue
-    return sorted(sides)[len(sides) // 2] if sides else 32

@@ -14,9 +14,9 @@ import torch
 from topfive.costs import VALUE_BYTES, SizeError, count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
-from topfive.lab.comparison import default_size, named, usual_side
+from topfive.lab.comparison import default_size, named
 from topfive.lab.keeping import RunKeeper
-from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare
+from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare, usual_side
 from topfive.lab.measuring import Machine
 from topfive.lab.modules import build
 from topfive.lab.processes import Group

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -36,7 +36,6 @@ MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the l
 MEMORY_SHARE = 0.3  # of the machine's memory that decoded pictures may take; beyond it they are read anew every epoch
 SAMPLE = 2000  # pictures that stand for all, for the mean and standard deviation of the channels
 BAD_FILES = "bad_files.csv"
-MARGIN = 256 / 224  # pictures in memory are kept so much larger than the crop, where the crop moves
 
 # columns of the uniform numbers that belong to a picture in an epoch
 MIRROR, LIGHTING, COLOUR, ERASE, COLUMNS = DRAWS, DRAWS + 1, DRAWS + 4, DRAWS + 7, DRAWS + 12
@@ -144,8 +143,9 @@ def prepare(
     Raises: DataError where more are unreadable than a few, or none of a split is left.
     """
     _keep_freed_memory()
-    if workers is None and fits_in_memory(source, kept_size(crop, size)):
-        return Kept(source, size, crop, progress)
+    least, best = kept_sizes(crop, size, usual_side(source))
+    if workers is None and (fits := largest_side(source)) >= least:
+        return Kept(source, size, min(best, fits), progress)
     return Streamed(source, size, os.cpu_count() or 1 if workers is None else workers, progress)
 
 
@@ -226,27 +226,48 @@ def note_unreadable(folder: Path, errors: Iterable[Unreadable]) -> Path:
     return path
 
 
-def kept_size(crop: Crop, size: int) -> int:
-    """The side at which a training picture is kept in memory, for crops of `size`."""
+def kept_sizes(crop: Crop, size: int, usual: int) -> tuple[int, int]:
+    """The least and the best side at which pictures of `usual` pixels are kept in memory, for crops of `size`.
+
+    At the least one the smallest patch has as many pixels as the crop, where the picture has them. At the best one
+    there are twice as many: what is resampled twice is less sharp than the held-out pictures, which are resampled once.
+    """
     match crop:
         case Centre() | PadCrop():
-            return size
-        case JitterCrop() | AreaCrop():
-            return round(size * MARGIN)
+            return size, size
+        case JitterCrop(high=high, of=of):
+            wanted = size * high / of
+        case AreaCrop(least=least):
+            wanted = size / least**0.5
+        case _:
+            assert_never(crop)
+    least, best = (max(size, min(round(factor * wanted), usual)) for factor in (1, 2))
+    return least, best
 
 
-def fits_in_memory(source: Source, side: int) -> bool:
-    """Whether all pictures of a source may be kept decoded, as squares of `side` pixels."""
+def usual_side(source: Source) -> int:
+    """The median shorter side in pixels, going by a few pictures of the training split."""
+    sides = []
+    for item in source.train[:: max(1, len(source.train) // 20)]:
+        try:
+            sides.append(min(source.read(item).size))
+        except DataError:
+            continue
+    return sorted(sides)[len(sides) // 2] if sides else 32
+
+
+def largest_side(source: Source) -> int:
+    """The largest side at which all pictures of a source, as decoded squares, may be kept in memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return (len(source.train) + len(source.held_out)) * 3 * side * side <= MEMORY_SHARE * memory
+    return math.isqrt(int(MEMORY_SHARE * memory / (3 * max(1, len(source.train) + len(source.held_out)))))
 
 
 class Kept(Data):
-    """Decoded once and kept: training pictures as squares of `kept_size`, held-out ones of `size`."""
+    """Decoded once and kept: training pictures as squares of `side`, held-out ones of `size`."""
 
-    def __init__(self, source: Source, size: int, crop: Crop, progress: Callable[[int], object]) -> None:
+    def __init__(self, source: Source, size: int, side: int, progress: Callable[[int], object]) -> None:
         super().__init__(source, size)
-        self.pictures = decode(source, source.train, kept_size(crop, size), progress)
+        self.pictures = decode(source, source.train, side, progress)
         self.aside = decode(source, source.held_out, size, progress)
         for part in (self.pictures, self.aside):
             self.unreadable.update({error.name: error for error in part.unreadable})
