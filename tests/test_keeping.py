@@ -46,7 +46,7 @@ TINY = Network(
         )
     ),
 )
-RECIPE = Recipe(epochs=3, batch=8, averaging=0.9, schedule=OneCycle(0.2), clip=5.0)
+RECIPE = Recipe(epochs=3, batch=8, averaging=0.9, schedule=OneCycle(0.2), clip=5.0, whitened=True)
 EACH = 12  # steps of an epoch
 TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
 

@@ -35,6 +35,8 @@ def test_whitened_kernels_answer_with_equal_variance_and_apart_from_each_other(n
     kernels = net.state_dict()[first]
     assert all(torch.equal(net.state_dict()[key], fresh[key]) for key in others)
     assert torch.isclose(kernels.square().mean(), fresh[first].square().mean())
+    still = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert still == ({f"{tower}.{first}" for tower in ("tower1", "tower2")} if "two" in name else {first})
     half = len(kernels) // 2
     assert torch.equal(kernels[:half], -kernels[half : 2 * half])
     pixels = torch.cat([batch[0] for batch in data.training(RECIPE, 1)])

@@ -123,7 +123,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: tuple[tuple[Part, Part], ...] = ()  # (until this share of the epochs, this share of the side), rising
     averaging: Fraction = 0.0  # the share that a step keeps of the average, which is what is evaluated; 0 is none
     evaluate_every: Count = 1  # epochs; the last one is always evaluated
-    whitened: bool = False  # the first kernels begin as principal components of the pictures, where there is no --start
+    whitened: bool = (
+        False  # the first kernels are principal components of the pictures and do not learn; not with --start
+    )
     taken: tuple[str, ...] = ()  # the layers that begin with the weights of --start, the others fresh; () is all
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     sources: dict[str, str] = {}  # field (`optimizer.momentum`) -> where it is from; what is not here is ours
@@ -199,7 +201,7 @@ def fast(network: Network | None) -> Recipe:
     """Ours: the shortest time to a good accuracy on a user's pictures, from scratch (docs/results/training.md).
 
     Small pictures first, which cost a quarter; crops of a third of the area or more; one cycle; a running average;
-    first kernels that begin as principal components; AdamW, which is ahead of SGD while epochs are few.
+    first kernels that are principal components; AdamW, which is ahead of SGD while epochs are few.
     The rate of networks without batch normalisation is a guess.
     """
     return Recipe(

@@ -96,6 +96,7 @@ def train(
 
     for name, number in (("epochs", epochs), ("batch", batch), ("seed", seed)):
         set = (*set, f"{name}={number}") if number is not None else set
+    set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
     with bar(quiet) as progress:

@@ -210,13 +210,17 @@ def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _first_and_last(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The first and the last kernels that the main classifier's gradient reaches; of towers the two halves of each."""
+    """The first and last kernels that learn, and that the main classifier's gradient reaches; of towers both halves."""
     heads = tuple(f"{name}." for name in net.taps.values()) if isinstance(net, Net) else ()
     parts = [
-        [p for name, p in part.named_parameters() if p.ndim > 1 and not (heads and name.startswith(heads))]
+        [p for name, p in part.named_parameters() if _learns(p) and not (heads and name.startswith(heads))]
         for part in (net.towers if isinstance(net, Towers) else (net,))
     ]
     return [kernels[0] for kernels in parts], [kernels[-1] for kernels in parts]
+
+
+def _learns(p: nn.Parameter) -> bool:
+    return p.ndim > 1 and p.requires_grad
 
 
 def _errors(rows: Sequence[Epoch]) -> list[float]:

@@ -1,4 +1,4 @@
-"""First kernels that begin as the principal components of the pictures that they will see."""
+"""First kernels that are the principal components of the pictures that they will see."""
 
 from itertools import islice
 
@@ -17,15 +17,15 @@ NOISE = 1e-3  # variance, in units of a pixel's, that is added to each component
 
 
 def whiten(net: nn.Module, data: Data, recipe: Recipe) -> None:
-    """Give half of the first convolution's kernels the strongest principal components of its patches, in place.
+    """Make the first convolution's kernels the strongest principal components of its patches, in place and for good.
 
     The patches are of training pictures as the recipe crops them. What comes out has the same variance for each
-    component; every component comes with either sign; the kernels keep their mean square. A network that does not
-    begin with an ordinary convolution stays as it is.
-    Source: Page, How to train your ResNet 6, 2018, where these kernels do not learn; here they begin so.
+    component; every component comes with either sign; the kernels keep their mean square, and do not learn: their
+    gradient, over the largest maps, is not computed. A network that does not begin with an ordinary convolution stays
+    as it is. Source: Page, How to train your ResNet 6, 2018.
     """
     state = net.state_dict()  # why: of a network on two devices it holds whole layers
-    kernels = next(tensor for tensor in state.values() if tensor.ndim > 1)
+    first, kernels = next((name, tensor) for name, tensor in state.items() if tensor.ndim > 1)
     if kernels.ndim != 4 or kernels.shape[1] != CHANNELS:
         return
     batches = islice(data.training(recipe, 1), max(1, PICTURES // recipe.batch))
@@ -36,6 +36,9 @@ def whiten(net: nn.Module, data: Data, recipe: Recipe) -> None:
     both = torch.cat([strongest, -strongest]).reshape(-1, *kernels.shape[1:])
     kernels[: 2 * half] = (both * (kernels.square().mean() / both.square().mean()).sqrt()).to(kernels)
     net.load_state_dict(state)
+    for name, parameter in net.named_parameters():
+        if name.removeprefix("tower1.").removeprefix("tower2.") == first:
+            parameter.requires_grad_(False)
 
 
 def _second_moments(pictures: Tensor, size: torch.Size) -> Tensor:
