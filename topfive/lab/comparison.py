@@ -198,8 +198,7 @@ class Comparison:
 
     def _disturbed(self) -> str:
         found = [f"{row.name} lacked {row.wanting:.1f}" for row in self.rows() if row.wanting > DISTURBED]
-        threads = self.machine.threads
-        return f"of {threads} processors, which other programs had: {', '.join(found)}" if found else ""
+        return f"{', '.join(found)} of {self.machine.threads} processors, which other programs had" if found else ""
 
     def _read(self, progress: Callable[[Progress], object]) -> Data:
         total, seen = len(self.source.train) + len(self.source.held_out), 0
