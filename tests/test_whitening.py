@@ -1,5 +1,6 @@
 """What principal components are by definition: uncorrelated, and here of equal variance."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from topfive.augmentations import AreaCrop, Augmentation
+from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.lab.loading import Data, prepare
 from topfive.lab.modules import build
@@ -47,3 +49,13 @@ def test_whitened_kernels_answer_with_equal_variance_and_apart_from_each_other(n
     spread = products.diagonal()
     assert spread.max() < 1.1 * spread.min()
     assert (products - spread.diag()).abs().max() < 0.1 * spread.mean()
+
+
+@pytest.mark.parametrize("start, whitened", [((), "True"), (("--start", "elsewhere"), "False")])
+def test_what_was_learnt_before_is_not_replaced(
+    start: tuple[str, ...], whitened: str, directions: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "cifar-resnet-20", str(directions), "--recipe", "fast", *start, "--plan", "--format", "json"]
+    assert main(command) == 0
+    fields = {row["field"]: row["value"] for row in json.loads(capfd.readouterr().out)["recipe"]}
+    assert str(fields["whitened"]) == whitened

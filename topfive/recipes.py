@@ -123,9 +123,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: tuple[tuple[Part, Part], ...] = ()  # (until this share of the epochs, this share of the side), rising
     averaging: Fraction = 0.0  # the share that a step keeps of the average, which is what is evaluated; 0 is none
     evaluate_every: Count = 1  # epochs; the last one is always evaluated
-    whitened: bool = (
-        False  # the first kernels are principal components of the pictures and do not learn; not with --start
-    )
+    whitened: bool = False  # the first kernels are principal components of the pictures, not learnt; never with --start
     taken: tuple[str, ...] = ()  # the layers that begin with the weights of --start, the others fresh; () is all
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     sources: dict[str, str] = {}  # field (`optimizer.momentum`) -> where it is from; what is not here is ours

@@ -117,7 +117,7 @@ def compare(
                 if row.wanting > DISTURBED:
                     say(
                         f"{row.name}: other programs had {row.wanting:.1f} of the {machine.threads} processors while "
-                        "it was timed: its latency and throughput are too bad, and training takes longer",
+                        "it was timed: its latency and throughput are worse than they would be alone",
                         quiet,
                     )
     except KeyboardInterrupt:

@@ -41,7 +41,7 @@ class Epoch(msgspec.Struct, frozen=True):
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
     waiting: float  # the share of the training time in which the next batch was waited for
-    first_gradient: float  # norms of the gradient of the first and of the last kernels, means over the steps
+    first_gradient: float  # norms of the gradient of the first and last kernels that learn, means over the steps
     last_gradient: float
     memory_bytes: int  # the most that was in use
     note: str = ""

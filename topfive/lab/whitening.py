@@ -21,8 +21,9 @@ def whiten(net: nn.Module, data: Data, recipe: Recipe) -> None:
 
     The patches are of training pictures as the recipe crops them. What comes out has the same variance for each
     component; every component comes with either sign; the kernels keep their mean square, and do not learn: their
-    gradient, over the largest maps, is not computed. A network that does not begin with an ordinary convolution stays
-    as it is. Source: Page, How to train your ResNet 6, 2018.
+    gradient, over the largest maps, is not computed. Where there are more kernels than components of either sign, the
+    rest keep their fresh weights. A network that does not begin with an ordinary convolution stays as it is.
+    Source: Page, How to train your ResNet 6, 2018.
     """
     state = net.state_dict()  # why: of a network on two devices it holds whole layers
     first, kernels = next((name, tensor) for name, tensor in state.items() if tensor.ndim > 1)

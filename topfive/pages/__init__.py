@@ -94,6 +94,7 @@ def render(
         marks={mark: says for mark, says in MARKS.items() if any(row.get("conf") == mark for row in (*rows, *errors))},
         facts=facts(kind, meta),
         command=str(meta.get("command") or ""),
+        disturbed=str(meta.get("disturbed") or ""),
         notes=[str(note) for note in meta.get("notes") or ()],
         unreadable=[_bad_file(entry) for entry in meta.get("unreadable") or ()],
         unread=max((int(row.get("unreadable") or 0) for row in rows), default=0),
@@ -258,7 +259,6 @@ def facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Waiting for pictures", meta.get("waiting")),
         ("Seed", meta.get("seed")),
         ("Machine", ", ".join(str(part) for part in parts if part)),
-        ("Timings disturbed", meta.get("disturbed")),
         ("Arithmetic", ", ".join(str(part) for part in arithmetic if part)),
         ("Versions", ", ".join(versions)),
         ("Made", meta.get("made")),
@@ -334,7 +334,7 @@ def _batch(key: str) -> Callable[[Row], str]:
 
 
 def _trained(row: Row) -> str:
-    epochs = f"{row['epochs']} epochs" if row.get("epochs") else ""
+    epochs = f"{row['epochs']} epoch{'s'[: row['epochs'] > 1]}" if row.get("epochs") else ""
     rate = f"rate {row['learning_rate']:g}" if row.get("learning_rate") is not None else ""
     return "\n".join(part for part in (epochs, rate) if part)
 
