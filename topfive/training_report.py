@@ -134,9 +134,7 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
         points.append(f"{len(epochs)} epochs, shown: the first, the last{also} and every {_ordinal(every)}.")
     elif best and best is not evaluated[-1]:
         points.append(f"The most held-out pictures were right after epoch {best['epoch']}.")
-    points.append(
-        "Time is from the start, evaluations included; gradient: mean norms, first and last learnt kernels."
-    )
+    points.append("Time is from the start, evaluations included; gradient: mean norms, first and last learnt kernels.")
     if left_out:
         peak = max(row["memory_bytes"] for row in epochs)
         points.append(
