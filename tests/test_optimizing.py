@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.lab.optimizing import Learner
-from topfive.recipes import AdamW, Recipe, RmsProp, Sgd
+from topfive.lab.optimizing import Learner, orthogonal
+from topfive.recipes import AdamW, Muon, Recipe, RmsProp, Sgd
 
 RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twice
 
@@ -13,9 +13,9 @@ RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twic
 class Point(nn.Module):
     """One weight of a kernel and one of a bias, so that weight decay shows whom it is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, dimensions: int = 2) -> None:
         super().__init__()
-        self.kernel, self.bias = nn.Parameter(torch.tensor([[2.0]])), nn.Parameter(torch.tensor([1.0]))
+        self.kernel, self.bias = nn.Parameter(torch.full((1,) * dimensions, 2.0)), nn.Parameter(torch.tensor([1.0]))
         self.register_buffer("seen", torch.tensor([0.0]))
 
 
@@ -83,6 +83,46 @@ def test_adamw_decays_beside_the_gradient() -> None:
     assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
 
 
+@pytest.mark.parametrize("shape", [(4, 30), (30, 4), (6, 6)])
+def test_an_orthogonal_matrix_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    between = u.T @ orthogonal(matrix) @ v.T
+    values = between.diagonal().clone()
+    assert 0.6 < values.min() and values.max() < 1.3
+    assert (between - values.diag()).abs().max() < 1e-4
+
+
+def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
+    """torch's takes matrices only and multiplies in bfloat16; the bias and the linear layer are AdamW's."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 5))
+    conv, linear = net[0], net[2]
+    matrix = nn.Parameter(conv.weight.detach().flatten(1).clone())
+    others = [nn.Parameter(p.detach().clone()) for p in (linear.weight, conv.bias, linear.bias)]
+    theirs = torch.optim.Muon([matrix], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW([{"params": others[:1]}, {"params": others[1:], "weight_decay": 0.0}], weight_decay=0.1)
+    for group in adam.param_groups:
+        group.update(betas=(0.9, 0.99), eps=1e-6)
+    learner, before = Learner(net, Recipe(optimizer=Muon(0.8, 0.1), clip=None)), matrix.detach().clone()
+    for rate in RATES:
+        gradients = [torch.randn_like(p) for p in (conv.weight, linear.weight, conv.bias, linear.bias)]
+        matrix.grad = gradients[0].flatten(1).clone()
+        for p, g in zip((conv.weight, linear.weight, conv.bias, linear.bias), gradients):
+            p.grad = g.clone()
+        for p, g in zip(others, gradients[1:]):
+            p.grad = g.clone()
+        for optimizer in (theirs, adam):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        learner.step(rate)
+    moved = (matrix - before).norm()
+    assert (conv.weight.flatten(1) - matrix).norm() < 0.02 * moved
+    for ours, p in zip((linear.weight, conv.bias, linear.bias), others):
+        assert torch.allclose(ours, p, rtol=1e-4, atol=1e-6)
+
+
 def test_the_rate_of_adamw_follows_the_root_of_the_batch() -> None:
     assert Recipe(lr=0.1, batch=256, lr_batch=64, optimizer=AdamW()).peak == pytest.approx(0.2)
     assert Recipe(lr=0.1, batch=256, lr_batch=64).peak == pytest.approx(0.4)
@@ -113,12 +153,11 @@ def test_the_average_follows_weights_and_statistics() -> None:
     assert point.kernel.item() != float(averaged["kernel"])
 
 
-@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp(), AdamW()])
-def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp | AdamW) -> None:
+@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp(), AdamW(), Muon()])
+def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp | AdamW | Muon) -> None:
     recipe = Recipe(optimizer=optimizer, averaging=0.5)
-    whole, first = Point(), Point()
+    whole, first, second = Point(4), Point(4), Point(4)  # a kernel of a convolution, of which Muon treats no others
     learner, half = Learner(whole, recipe), Learner(first, recipe)
-    second = Point()
     for step, rate in enumerate(RATES):
         if step == 3:
             second.load_state_dict(first.state_dict())

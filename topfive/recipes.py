@@ -67,6 +67,18 @@ class AdamW(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     weight_decay: Amount = 0.05
 
 
+class Muon(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Kernels of convolutions go along the orthogonal factor of their velocity; all the rest learns by `AdamW`.
+
+    A kernel is a matrix of a row a filter, and w <- w - lr (0.2 sqrt(longer side) U V' + decay w) where U S V' is
+    about momentum v + g, v <- momentum v + g: a change as large as AdamW's, so that one rate does for both.
+    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, section 2.2 for the factor.
+    """
+
+    momentum: Fraction = 0.9
+    weight_decay: Amount = 0.0
+
+
 class OneCycle(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """A linear rise from a 25th over the first share of the steps, then half a cosine down to zero."""
 
@@ -95,7 +107,7 @@ class Decay(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     epochs: Count
 
 
-Optimizer = Sgd | RmsProp | AdamW
+Optimizer = Sgd | RmsProp | AdamW | Muon
 Schedule = OneCycle | Steps | Plateau | Decay
 
 
@@ -133,7 +145,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def peak(self) -> float:
         """The highest learning rate, for the batch that is used."""
         share = self.batch / self.lr_batch
-        return self.lr * (share**0.5 if isinstance(self.optimizer, AdamW) else share)
+        return self.lr * (share**0.5 if isinstance(self.optimizer, (AdamW, Muon)) else share)
 
     def share(self, epoch: int) -> float:
         """The share of the full side that the training pictures of `epoch`, counted from 1, have."""
