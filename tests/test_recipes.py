@@ -341,7 +341,7 @@ def test_a_changed_augmentation_says_so() -> None:
         (["epochs=none"], "--set epochs=none cannot be: epochs is a whole number of at least 1"),
         (["averaging=1"], "--set averaging=1 cannot be: averaging is a number of at least 0 and below 1"),
         (["optimizer.nesterov=yes"], "--set optimizer.nesterov=yes cannot be: optimizer.nesterov is true or false"),
-        (["optimizer=adam"], "--set optimizer=adam cannot be: optimizer is Sgd or RmsProp"),
+        (["optimizer=adam"], "--set optimizer=adam cannot be: optimizer is Sgd or RmsProp or AdamW or Muon"),
         (["schedule=platau"], "schedule is OneCycle or Steps or Plateau or Decay; did you mean plateau?"),
         (['schedule={"type":"Decay","facto":1}'], "(Object contains unknown field `facto`)"),
         (["schedule=Steps"], "--set schedule=Steps: add --set schedule.at=..."),
