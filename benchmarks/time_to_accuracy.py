@@ -32,7 +32,7 @@ LINES = {
     "7 minutes": (7, 0.80, [*FAST, "--size", "96", "--epochs", "9"]),
     "15 minutes": (15, 0.85, [*FAST, "--size", "128", "--epochs", "15"]),
     "30 minutes": (30, 0.88, [*FAST, "--size", "128", "--epochs", "30", "--set", "augmentation.crop.least=0.25"]),
-    "ResNet-20, 15 minutes": (15, 0.88, [*SMALL, "--epochs", "16", "--set", "evaluate_every=16"]),
+    "ResNet-20, 15 minutes": (15, 0.88, [*SMALL, "--epochs", "15", "--set", "evaluate_every=15"]),
 }
 HELD_OUT = 3_925  # of Imagenette
 TIMM = "timm, 30 minutes"

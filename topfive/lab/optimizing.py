@@ -64,9 +64,10 @@ class Learner:
     def restore(self, tensors: Mapping[str, Tensor], steps: int, lr: float) -> None:
         """Go on from what `state` gave after `steps` steps, the last one at `lr`."""
         self.steps = steps
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+        groups = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
+        for _, group in groups:
             group["lr"] = lr
-        owners = {p: optimizer for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
+        owners = {p: optimizer for optimizer, group in groups for p in group["params"]}
         for key, tensor in tensors.items():
             if key.startswith(AVERAGE):
                 self.average[key.removeprefix(AVERAGE)].copy_(tensor)
@@ -131,10 +132,10 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Five steps of a polynomial that is steep at 0. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # why: the smaller of the two products
-    wide = wide / wide.norm().clamp(min=1e-7)
+    wide = wide.div(wide.norm().clamp(min=1e-7))
     for _ in range(5):
         product = wide @ wide.T
-        wide = 3.4445 * wide + (2.0315 * product @ product - 4.7750 * product) @ wide
+        wide = wide.mul(3.4445).addmm(product.mul(-4.7750).addmm(product, product, alpha=2.0315), wide)
     return wide if len(matrix) <= matrix.shape[1] else wide.T
 
 
