@@ -98,33 +98,31 @@ def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 5))
     conv, linear = net[0], net[2]
-    matrix = nn.Parameter(conv.weight.detach().flatten(1).clone())
-    others = [nn.Parameter(p.detach().clone()) for p in (linear.weight, conv.bias, linear.bias)]
-    theirs = torch.optim.Muon([matrix], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW([{"params": others[:1]}, {"params": others[1:], "weight_decay": 0.0}], weight_decay=0.1)
-    for group in adam.param_groups:
-        group.update(betas=(0.9, 0.99), eps=1e-6)
-    learner, before = Learner(net, Recipe(optimizer=Muon(0.8, 0.1), clip=None)), matrix.detach().clone()
+    ours = [conv.weight, linear.weight, conv.bias, linear.bias]
+    theirs = [nn.Parameter(p.detach().flatten(1).clone() if p.ndim == 4 else p.detach().clone()) for p in ours]
+    matrix, before = theirs[0], theirs[0].detach().clone()
+    groups = [{"params": theirs[1:2]}, {"params": theirs[2:], "weight_decay": 0.0}]
+    optimizers = [
+        torch.optim.Muon([matrix], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.1),
+    ]
+    learner = Learner(net, Recipe(optimizer=Muon(0.8, 0.1)))
     for rate in RATES:
-        gradients = [torch.randn_like(p) for p in (conv.weight, linear.weight, conv.bias, linear.bias)]
-        matrix.grad = gradients[0].flatten(1).clone()
-        for p, g in zip((conv.weight, linear.weight, conv.bias, linear.bias), gradients):
-            p.grad = g.clone()
-        for p, g in zip(others, gradients[1:]):
-            p.grad = g.clone()
-        for optimizer in (theirs, adam):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.reshape(q.shape).clone()
+        for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
         learner.step(rate)
-    moved = (matrix - before).norm()
-    assert (conv.weight.flatten(1) - matrix).norm() < 0.02 * moved
-    for ours, p in zip((linear.weight, conv.bias, linear.bias), others):
-        assert torch.allclose(ours, p, rtol=1e-4, atol=1e-6)
+    assert (conv.weight.flatten(1) - matrix).norm() < 0.02 * (matrix - before).norm()
+    assert all(torch.allclose(p, q, rtol=1e-4, atol=1e-6) for p, q in zip(ours[1:], theirs[1:]))
 
 
-def test_the_rate_of_adamw_follows_the_root_of_the_batch() -> None:
+def test_the_rate_of_adamw_and_muon_follows_the_root_of_the_batch() -> None:
     assert Recipe(lr=0.1, batch=256, lr_batch=64, optimizer=AdamW()).peak == pytest.approx(0.2)
+    assert Recipe(lr=0.1, batch=256, lr_batch=64, optimizer=Muon()).peak == pytest.approx(0.2)
     assert Recipe(lr=0.1, batch=256, lr_batch=64).peak == pytest.approx(0.4)
 
 

@@ -72,7 +72,8 @@ class Muon(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
     A kernel is a matrix of a row a filter, and w <- w - lr (0.2 sqrt(longer side) U V' + decay w) where U S V' is
     about momentum v + g, v <- momentum v + g: a change as large as AdamW's, so that one rate does for both.
-    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, section 2.2 for the factor.
+    The rate follows the root of the batch. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al.
+    2025, section 2.2, for the factor; Malladi et al. 2022 for the root.
     """
 
     momentum: Fraction = 0.9

@@ -108,7 +108,7 @@ class RmsPropInside(Optimizer):
 
 
 class Orthogonal(Optimizer):
-    """Muon's steps for kernels of any number of dimensions; torch's own takes matrices only."""
+    """Muon's steps for kernels of convolutions; torch's own takes matrices only."""
 
     def __init__(self, params: Iterable[Any], about: Muon) -> None:
         super().__init__(params, {"lr": 0.0, "weight_decay": about.weight_decay})
@@ -127,7 +127,7 @@ class Orthogonal(Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V' of a matrix U S V': its singular values become 0.7 to 1.2.
+    """About U V' of a matrix U S V': singular values that are not near 0 become about 1.
 
     Five steps of a polynomial that is steep at 0. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
