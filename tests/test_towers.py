@@ -535,6 +535,10 @@ def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
     assert main([*command, "--dry-run"]) == 0
     out, error = capsys.readouterr()
     assert "the first tower on cpu, the second on cpu, which stands in for two GPUs" in error
+    assert "Muon" not in error
+    assert main([*command, "--dry-run", "--set", "optimizer=Muon"]) == 0
+    told = "Muon takes each tower's kernels by themselves, so the losses will not be those of one device"
+    assert told in capsys.readouterr().err
     assert [out.count(scheme) for scheme in ("one device", "two towers", "data parallel")] == [1, 2, 2]
     folder = str(tmp_path / "run")
     assert main([*command, "--epochs", "1", "--batch", "32", "--out", folder, "--format", "json", "--quiet"]) == 0

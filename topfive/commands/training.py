@@ -13,6 +13,7 @@ from topfive.tables import Format
 
 if TYPE_CHECKING:
     from topfive.data.sources import Source
+    from topfive.lab.job import Job
     from topfive.lab.training import Epoch
     from topfive.layers import Network
     from topfive.recipes import Recipe
@@ -312,7 +313,7 @@ def _train(
             str(source),
             *source.notes,
             f"{machine}, {group.world} processes" if group.world > 1 else str(machine),
-            *_on_two_devices(job.devices),
+            *_on_two_devices(job),
             *notes,
         ):
             say(line, quiet)
@@ -367,12 +368,18 @@ def _cut_short(source: Source, recipe: Recipe) -> Source:
     return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
 
 
-def _on_two_devices(devices: tuple[str, str] | None) -> list[str]:
-    """Where the towers stand, in a sentence."""
-    if not devices:
+def _on_two_devices(job: Job) -> list[str]:
+    """Where the towers stand, in a sentence, and what the optimizer makes of it, in another."""
+    from topfive.recipes import Muon
+
+    if not job.devices:
         return []
-    stand_in = ", which stands in for two GPUs" if devices[0] == devices[1] else ""
-    return [f"the first tower on {devices[0]}, the second on {devices[1]}{stand_in}"]
+    first, second = job.devices
+    stand_in = ", which stands in for two GPUs" if first == second else ""
+    # why: the orthogonal factor of a half is not half of the orthogonal factor
+    apart = ["Muon takes each tower's kernels by themselves, so the losses will not be those of one device"]
+    told = [f"the first tower on {first}, the second on {second}{stand_in}"]
+    return told + (apart if isinstance(job.recipe.optimizer, Muon) else [])
 
 
 def _told(row: Epoch, size: int) -> str:
