@@ -85,25 +85,26 @@ def test_adamw_decays_beside_the_gradient() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 30), (30, 4), (6, 6)])
 def test_an_orthogonal_matrix_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    between = u.T @ orthogonal(matrix) @ v.T
-    values = between.diagonal().clone()
-    assert values.min() > 0.6 and values.max() < 1.3
-    assert (between - values.diag()).abs().max() < 1e-4
+    pair = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
+    pair[1] *= 50
+    for matrix, found in zip(pair, orthogonal(pair), strict=True):
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        between = u.T @ found @ v.T
+        values = between.diagonal().clone()
+        assert values.min() > 0.6 and values.max() < 1.3
+        assert (between - values.diag()).abs().max() < 1e-4
 
 
 def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
     """torch's takes matrices only and multiplies in bfloat16; the bias and the linear layer are AdamW's."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 5))
-    conv, linear = net[0], net[2]
-    ours = [conv.weight, linear.weight, conv.bias, linear.bias]
+    net = nn.ModuleList([nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 5)])
+    ours = sorted(net.parameters(), key=lambda p: -p.ndim)  # two kernels of a shape, the linear layer's, the biases
     theirs = [nn.Parameter(p.detach().flatten(1).clone() if p.ndim == 4 else p.detach().clone()) for p in ours]
-    matrix, before = theirs[0], theirs[0].detach().clone()
-    groups = [{"params": theirs[1:2]}, {"params": theirs[2:], "weight_decay": 0.0}]
+    before = [q.detach().clone() for q in theirs]
+    groups = [{"params": theirs[2:3]}, {"params": theirs[3:], "weight_decay": 0.0}]
     optimizers = [
-        torch.optim.Muon([matrix], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(theirs[:2], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.1),
     ]
     learner = Learner(net, Recipe(optimizer=Muon(0.8, 0.1)))
@@ -116,8 +117,9 @@ def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
                 group["lr"] = rate
             optimizer.step()
         learner.step(rate)
-    assert (conv.weight.flatten(1) - matrix).norm() < 0.02 * (matrix - before).norm()
-    assert all(torch.allclose(p, q, rtol=1e-4, atol=1e-6) for p, q in zip(ours[1:], theirs[1:]))
+    for p, q, was in zip(ours[:2], theirs[:2], before):
+        assert (p.flatten(1) - q).norm() < 0.02 * (q - was).norm()
+    assert all(torch.allclose(p, q, rtol=1e-4, atol=1e-6) for p, q in zip(ours[2:], theirs[2:]))
 
 
 def test_the_rate_of_adamw_and_muon_follows_the_root_of_the_batch() -> None:

@@ -117,26 +117,43 @@ class Orthogonal(Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = {}
             for p in (p for p in group["params"] if p.grad is not None):
                 if not self.state[p]:
                     self.state[p] = {"velocity": torch.zeros_like(p)}
-                velocity = self.state[p]["velocity"].mul_(self.momentum).add_(p.grad)
-                change = orthogonal(p.grad.add(velocity, alpha=self.momentum).flatten(1)).reshape(p.shape)
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(change, alpha=group["lr"] * 0.2 * max(len(p), p[0].numel()) ** 0.5)
+                alike.setdefault(p.shape, []).append(p)
+            for shape, ps in alike.items():  # why: small kernels cost calls more than products
+                grads = [p.grad for p in ps if p.grad is not None]
+                velocities = [self.state[p]["velocity"] for p in ps]
+                torch._foreach_mul_(velocities, self.momentum)
+                torch._foreach_add_(velocities, grads)
+                along = torch._foreach_add(grads, velocities, alpha=self.momentum)
+                changes = orthogonal(torch.stack([change.flatten(1) for change in along]))
+                length = group["lr"] * 0.2 * max(shape[0], shape[1:].numel()) ** 0.5
+                for p, change in zip(ps, changes):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(change.reshape(shape), alpha=length)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V' of a matrix U S V': singular values that are not near 0 become about 1.
+def orthogonal(matrices: Tensor) -> Tensor:
+    """`(N, R, C)`: about U V' of each matrix U S V': singular values that are not near 0 become about 1.
 
     Five steps of a polynomial that is steep at 0. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
-    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # why: the smaller of the two products
-    wide = wide.div(wide.norm().clamp(min=1e-7))
-    for _ in range(5):
-        product = wide @ wide.T
-        wide = wide.mul(3.4445).addmm(product.mul(-4.7750).addmm(product, product, alpha=2.0315), wide)
-    return wide if len(matrix) <= matrix.shape[1] else wide.T
+    rows, columns = matrices.shape[1:]
+    wide = matrices if rows <= columns else matrices.transpose(1, 2)
+    wide = wide.div(wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7))
+    # why: a step X -> (a + b XX' + c XX'XX') X keeps the singular vectors, so that its factors may be gathered on the
+    # small side: two products with X instead of ten
+    square = wide @ wide.mT
+    factors = torch.eye(len(square[0]), device=square.device, dtype=square.dtype).expand_as(square)
+    for step in range(5):
+        factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+        factors = factor @ factors
+        if step < 4:
+            square = factor @ square @ factor
+    wide = factors @ wide
+    return wide if rows <= columns else wide.transpose(1, 2)
 
 
 def _optimizers(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW | Muon) -> list[Optimizer]:
