@@ -268,15 +268,16 @@ def test_patches_of_pictures_in_memory_are_as_sharp_as_those_that_are_read_anew(
     assert isinstance(kept, Kept) and sharpness(kept) == pytest.approx(sharpness(streamed), rel=0.05)
 
 
-def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_with_zeros() -> None:
+@pytest.mark.parametrize(("mirrored", "mode"), [(False, "constant"), (True, "reflect")])
+def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_the_border(mirrored: bool, mode: str) -> None:
     source = digits()
     few = replace(source, train=source.train[:64], held_out=source.held_out[:8])
     data = Kept(few, 32, 32, lambda _: None)
-    recipe = Recipe(batch=64)
+    recipe = Recipe(batch=64, augmentation=Augmentation(PadCrop(4, 32, mirrored)))
     ((pixels, _, index, _),) = list(data.training(recipe, 1))
     moves = set()
     for picture, i in zip(pixels, index):
-        padded = torch.nn.functional.pad(data.pictures.pixels[i], (4, 4, 4, 4))
+        padded = torch.nn.functional.pad(data.pictures.pixels[i], (4, 4, 4, 4), mode)
         found = [(y, x) for y in range(9) for x in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], picture)]
         assert found
         moves.update(found)

@@ -24,10 +24,11 @@ class Centre(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class PadCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The centre square with a border of zeros, `padding` of `of` pixels, then a random crop of the square's size."""
+    """The centre square with a border, `padding` of `of` pixels, then a random crop of the square's size."""
 
     padding: Annotated[int, msgspec.Meta(ge=0)]
     of: Count
+    mirrored: bool = False  # the border: the picture mirrored at its edges, not zeros
 
 
 class JitterCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):

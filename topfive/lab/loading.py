@@ -309,18 +309,13 @@ def resized(pixels: Bytes, patch: Box, size: int) -> Bytes:
     return inside[0].permute(1, 2, 0).numpy()
 
 
-def _shifted(
-    pixels: Bytes,
-    crop: Centre | PadCrop,
-    draws: Draws,
-) -> Bytes:
-    """Each of `(N, S, S, 3)` moved by its own whole number of pixels, zeros coming in at the border."""
+def _shifted(pixels: Bytes, crop: Centre | PadCrop, draws: Draws) -> Bytes:
+    """Each of `(N, S, S, 3)` moved by its own whole number of pixels, the border coming in from beyond."""
     size = pixels.shape[1]
-    border = round(crop.padding * size / crop.of) if isinstance(crop, PadCrop) else 0
-    if not border:
+    if isinstance(crop, Centre) or not (border := round(crop.padding * size / crop.of)):
         return pixels
-    padded = np.zeros((len(pixels), size + 2 * border, size + 2 * border, 3), np.uint8)
-    padded[:, border:-border, border:-border] = pixels
+    sides = ((0, 0), (border, border), (border, border), (0, 0))
+    padded = np.pad(pixels, sides, mode="reflect" if crop.mirrored else "constant")
     down, right = (draws[:, :2] * (2 * border + 1)).astype(np.int64).T
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
     # why: a view of every shift at once; picking one a picture copies each pixel once
