@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from topfive.augmentations import AUGMENTATIONS, DRAWS, AreaCrop, Augmentation, Crop, JitterCrop, PadCrop, box
+from topfive.augmentations import AUGMENTATIONS, DRAWS, AreaCrop, Augmentation, Centre, Crop, JitterCrop, PadCrop, box
 from topfive.data.decoding import Unreadable
 from topfive.data.opening import digits
 from topfive.data.sources import folder
@@ -282,6 +282,24 @@ def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_the_border(mirrored: bo
         assert found
         moves.update(found)
     assert len(moves) > 30
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_smaller_sides_of_a_pad_crop_are_windows_of_the_picture(pictures: Path, workers: int | None) -> None:
+    data = prepare(folder(pictures), 32, PadCrop(4, 32), workers)
+    recipe = Recipe(epochs=2, batch=64, augmentation=Augmentation(PadCrop(4, 32)), sizes=((0.5, 0.75),))
+    ((squares, _, order, _),) = data.training(Recipe(batch=64, augmentation=Augmentation(Centre())), 1)
+    ((pixels, _, index, _),) = data.training(recipe, 1)
+    assert np.array_equal(index, order) and squares.shape[2:] == (32, 32)
+    places = [
+        (y, x)
+        for window, picture in zip(pixels, squares)
+        for y in range(9)
+        for x in range(9)
+        if torch.equal(picture[:, y : y + 24, x : x + 24], window)
+    ]
+    assert pixels.shape[2:] == (24, 24) and len(places) == len(index) and len(set(places)) > 15
+    assert next(iter(data.training(recipe, 2)))[0].shape[2:] == (32, 32)
 
 
 def test_half_of_the_pictures_are_mirrored_unless_the_source_forbids_it() -> None:

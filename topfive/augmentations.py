@@ -24,7 +24,10 @@ class Centre(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class PadCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """The centre square with a border, `padding` of `of` pixels, then a random crop of the square's size."""
+    """The centre square with a border, `padding` of `of` pixels, then a random crop of the square's size.
+
+    Where a recipe's `sizes` ask for less than the full side, the crop is a window of the square, without a border.
+    """
 
     padding: Annotated[int, msgspec.Meta(ge=0)]
     of: Count

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import torch
 
+from topfive.augmentations import Centre
 from topfive.costs import VALUE_BYTES, SizeError, count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
@@ -55,9 +56,9 @@ class Job:
         self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
         self.group, self.folder = group, folder
         self.costs = count(self.network, (3, size, size))
-        for epoch in range(1, recipe.epochs + 1):
-            side = recipe.side(epoch, size)
-            if side != size and (self._params(side) != self.costs.params or not _any_size(recipe)):
+        fixed = isinstance(recipe.augmentation.crop, Centre)
+        for side in {recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)} - {size}:
+            if fixed or self._params(side) != self.costs.params:
                 raise UsageError(
                     f"{network.name} under {type(recipe.augmentation.crop).__name__} takes pictures of one size only: "
                     "--set sizes=[]"
@@ -238,10 +239,6 @@ def network_of(name: str, source: Source, size: int | None) -> tuple[Network, in
     own = max(network.input[1:])
     side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
     return for_small_images(network, side), side
-
-
-def _any_size(recipe: Recipe) -> bool:
-    return type(recipe.augmentation.crop).__name__ in ("AreaCrop", "JitterCrop")
 
 
 def _begin_with(net: torch.nn.Module, weights: bytes, taken: tuple[str, ...] = ()) -> None:

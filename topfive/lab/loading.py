@@ -279,14 +279,14 @@ class Kept(Data):
         return len(self.pictures)
 
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        crop, kept, side = recipe.augmentation.crop, self.pictures.pixels.permute(0, 2, 3, 1).numpy(), self.size
+        crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
+        kept = self.pictures.pixels.permute(0, 2, 3, 1).numpy()
         for index, real in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world):
             draws = uniforms(recipe.seed, epoch, index)
             match crop:
                 case Centre() | PadCrop():
-                    pixels = _shifted(kept[index], crop, draws)
+                    pixels = _windows(kept[index], crop, side, draws)
                 case JitterCrop() | AreaCrop():
-                    side = recipe.side(epoch, self.size)
                     pixels = np.empty((len(index), side, side, 3), np.uint8)
                     for n, (i, row) in enumerate(zip(index.tolist(), draws.tolist())):
                         pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], side, row), side)
@@ -309,15 +309,17 @@ def resized(pixels: Bytes, patch: Box, size: int) -> Bytes:
     return inside[0].permute(1, 2, 0).numpy()
 
 
-def _shifted(pixels: Bytes, crop: Centre | PadCrop, draws: Draws) -> Bytes:
-    """Each of `(N, S, S, 3)` moved by its own whole number of pixels, the border coming in from beyond."""
+def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> Bytes:
+    """Of each of `(N, S, S, 3)` a window of `side`, moved by its own whole number of pixels, over a border perhaps."""
     size = pixels.shape[1]
-    if isinstance(crop, Centre) or not (border := round(crop.padding * size / crop.of)):
+    if isinstance(crop, PadCrop) and side == size and (border := round(crop.padding * size / crop.of)):
+        around = ((0, 0), (border, border), (border, border), (0, 0))
+        pixels = np.pad(pixels, around, mode="reflect" if crop.mirrored else "constant")
+    places = pixels.shape[1] - side + 1
+    if places == 1:
         return pixels
-    sides = ((0, 0), (border, border), (border, border), (0, 0))
-    padded = np.pad(pixels, sides, mode="reflect" if crop.mirrored else "constant")
-    down, right = (draws[:, :2] * (2 * border + 1)).astype(np.int64).T
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+    down, right = (draws[:, :2] * places).astype(np.int64).T
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
     # why: a view of every shift at once; picking one a picture copies each pixel once
     picked: Bytes = windows[np.arange(len(pixels)), down, right]
     return picked.transpose(0, 2, 3, 1)
@@ -359,9 +361,10 @@ class Streamed(Data):
 
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
-        if self._loader is None or self._loader[0] != (recipe, side):
-            crops = _Crops(self.source, self.items, crop, side, recipe.seed)
-            self._loader = (recipe, side), _loader(crops, self._work, self.workers)
+        decoded = self.size if isinstance(crop, PadCrop) else side  # its windows are cut from whole pictures below
+        if self._loader is None or self._loader[0] != (recipe, decoded):
+            crops = _Crops(self.source, self.items, crop, decoded, recipe.seed)
+            self._loader = (recipe, decoded), _loader(crops, self._work, self.workers)
         batches = list(epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world))
         self._work[:] = [(epoch, index) for index, _ in batches]
         for (pixels, index, bad, _), (_, real) in zip(_results(self._loader[1]), batches):
@@ -369,8 +372,8 @@ class Streamed(Data):
             if bad:
                 few_enough(self.source, list(self.unreadable.values()), [len(index)])
             if isinstance(crop, PadCrop):
-                moved = _shifted(pixels.numpy(), crop, uniforms(recipe.seed, epoch, index))
-                pixels = torch.from_numpy(moved)
+                windows = _windows(pixels.numpy(), crop, side, uniforms(recipe.seed, epoch, index))
+                pixels = torch.from_numpy(windows)
             yield pixels.permute(0, 3, 1, 2), self.labels[index], index, min(real, len(index))
 
     def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
