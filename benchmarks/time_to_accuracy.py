@@ -91,28 +91,38 @@ def run(line: str, seed: int) -> dict[str, object]:
 
 
 def draw(rows: list[dict[str, object]], path: Path) -> None:
-    """Top-1 on Imagenette against the time from the start of the process; a ring is what was wanted by when."""
+    """Top-1 against the time from the start of the process, a panel a data set; a ring is what was wanted by when."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for minutes, wanted, command in LINES.values():
-        if command[0] == FAST[0]:
-            axes.plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
-    colours = {"7 minutes": "C0", "15 minutes": "C1", "30 minutes": "C2", TIMM: "0.5"}
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.5), width_ratios=[3, 2], layout="constrained")
+    colours = {"7 minutes": "C0", "15 minutes": "C1", "30 minutes": "C2", "ResNet-20, 15 minutes": "C3", TIMM: "0.5"}
+    for line, (minutes, wanted, command) in LINES.items():
+        (left if command[0] == FAST[0] else right).plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
     for row in rows:
-        if row["line"] in colours:
-            # why: a run's own clock begins when its pictures are read; the last point is at the process's end
-            *times, _ = [seconds for seconds, _ in row["curve"]]
-            minutes = [seconds / 60 for seconds in (*times, row["seconds"])]
-            top1 = [100 * value for _, value in row["curve"]]
-            command = row["command"]
-            side = 224 if row["line"] == TIMM else command[command.index("--size") + 1]
-            name = f"{row['line'] if row['line'] == TIMM else 'topfive, ' + row['line']}, tested at {side}"
-            axes.plot(minutes, top1, ".-", color=colours[row["line"]], label=name if row["seed"] == 0 else None)
-    axes.set(xlabel="minutes, decoding and evaluation included", ylabel=f"Top-1 (%), 1-crop, n = {HELD_OUT:,}")
-    axes.set_title("Imagenette from scratch, ResNet-18, two cores (rings: the aims)", loc="left", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", frameon=False)
+        command, first = row["command"], row["seed"] == 0
+        small = SMALL[0] in command
+        if small:
+            name = "topfive"
+        elif row["line"] == TIMM:
+            name = f"{TIMM}, tested at 224"
+        else:
+            name = f"topfive, {row['line']}, tested at {command[command.index('--size') + 1]}"
+        # why: a run's own clock begins when its pictures are read; the last point is at the process's end
+        *times, _ = [seconds for seconds, _ in row["curve"]]
+        (right if small else left).plot(
+            [seconds / 60 for seconds in (*times, row["seconds"])],
+            [100 * value for _, value in row["curve"]],
+            ".-",
+            color=colours[row["line"]],
+            label=name if first else None,
+        )
+    left.set_title("Imagenette, ResNet-18, from scratch (rings: the aims)", loc="left", fontsize=10)
+    right.set_title("CIFAR-10 (JPEG), ResNet-20", loc="left", fontsize=10)
+    left.set(ylabel="Top-1 (%), 1-crop, the whole test or validation split")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", frameon=False)
+    figure.supxlabel("minutes on two cores, decoding and evaluation included", fontsize=10)
     figure.savefig(path, dpi=150)
 
 
