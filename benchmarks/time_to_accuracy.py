@@ -99,7 +99,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
     for minutes, wanted, command in LINES.values():
         (left if command[0] == FAST[0] else right).plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
     for row in rows:
-        command, first = row["command"], row["seed"] == 0
+        command = row["command"]
         small = SMALL[0] in command
         if small:
             name = "topfive"
@@ -114,7 +114,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
             [100 * value for _, value in row["curve"]],
             ".-",
             color=colours[row["line"]],
-            label=name if first else None,
+            label=name if row["seed"] == 0 else None,
         )
     left.set_title("Imagenette, ResNet-18, from scratch (rings: the aims)", loc="left", fontsize=10)
     right.set_title("CIFAR-10 (JPEG), ResNet-20", loc="left", fontsize=10)

@@ -146,11 +146,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
     # small side: two products with X instead of ten
     square = wide @ wide.mT
     factors = torch.eye(len(square[0]), device=square.device, dtype=square.dtype).expand_as(square)
-    for step in range(5):
+    for left in reversed(range(5)):
         factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
         factor.diagonal(dim1=1, dim2=2).add_(3.4445)
         factors = factor @ factors
-        if step < 4:
+        if left:
             square = factor @ square @ factor
     wide = factors @ wide
     return wide if rows <= columns else wide.transpose(1, 2)
