@@ -310,7 +310,7 @@ def resized(pixels: Bytes, patch: Box, size: int) -> Bytes:
 
 
 def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> Bytes:
-    """Of each of `(N, S, S, 3)` a window of `side` at a place of its own; at the full side the crop's border is around."""
+    """Of each of `(N, S, S, 3)` a window of `side` at a place of its own, the full side over the crop's border."""
     size = pixels.shape[1]
     if isinstance(crop, PadCrop) and side == size and (border := round(crop.padding * size / crop.of)):
         around = ((0, 0), (border, border), (border, border), (0, 0))
