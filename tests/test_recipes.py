@@ -16,7 +16,9 @@ from topfive.errors import UsageError
 from topfive.lab import loading
 from topfive.networks import NETWORKS
 from topfive.recipes import (
+    AdamW,
     Decay,
+    Muon,
     OneCycle,
     Plateau,
     Recipe,
@@ -31,6 +33,7 @@ from topfive.recipes import (
     plan_rows,
 )
 from topfive.recipes_of_papers import PAPERS, RECIPES, default_for, get
+from topfive.variations import for_small_images
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 IMAGENET = 1_281_167
@@ -472,3 +475,14 @@ def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> Non
 )
 def test_the_title_says_what_the_plan_shows(name: str, assignments: list[str], said: str) -> None:
     assert figures.course(plan_points(changed(get(name), assignments), 50_000)) == said
+
+
+@pytest.mark.parametrize("network", ["cifar-resnet-20", "resnet-18", "vgg-d"])
+def test_fast_fits_the_pictures_not_the_name_of_the_network(network: str) -> None:
+    small = get("fast", for_small_images(NETWORKS[network](), 32))
+    assert isinstance(small.optimizer, Muon) and not small.whitened
+    assert [small.side(epoch, 32) for epoch in (1, 10, 11, 16, 17, 20)] == [24, 24, 28, 28, 32, 32]
+    large = get("fast", for_small_images(NETWORKS[network](), 128))
+    assert isinstance(large.optimizer, AdamW) and large.whitened
+    assert [large.side(epoch, 128) for epoch in (1, 8, 9, 12, 13, 16)] == [64, 64, 96, 96, 128, 128]
+    assert (small.lr < 0.03, large.lr < 0.002) == (network == "vgg-d",) * 2  # no batch normalisation: a lower rate

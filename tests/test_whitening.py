@@ -55,7 +55,7 @@ def test_whitened_kernels_answer_with_equal_variance_and_apart_from_each_other(n
 def test_what_was_learnt_before_is_not_replaced(
     start: tuple[str, ...], whitened: str, directions: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", "cifar-resnet-20", str(directions), "--recipe", "fast", *start, "--plan", "--format", "json"]
-    assert main(command) == 0
+    command = ["train", "cifar-resnet-20", str(directions), "--size", "64", "--recipe", "fast", *start]
+    assert main([*command, "--plan", "--format", "json"]) == 0
     fields = {row["field"]: row["value"] for row in json.loads(capfd.readouterr().out)["recipe"]}
     assert str(fields["whitened"]) == whitened

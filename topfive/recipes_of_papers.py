@@ -275,7 +275,7 @@ RECIPES: dict[str, Callable[[Network | None], Recipe]] = {
     # ours, which may depend on the network
     "quick": lambda network: quick(network, Recipe().epochs),
     "fast": fast,
-    "finetune": finetune,
+    "finetune": lambda network: finetune(),
     # the papers', which do not
     **{recipe.name: partial(lambda recipe, network: recipe, recipe) for recipe in PAPERS},
 }
