@@ -61,9 +61,9 @@ bench-training: $(PEERS)/.ready
 bench-inference: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/inference.py $(RUNS)
 
-# an hour and more for each seed
-time-to-accuracy: setup
-	$(BIN)/python benchmarks/time_to_accuracy.py --seeds 3
+# an hour and more for each seed; TIMM_TRAIN=path/to/timm/train.py as above, half an hour more for each
+time-to-accuracy: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/time_to_accuracy.py --seeds 3
 
 clean:
 	rm -rf $(VENV) $(PEERS) runs report.html
