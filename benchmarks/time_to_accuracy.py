@@ -90,7 +90,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.5), width_ratios=[3, 2], layout="constrained")
-    colours = {"7 minutes": "C0", "15 minutes": "C1", "30 minutes": "C2", "ResNet-20, 15 minutes": "C3", TIMM: "0.5"}
+    colours = {**{line: f"C{n}" for n, line in enumerate(LINES)}, TIMM: "0.5"}
     for minutes, wanted, command in LINES.values():
         (left if command[0] == FAST[0] else right).plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
     for row in rows:

@@ -219,13 +219,13 @@ def fast(network: Network | None) -> Recipe:
     learns by Muon, which is ahead at equal time where kernels are as small as these (docs/decisions/0012, 0013).
     The rates of networks without batch normalisation are a guess.
     """
-    tame = 1.0 if network is None or normalised(network) else 0.25
+    factor = 1.0 if network is None or normalised(network) else 0.25
     if network is not None and _like_cifar_resnets(network):
         return Recipe(
             name="fast",
             epochs=20,
             batch=128,
-            lr=0.03 * tame,
+            lr=0.03 * factor,
             lr_batch=128,
             optimizer=Muon(weight_decay=0.05),
             clip=5.0,
@@ -238,7 +238,7 @@ def fast(network: Network | None) -> Recipe:
         name="fast",
         epochs=16,
         batch=64,
-        lr=2e-3 * tame,
+        lr=2e-3 * factor,
         lr_batch=64,
         optimizer=AdamW(weight_decay=0.1),
         schedule=OneCycle(0.1),
