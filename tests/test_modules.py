@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import msgspec
 import pytest
@@ -313,6 +314,18 @@ def test_every_word_takes_what_a_linear_layer_gives(word: Layer) -> None:
     network = Network("own", "own", (3, 5, 5), chain(fc1=Linear(4), word=word, fc2=Linear(2)))
     assert build(network).eval()(torch.randn(2, 3, 5, 5)).shape == (2, 2)
     assert [logits.shape for logits in build(network).train().all_logits(torch.randn(2, 3, 5, 5))] == [(2, 2)]
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_a_pool_of_one_pixel_takes_every_second_one(kind: Literal["max", "average"], ceil: bool) -> None:
+    pooled = build(Network("own", "own", (3, 7, 8), chain(pool=Pool(kind, 1, 2, ceil=ceil), fc=Linear(2)))).pool
+    maps = torch.randn(2, 3, 7, 8, requires_grad=True)
+    given = pooled(maps)
+    assert torch.equal(given, maps[:, :, ::2, ::2])
+    given.sum().backward()
+    assert maps.grad is not None
+    assert torch.equal(maps.grad[:, :, ::2, ::2], torch.ones_like(given)) and maps.grad.sum() == given.numel()
 
 
 def test_a_classifier_normalises_its_pictures_itself() -> None:

@@ -257,6 +257,8 @@ def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
             return nn.Conv2d(channels, filters, pair(size), pair(stride), pair(pad), groups=groups, bias=bias)
         case Linear(units, bias):
             return Flattened(channels * height * width, units, bias)
+        case Pool(_, 1, stride, 0):  # a pixel is its own average and its own maximum, which torch finds more slowly
+            return nn.AvgPool2d(1, pair(stride))
         case Pool("max", size, stride, pad, ceil):
             return nn.MaxPool2d(pair(size), pair(stride), pair(pad), ceil_mode=ceil)
         case Pool(_, size, stride, pad, ceil, count_pad):
