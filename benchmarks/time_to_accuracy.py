@@ -30,6 +30,7 @@ LINES = {
     "30 minutes": (30, 0.88, [*FAST, "--size", "128", "--epochs", "30", "--set", "augmentation.crop.least=0.25"]),
     "ResNet-20, 15 minutes": (15, 0.88, SMALL),
 }
+FIGURES = {FAST[0]: ("Imagenette, ResNet-18", "imagenette"), SMALL[0]: ("CIFAR-10 (JPEG), ResNet-20", "cifar10")}
 HELD_OUT = 3_925  # of Imagenette
 TIMM = "timm, 30 minutes"
 TIMM_OPTIONS = [
@@ -85,39 +86,35 @@ def run(line: str, seed: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def draw(rows: list[dict[str, object]], path: Path) -> None:
-    """Top-1 against the time from the start of the process, a panel a data set; a ring is what was wanted by when."""
+def draw(rows: list[dict[str, object]], network: str, title: str, path: Path) -> None:
+    """Top-1 of a network against the time from the start of the process; a ring is what was wanted by when."""
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.5), width_ratios=[3, 2], layout="constrained")
-    colours = {**{line: f"C{n}" for n, line in enumerate(LINES)}, TIMM: "0.5"}
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for minutes, wanted, command in LINES.values():
-        (left if command[0] == FAST[0] else right).plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
+        if command[0] == network:
+            axes.plot(minutes, 100 * wanted, "o", ms=11, mfc="none", mec="0.4")
+    names = list(dict.fromkeys(row["line"] for row in rows))
     for row in rows:
         command = row["command"]
-        small = SMALL[0] in command
-        if small:
-            name = "topfive"
-        elif row["line"] == TIMM:
-            name = f"{TIMM}, tested at 224"
-        else:
-            name = f"topfive, {row['line']}, tested at {command[command.index('--size') + 1]}"
+        side = f", tested at {command[command.index('--size') + 1]}" if "--size" in command else ""
+        name = f"{TIMM}, tested at 224" if row["line"] == TIMM else f"topfive, {row['line']}{side}"
         # why: a run's own clock begins when its pictures are read; the last point is at the process's end
         *times, _ = [seconds for seconds, _ in row["curve"]]
-        (right if small else left).plot(
+        axes.plot(
             [seconds / 60 for seconds in (*times, row["seconds"])],
             [100 * value for _, value in row["curve"]],
             ".-",
-            color=colours[row["line"]],
+            color="0.5" if row["line"] == TIMM else f"C{names.index(row['line'])}",
             label=name if row["seed"] == 0 else None,
         )
-    left.set_title("Imagenette, ResNet-18, from scratch (rings: the aims)", loc="left", fontsize=10)
-    right.set_title("CIFAR-10 (JPEG), ResNet-20", loc="left", fontsize=10)
-    left.set(ylabel="Top-1 (%), 1-crop, the whole test or validation split")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", frameon=False)
-    figure.supxlabel("minutes on two cores, decoding and evaluation included", fontsize=10)
+    axes.set_title(f"{title}, from scratch (ring: the aim)", loc="left", fontsize=10)
+    axes.set(
+        xlabel="minutes on two cores, decoding and evaluation included",
+        ylabel="Top-1 (%), 1-crop, the whole split",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150)
 
 
@@ -150,7 +147,10 @@ def main() -> None:
                 f"{row['seconds']:.0f} | {row['matrix_rate'] / 1e12:.2f} |",
                 flush=True,
             )
-    draw(made, out / "time-to-accuracy.png")
+    for network, (title, name) in FIGURES.items():
+        rows = [row for row in made if (FAST if row["line"] == TIMM else LINES[row["line"]][2])[0] == network]
+        if rows:
+            draw(rows, network, title, out / f"time-to-accuracy-{name}.png")
 
 
 if __name__ == "__main__":

@@ -83,11 +83,11 @@ def test_adamw_decays_beside_the_gradient() -> None:
     assert weights(recipe) == [pytest.approx(pair, rel=1e-5) for pair in expected]
 
 
-@pytest.mark.parametrize("shape", [(4, 30), (30, 4), (6, 6)])
-def test_an_orthogonal_matrix_keeps_the_singular_vectors(shape: tuple[int, int]) -> None:
-    pair = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
-    pair[1] *= 50
-    for matrix, found in zip(pair, orthogonal(pair), strict=True):
+def test_an_orthogonal_matrix_keeps_the_singular_vectors() -> None:
+    random = torch.Generator().manual_seed(0)
+    matrices = [torch.randn(shape, generator=random) for shape in [(4, 30), (30, 4), (6, 6), (4, 9), (4, 30)]]
+    matrices[-1] *= 50
+    for matrix, found in zip(matrices, orthogonal(matrices), strict=True):
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
         between = u.T @ found @ v.T
         values = between.diagonal().clone()
@@ -98,8 +98,10 @@ def test_an_orthogonal_matrix_keeps_the_singular_vectors(shape: tuple[int, int])
 def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
     """torch's takes matrices only and multiplies in bfloat16; the bias and the linear layer are AdamW's."""
     torch.manual_seed(0)
-    net = nn.ModuleList([nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 5)])
-    ours = sorted(net.parameters(), key=lambda p: -p.ndim)  # two kernels of a shape, the linear layer's, the biases
+    net = nn.ModuleList([nn.Conv2d(3, 8, 3), nn.Conv2d(2, 20, 3), nn.Linear(8, 5)])
+    ours = sorted(
+        net.parameters(), key=lambda p: -p.ndim
+    )  # two kernels, the linear layer's, the biases
     theirs = [nn.Parameter(p.detach().flatten(1).clone() if p.ndim == 4 else p.detach().clone()) for p in ours]
     before = [q.detach().clone() for q in theirs]
     groups = [{"params": theirs[2:3]}, {"params": theirs[3:], "weight_decay": 0.0}]

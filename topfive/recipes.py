@@ -223,16 +223,16 @@ def fast(network: Network | None) -> Recipe:
     if network is not None and _like_cifar_resnets(network):
         return Recipe(
             name="fast",
-            epochs=20,
+            epochs=21,
             batch=128,
-            lr=0.03 * factor,
+            lr=0.025 * factor,
             lr_batch=128,
             optimizer=Muon(weight_decay=0.05),
             clip=5.0,
             augmentation=Augmentation(PadCrop(4, CIFAR_SIDE, mirrored=True), smoothing=0.1),
-            sizes=((0.5, 0.75), (0.8, 0.875)),
+            sizes=((0.7, 0.75), (0.86, 0.875)),
             averaging=0.997,
-            evaluate_every=10,
+            evaluate_every=11,
         )
     return Recipe(
         name="fast",

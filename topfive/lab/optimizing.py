@@ -1,7 +1,7 @@
 """What a step does to the weights: the papers' optimizers and the running average, with a state that can be kept."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 import torch
@@ -20,8 +20,8 @@ class Learner:
         self.model, self.recipe = model, recipe
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizers = _optimizers(self.named, recipe.optimizer)
-        floats = (name for name, t in model.state_dict().items() if t.is_floating_point())
-        self.average = {name: model.state_dict()[name].clone() for name in floats} if recipe.averaging else {}
+        state = {name: t for name, t in model.state_dict().items() if t.is_floating_point()} if recipe.averaging else {}
+        self.average, self.averaged_of = {name: t.clone() for name, t in state.items()}, list(state.values())
         self.steps = 0
 
     def step(self, lr: float) -> None:
@@ -40,8 +40,7 @@ class Learner:
         self.steps += 1
         if self.average:
             kept = min(self.recipe.averaging, (1 + self.steps) / (10 + self.steps))  # little while there is little
-            now = self.model.state_dict()
-            torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - kept)
+            torch._foreach_lerp_(list(self.average.values()), self.averaged_of, 1 - kept)
 
     def averaged(self) -> nn.Module:
         """The model itself, or a copy with the averaged weights where the recipe averages."""
@@ -117,43 +116,50 @@ class Orthogonal(Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = {}
-            for p in (p for p in group["params"] if p.grad is not None):
+            ps = [p for p in group["params"] if p.grad is not None]
+            if not ps:
+                continue
+            for p in ps:
                 if not self.state[p]:
                     self.state[p] = {"velocity": torch.zeros_like(p)}
-                alike.setdefault(p.shape, []).append(p)
-            for shape, ps in alike.items():  # why: small kernels cost calls more than products
-                grads = [p.grad for p in ps if p.grad is not None]
-                velocities = [self.state[p]["velocity"] for p in ps]
-                torch._foreach_mul_(velocities, self.momentum)
-                torch._foreach_add_(velocities, grads)
-                along = torch._foreach_add(grads, velocities, alpha=self.momentum)
-                changes = orthogonal(torch.stack([change.flatten(1) for change in along]))
-                length = group["lr"] * 0.2 * max(shape[0], shape[1:].numel()) ** 0.5
-                for p, change in zip(ps, changes):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(change.reshape(shape), alpha=length)
+            grads = [p.grad for p in ps]
+            velocities = [self.state[p]["velocity"] for p in ps]
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, grads)
+            along = torch._foreach_add(grads, velocities, alpha=self.momentum)
+            changes = orthogonal([change.flatten(1) for change in along])
+            torch._foreach_mul_(changes, [group["lr"] * 0.2 * max(change.shape) ** 0.5 for change in changes])
+            torch._foreach_mul_(ps, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(ps, [change.view_as(p) for p, change in zip(ps, changes)])
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """`(N, R, C)`: about U V' of each matrix U S V': singular values that are not near 0 become about 1.
+def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """`(R, C)` each: about U V' of each matrix U S V': singular values that are not near 0 become about 1.
 
     Five steps of a polynomial that is steep at 0. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
-    rows, columns = matrices.shape[1:]
-    wide = matrices if rows <= columns else matrices.transpose(1, 2)
-    wide = wide.div(wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7))
     # why: a step X -> (a + b XX' + c XX'XX') X keeps the singular vectors, so that its factors may be gathered on the
-    # small side: two products with X instead of ten
-    square = wide @ wide.mT
-    factors = torch.eye(len(square[0]), device=square.device, dtype=square.dtype).expand_as(square)
-    for left in reversed(range(5)):
-        factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
-        factor.diagonal(dim1=1, dim2=2).add_(3.4445)
-        factors = factor @ factors
-        if left:
-            square = factor @ square @ factor
-    wide = factors @ wide
-    return wide if rows <= columns else wide.transpose(1, 2)
+    # small side: two products with X instead of ten, and all the rest at once for matrices of a side, whatever their
+    # long side is: of small kernels calls cost more than products
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT for matrix in matrices]
+    norms = torch.stack(torch._foreach_norm(wide)).clamp(min=1e-7)
+    wide = list(torch._foreach_div(wide, list(norms.unbind())))
+    sides: dict[int, list[int]] = {}
+    for i, matrix in enumerate(wide):
+        sides.setdefault(len(matrix), []).append(i)
+    for alike in sides.values():
+        square = torch.stack([wide[i] @ wide[i].mT for i in alike])
+        factors = None
+        for left in reversed(range(5)):
+            factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
+            factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+            factors = factor if factors is None else factor @ factors
+            if left:
+                square = factor @ square @ factor
+        assert factors is not None
+        for i, product in zip(alike, factors):
+            wide[i] = product @ wide[i]
+    return [w if w.shape == m.shape else w.mT.contiguous() for w, m in zip(wide, matrices)]
 
 
 def _optimizers(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW | Muon) -> list[Optimizer]:
