@@ -99,9 +99,7 @@ def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
     """torch's takes matrices only and multiplies in bfloat16; the bias and the linear layer are AdamW's."""
     torch.manual_seed(0)
     net = nn.ModuleList([nn.Conv2d(3, 8, 3), nn.Conv2d(2, 20, 3), nn.Linear(8, 5)])
-    ours = sorted(
-        net.parameters(), key=lambda p: -p.ndim
-    )  # two kernels, the linear layer's, the biases
+    ours = sorted(net.parameters(), key=lambda p: -p.ndim)  # two kernels, the linear layer's, the biases
     theirs = [nn.Parameter(p.detach().flatten(1).clone() if p.ndim == 4 else p.detach().clone()) for p in ours]
     before = [q.detach().clone() for q in theirs]
     groups = [{"params": theirs[2:3]}, {"params": theirs[3:], "weight_decay": 0.0}]

@@ -21,7 +21,7 @@ class Learner:
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizers = _optimizers(self.named, recipe.optimizer)
         state = {name: t for name, t in model.state_dict().items() if t.is_floating_point()} if recipe.averaging else {}
-        self.average, self.averaged_of = {name: t.clone() for name, t in state.items()}, list(state.values())
+        self.average, self.followed = {name: t.clone() for name, t in state.items()}, list(state.values())
         self.steps = 0
 
     def step(self, lr: float) -> None:
@@ -40,7 +40,7 @@ class Learner:
         self.steps += 1
         if self.average:
             kept = min(self.recipe.averaging, (1 + self.steps) / (10 + self.steps))  # little while there is little
-            torch._foreach_lerp_(list(self.average.values()), self.averaged_of, 1 - kept)
+            torch._foreach_lerp_(list(self.average.values()), self.followed, 1 - kept)
 
     def averaged(self) -> nn.Module:
         """The model itself, or a copy with the averaged weights where the recipe averages."""
