@@ -75,6 +75,9 @@ def _sentence(error: Exception) -> tuple[str, int]:
             return str(error), UsageError.exit_code
         case OSError() | MemoryError():
             return f"{error}" or type(error).__name__, ResourceError.exit_code
+        case RuntimeError() if "gloo/transport" in str(error):
+            # why: the processes that are left hear of a dead one by a broken connection alone
+            return "another process of this training is gone, so this one ends too", ResourceError.exit_code
         case _:
             what = f"{type(error).__name__}: {error}"
             return f"a bug of ours, {what} (--debug shows where)", TopfiveError.exit_code

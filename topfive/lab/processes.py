@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from topfive.errors import ResourceError
 
@@ -90,7 +91,14 @@ def joined() -> Group:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         try:
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+            store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
+            if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
+                # why: torchrun (2.13) keeps its store when it starts the processes again, and one that meets the
+                # address of a killed process there gives up. Several nodes count their restarts each for itself.
+                restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = distributed.PrefixStore(restarts, store)  # type: ignore[attr-defined]
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ResourceError(f"the processes of this training do not find each other: {reason}") from None
