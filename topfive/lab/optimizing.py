@@ -20,8 +20,8 @@ class Learner:
         self.model, self.recipe = model, recipe
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizers = _optimizers(self.named, recipe.optimizer)
-        state = {name: t for name, t in model.state_dict().items() if t.is_floating_point()} if recipe.averaging else {}
-        self.average, self.followed = {name: t.clone() for name, t in state.items()}, list(state.values())
+        floats = (name for name, t in model.state_dict().items() if t.is_floating_point())
+        self.average = {name: model.state_dict()[name].clone() for name in floats} if recipe.averaging else {}
         self.steps = 0
 
     def step(self, lr: float) -> None:
@@ -40,7 +40,8 @@ class Learner:
         self.steps += 1
         if self.average:
             kept = min(self.recipe.averaging, (1 + self.steps) / (10 + self.steps))  # little while there is little
-            torch._foreach_lerp_(list(self.average.values()), self.followed, 1 - kept)
+            now = self.model.state_dict()  # why anew: of towers it is made of the halves each time
+            torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - kept)
 
     def averaged(self) -> nn.Module:
         """The model itself, or a copy with the averaged weights where the recipe averages."""
