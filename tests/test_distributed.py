@@ -149,20 +149,22 @@ def _hit(process: "subprocess.Popen[bytes]", out: Path) -> list[int]:
     raise AssertionError("nothing was saved in a minute")
 
 
-def test_processes_that_are_started_again_do_not_meet_the_addresses_of_those_before(monkeypatch: Any) -> None:
-    """torchrun (2.13) keeps its store: here one without a server, as a dictionary."""
-    store, joined_at = distributed.HashStore(), []  # type: ignore[var-annotated]
-    monkeypatch.setattr(processes, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
+def test_processes_that_are_started_again_do_not_meet_the_addresses_of_those_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torchrun (2.13) keeps its store: here a dictionary without a server."""
+    kept, seen = distributed.HashStore(), list[Any]()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(processes, "rendezvous", lambda *_, **__: iter([(kept, 0, 2)]))
+    monkeypatch.setattr(distributed, "init_process_group", lambda *_, store, **__: seen.append(store))
     monkeypatch.setattr(distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
     for restarts in ("0", "1"):
-        for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"), ("OMP_NUM_THREADS", "2")):
-            monkeypatch.setenv(name, value)
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
-        monkeypatch.setattr(distributed, "init_process_group", lambda *_, store, **__: joined_at.append(store))
         processes.joined()
-    joined_at[0].set("address of 1", "that of a killed process")
-    assert joined_at[0].check(["address of 1"]) and not joined_at[1].check(["address of 1"])
+    seen[0].set("address of 1", "that of a killed process")
+    assert seen[0].check(["address of 1"]) and not seen[1].check(["address of 1"])
 
 
 @pytest.mark.slow

@@ -150,14 +150,13 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
         sides.setdefault(len(matrix), []).append(i)
     for alike in sides.values():
         square = torch.stack([wide[i] @ wide[i].mT for i in alike])
-        factors = None
+        factors = torch.eye(len(square[0]), device=square.device, dtype=square.dtype).expand_as(square)
         for left in reversed(range(5)):
             factor = torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315)
             factor.diagonal(dim1=1, dim2=2).add_(3.4445)
-            factors = factor if factors is None else factor @ factors
+            factors = factor @ factors
             if left:
                 square = factor @ square @ factor
-        assert factors is not None
         for i, product in zip(alike, factors):
             wide[i] = product @ wide[i]
     return [w if w.shape == m.shape else w.mT.contiguous() for w, m in zip(wide, matrices)]
