@@ -246,9 +246,14 @@ def open_run(folder: Path, stated: Stated) -> Run:
     return run
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (folder / "run.json").exists()
+
+
 def load_run(folder: Path) -> Stated:
     """What the run in a folder is, for those who only read. Raises: UsageError, RefusedError, ResourceError."""
-    if not (folder / "run.json").exists():
+    if not holds_run(folder):
         raise UsageError(f"{folder} is no run: it holds no run.json")
     return _unsealed(folder / "run.json", Stated)
 

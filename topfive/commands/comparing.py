@@ -81,8 +81,8 @@ def compare(
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.lab.comparison import DEFAULT, DISTURBED, Comparison, Setting, default_size
-    from topfive.lab.measuring import this_machine
+    from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size
+    from topfive.lab.measuring import DISTURBED, this_machine
     from topfive.progress import counting
 
     least = {"batch": 2, "workers": 0}

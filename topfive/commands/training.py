@@ -14,10 +14,13 @@ from topfive.tables import Format
 if TYPE_CHECKING:
     from topfive.data.sources import Source
     from topfive.lab.job import Job
+    from topfive.lab.timing import Estimate
     from topfive.lab.training import Epoch
     from topfive.layers import Network
     from topfive.recipes import Recipe
     from topfive.tables import Row, Section
+
+RESERVE = 0.05  # of the minutes that a training may take: for starting, the page, and what a few steps do not show
 
 
 def train(
@@ -30,6 +33,7 @@ def train(
     out: str | None = None,
     size: int | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     batch: int | None = None,
     seed: int | None = None,
     start: str | None = None,
@@ -63,6 +67,8 @@ def train(
         The side of the square that the network sees, in pixels; by default its own where the pictures fill it.
     epochs
         The same as --set epochs=.
+    minutes
+        In place of epochs: as many as fit into so many minutes on this machine, going by a few steps made before.
     batch
         The same as --set batch=: pictures in a step, over all processes; the learning rate follows.
     seed
@@ -78,7 +84,8 @@ def train(
     save_every
         Seconds between two saves of the whole state.
     plan
-        Only print the schedule, the steps, the operations and the memory; with --out, draw it there.
+        Only print the schedule, the steps, the operations, the memory and, from a few steps, the time; with --out, draw
+        the schedule there.
     dry_run
         Two steps and one evaluation, in a folder that is removed again.
     tensorboard
@@ -88,6 +95,8 @@ def train(
     format
         text, markdown, csv or json.
     """
+    from time import perf_counter
+
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
     from topfive.lab.job import fitted, network_of
@@ -95,6 +104,7 @@ def train(
     from topfive.progress import counting
     from topfive.recipes import changed
 
+    began = perf_counter()
     for name, number in (("epochs", epochs), ("batch", batch), ("seed", seed)):
         set = (*set, f"{name}={number}") if number is not None else set
     set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
@@ -112,8 +122,13 @@ def train(
             say(f"a batch of {rules.batch} is computed in {part}: the same step, but for batch normalisation", quiet)
     folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
     command = command_line()
+    timed = None
+    if minutes is not None:
+        if any(field.partition("=")[0].strip() == "epochs" for field in set):
+            raise UsageError("--minutes says how many epochs there are: leave --epochs out")
+        rules, timed = _within(minutes * 60, began, value, source, rules, side, folder, workers, towers, quiet)
     if plan:
-        _plan(value, source, rules, side, out, towers, format)
+        _plan(value, source, rules, side, out, workers, towers, timed, format)
         return
     _train(
         network=value,
@@ -206,8 +221,65 @@ def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
     write(format, rows, {}, [training_report.runs_section(rows)])
 
 
+def _within(
+    seconds: float,
+    began: float,
+    network: Network,
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    folder: str,
+    workers: int | None,
+    towers: bool,
+    quiet: bool,
+) -> tuple[Recipe, Estimate | None]:
+    """The recipe with as many epochs as fit, and what was measured; those of the run where the folder holds one."""
+    import os
+    from pathlib import Path
+    from time import perf_counter
+
+    from topfive.lab.job import Job
+    from topfive.lab.measuring import this_machine
+    from topfive.lab.processes import Group
+    from topfive.recipes import changed
+    from topfive.runs import holds_run, load_run
+    from topfive.training_report import duration
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--minutes measures one process: start several with --epochs")
+    if holds_run(Path(folder)):
+        return changed(recipe, (f"epochs={load_run(Path(folder)).recipe['epochs']}",)), None
+    timed = _estimate(Job(network, source, recipe, size, this_machine(), Group(), Path(folder), towers), workers, quiet)
+    pictures, left = len(source.train), (1 - RESERVE) * seconds - (perf_counter() - began)
+    epochs = timed.epochs(recipe, pictures, size, left)
+    if not epochs:
+        one = timed.seconds(changed(recipe, ("epochs=1",)), pictures, size)
+        raise UsageError(f"--minutes {seconds / 60:g} is too short: one epoch takes about {duration(one)} here")
+    recipe = changed(recipe, (f"epochs={epochs}",))
+    about = duration(timed.seconds(recipe, pictures, size))
+    for line in (f"{epochs} epochs, about {about} going by a few steps made now", *timed.notes):
+        say(line, quiet)
+    return recipe, timed
+
+
+def _estimate(job: Job, workers: int | None, quiet: bool) -> Estimate:
+    from topfive.lab.timing import estimate
+    from topfive.progress import Progress
+
+    with bar(quiet) as progress:
+        return estimate(job, workers, lambda done: progress(Progress("timing a few steps", done)))
+
+
 def _plan(
-    network: Network, source: Source, recipe: Recipe, size: int, out: str | None, towers: bool, format: Format
+    network: Network,
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    out: str | None,
+    workers: int | None,
+    towers: bool,
+    timed: Estimate | None,
+    format: Format,
 ) -> None:
     """What a training would do, without any of it."""
     from pathlib import Path
@@ -219,13 +291,18 @@ def _plan(
     from topfive.lab.towers import table
     from topfive.recipes import field_rows, plan_points, plan_rows
     from topfive.tables import Column, Section
+    from topfive.training_report import duration
 
     job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."), towers)
-    about = job.plan()
+    timed = timed or _estimate(job, workers, False)
+    seconds = timed.seconds(recipe, len(source.train), size)
+    about = {**job.plan(), "seconds": seconds, "seconds_of": timed}
     rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, len(source.train))]
     said = [
         f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
         f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
+        f"about {duration(seconds)} here, going by a few steps made now; reading: {duration(timed.reading)} of it",
+        *timed.notes,
         *recipe.differs,
     ]
     columns = [

@@ -20,7 +20,7 @@ from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.evaluation import Scores
 from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare, usual_side
-from topfive.lab.measuring import Machine, Task, measure
+from topfive.lab.measuring import DISTURBED, Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
 from topfive.layers import Network, from_json, with_classes
@@ -47,7 +47,6 @@ DEFAULT = (
 
 
 DECODING = "decoding.json"
-DISTURBED = 0.25  # processors that other programs may take from a timing before it is said
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

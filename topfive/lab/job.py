@@ -124,13 +124,7 @@ class Job:
         """
         data = self._read(workers, reading)
         ready(data)
-        torch.manual_seed(self.recipe.seed)
-        shape = (3, self.size, self.size)
-        net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
-        if weights:
-            _begin_with(net, weights, self.recipe.taken)
-        elif self.recipe.whitened:
-            whiten(net, data, self.recipe)
+        net = self.network_for(data, weights)
         keeper = RunKeeper(self.run, self.group, self.about(), every, again)
         try:
             with keeper.listening():
@@ -151,6 +145,17 @@ class Job:
                 if data.unreadable:
                     note_unreadable(self.folder, data.unreadable.values())
                 self.run.close()
+
+    def network_for(self, data: Data, weights: bytes = b"") -> torch.nn.Module:
+        """The network as training begins with it, on `data` and from `weights`."""
+        torch.manual_seed(self.recipe.seed)
+        shape = (3, self.size, self.size)
+        net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
+        if weights:
+            _begin_with(net, weights, self.recipe.taken)
+        elif self.recipe.whitened:
+            whiten(net, data, self.recipe)
+        return net
 
     def about(self) -> dict[str, Any]:
         """What a model's file says of itself: enough to use it without its source."""

@@ -144,10 +144,18 @@ def prepare(
     Raises: DataError where more are unreadable than a few, or none of a split is left.
     """
     _keep_freed_memory()
-    least, best = kept_sizes(crop, size, usual_side(source))
-    if workers is None and (fits := largest_side(source)) >= least:
-        return Kept(source, size, min(best, fits), progress)
-    return Streamed(source, size, os.cpu_count() or 1 if workers is None else workers, progress)
+    workers = streaming(source, size, crop, workers)
+    if workers is None:
+        _, best = kept_sizes(crop, size, usual_side(source))
+        return Kept(source, size, min(best, largest_side(source)), progress)
+    return Streamed(source, size, workers, progress)
+
+
+def streaming(source: Source, size: int, crop: Crop, workers: int | None = None) -> int | None:
+    """How many workers read the pictures anew in every epoch: `workers`, by default None where memory holds them."""
+    if workers is None and largest_side(source) < kept_sizes(crop, size, usual_side(source))[0]:
+        return os.cpu_count() or 1
+    return workers
 
 
 def _keep_freed_memory() -> None:

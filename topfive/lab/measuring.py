@@ -28,6 +28,7 @@ from topfive.lab.towers import Towers
 
 SECONDS = 0.6  # spent on each timing, at least MIN_RUNS runs
 MIN_RUNS, MAX_RUNS = 5, 100
+DISTURBED = 0.25  # processors that other programs may take from a timing before it is said
 
 
 class Machine(msgspec.Struct, frozen=True):

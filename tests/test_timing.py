@@ -1,0 +1,80 @@
+"""What a training will take: sums by hand, and a budget of minutes that decides the epochs once and for all."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from topfive.cli import main
+from topfive.data.opening import open_source
+from topfive.lab import timing
+from topfive.lab.job import Job
+from topfive.lab.measuring import this_machine
+from topfive.lab.processes import Group
+from topfive.lab.timing import Estimate, estimate
+from topfive.networks import get
+from topfive.recipes import OneCycle, Recipe
+
+GROWING = Recipe(epochs=4, sizes=((0.5, 0.5),), evaluate_every=3, schedule=OneCycle())
+PLAIN = Estimate(reading=10.0, picture={32: 0.001, 64: 0.004}, evaluation=2.0)
+TRAIN = ["train", "cifar-resnet-20", "--recipe", "quick", "--set", "batch=128"]  # on scikit-learn's digits
+
+
+def test_the_time_is_that_of_its_parts() -> None:
+    # 100 pictures, two epochs at 32 pixels and two at 64; evaluated after the third epoch and the last
+    assert PLAIN.seconds(GROWING, 100, 64) == pytest.approx(10 + 2 * 0.1 + 2 * 0.4 + 2 * 2)
+
+
+@pytest.mark.parametrize("budget", [0.0, 12.0, 12.45, 12.9, 14.6, 20.0, 60.0])
+def test_as_many_epochs_as_fit_and_not_one_more(budget: float) -> None:
+    epochs = PLAIN.epochs(GROWING, 100, 64, budget)
+
+    def takes(epochs: int) -> float:
+        return PLAIN.seconds(msgspec.structs.replace(GROWING, epochs=epochs), 100, 64)
+
+    assert takes(epochs + 1) > budget
+    assert epochs == 0 or takes(epochs) <= budget
+
+
+def test_every_side_of_the_schedule_is_timed_on_a_sample_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    source, steps = open_source(None), list[tuple[int, int]]()
+    true = timing._Watch.run
+
+    def run(self: timing._Watch, net: object, data: object, recipe: Recipe, machine: object) -> None:
+        true(self, net, data, recipe, machine)  # type: ignore[arg-type]
+        steps.append((recipe.side(1, 32), recipe.batch))
+
+    monkeypatch.setattr(timing._Watch, "run", run)
+    recipe = Recipe(epochs=20, batch=100, sizes=((0.5, 0.5), (0.8, 0.75)))
+    job = Job(get("cifar-resnet-20"), source, recipe, 32, this_machine(), Group(), tmp_path)
+    made = estimate(job)
+    assert {side for side, _ in steps} == set(made.picture) == {recipe.side(epoch, 32) for epoch in range(1, 21)}
+    assert max(batch for _, batch in steps) == 100
+    assert min(made.reading, made.evaluation, *made.picture.values()) > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_minutes_decide_the_epochs_and_the_same_command_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    for picture in (0.0, 1.0):  # a machine that is then much slower
+        monkeypatch.setattr(
+            timing, "estimate", lambda *_, each=picture: Estimate(1.0, dict.fromkeys((8, 16, 24, 32), each), 20.0)
+        )
+        assert main([*TRAIN, "--minutes", "1", "--out", "run", "--format", "json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert [row["epoch"] for row in rows] == [1, 2]  # of 20 s, in 57 s less what opening took
+    assert main([*TRAIN, "--minutes", "1", "--out", "another", "--quiet"]) == 2
+    assert "--minutes 1 is too short: one epoch takes about" in capsys.readouterr().err
+    assert not Path("another").exists()
+
+
+@pytest.mark.parametrize("more", [["--epochs", "3"], ["--set", "epochs=3"]])
+def test_minutes_and_epochs_exclude_each_other(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    assert main([*TRAIN, "--minutes", "1", *more]) == 2
+    assert "leave --epochs out" in capsys.readouterr().err
