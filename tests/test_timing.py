@@ -73,8 +73,23 @@ def test_minutes_decide_the_epochs_and_the_same_command_keeps_them(
     assert not Path("another").exists()
 
 
-@pytest.mark.parametrize("more", [["--epochs", "3"], ["--set", "epochs=3"]])
-def test_minutes_and_epochs_exclude_each_other(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["1", "--epochs", "3"], "leave --epochs out"),
+        (["1", "--set", "epochs=3"], "leave --epochs out"),
+        (["0"], "above 0"),
+        (["-1"], "above 0"),
+        (["nan"], "above 0"),
+        (["inf"], "above 0"),
+    ],
+)
+def test_minutes_that_cannot_be(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
-    assert main([*TRAIN, "--minutes", "1", *more]) == 2
-    assert "leave --epochs out" in capsys.readouterr().err
+    assert main([*TRAIN, "--minutes", *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_many_minutes_are_counted_at_once() -> None:
+    recipe, fast = Recipe(evaluate_every=1000), Estimate(0.0, dict.fromkeys((32,), 1e-6), 0.0)
+    assert fast.epochs(recipe, 1000, 32, 100.0) == pytest.approx(100_000, abs=1)

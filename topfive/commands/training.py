@@ -12,6 +12,8 @@ from topfive.protocols import SQUARE
 from topfive.tables import Format
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from topfive.data.sources import Source
     from topfive.lab.job import Job
     from topfive.lab.timing import Estimate
@@ -95,16 +97,21 @@ def train(
     format
         text, markdown, csv or json.
     """
+    from math import inf
+    from pathlib import Path
     from time import perf_counter
 
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
-    from topfive.lab.job import fitted, network_of
+    from topfive.lab.job import Job, fitted, network_of
     from topfive.lab.measuring import this_machine
+    from topfive.lab.processes import Group
     from topfive.progress import counting
     from topfive.recipes import changed
 
     began = perf_counter()
+    if minutes is not None and not 0 < minutes < inf:
+        raise UsageError("--minutes is a number above 0")
     for name, number in (("epochs", epochs), ("batch", batch), ("seed", seed)):
         set = (*set, f"{name}={number}") if number is not None else set
     set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
@@ -122,13 +129,17 @@ def train(
             say(f"a batch of {rules.batch} is computed in {part}: the same step, but for batch normalisation", quiet)
     folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
     command = command_line()
+
+    def job(rules: Recipe) -> Job:
+        return Job(value, source, rules, side, this_machine(), Group(), Path(folder), towers)
+
     timed = None
     if minutes is not None:
         if any(field.partition("=")[0].strip() == "epochs" for field in set):
             raise UsageError("--minutes says how many epochs there are: leave --epochs out")
-        rules, timed = _within(minutes * 60, began, value, source, rules, side, folder, workers, towers, quiet)
+        rules, timed = _within(job(rules), minutes * 60, began, workers, quiet)
     if plan:
-        _plan(value, source, rules, side, out, workers, towers, timed, format)
+        _plan(job(rules), Path(out) if out else None, workers, timed, format)
         return
     _train(
         network=value,
@@ -221,42 +232,27 @@ def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
     write(format, rows, {}, [training_report.runs_section(rows)])
 
 
-def _within(
-    seconds: float,
-    began: float,
-    network: Network,
-    source: Source,
-    recipe: Recipe,
-    size: int,
-    folder: str,
-    workers: int | None,
-    towers: bool,
-    quiet: bool,
-) -> tuple[Recipe, Estimate | None]:
+def _within(job: Job, seconds: float, began: float, workers: int | None, quiet: bool) -> tuple[Recipe, Estimate | None]:
     """The recipe with as many epochs as fit, and what was measured; those of the run where the folder holds one."""
     import os
-    from pathlib import Path
     from time import perf_counter
 
-    from topfive.lab.job import Job
-    from topfive.lab.measuring import this_machine
-    from topfive.lab.processes import Group
     from topfive.recipes import changed
     from topfive.runs import holds_run, load_run
     from topfive.training_report import duration
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--minutes measures one process: start several with --epochs")
-    if holds_run(Path(folder)):
-        return changed(recipe, (f"epochs={load_run(Path(folder)).recipe['epochs']}",)), None
-    timed = _estimate(Job(network, source, recipe, size, this_machine(), Group(), Path(folder), towers), workers, quiet)
-    pictures, left = len(source.train), (1 - RESERVE) * seconds - (perf_counter() - began)
-    epochs = timed.epochs(recipe, pictures, size, left)
+    if holds_run(job.folder):
+        return changed(job.recipe, (f"epochs={load_run(job.folder).recipe['epochs']}",)), None
+    timed = _estimate(job, workers, quiet)
+    pictures, left = len(job.source.train), (1 - RESERVE) * seconds - (perf_counter() - began)
+    epochs = timed.epochs(job.recipe, pictures, job.size, left)
     if not epochs:
-        one = timed.seconds(changed(recipe, ("epochs=1",)), pictures, size)
+        one = timed.seconds(changed(job.recipe, ("epochs=1",)), pictures, job.size)
         raise UsageError(f"--minutes {seconds / 60:g} is too short: one epoch takes about {duration(one)} here")
-    recipe = changed(recipe, (f"epochs={epochs}",))
-    about = duration(timed.seconds(recipe, pictures, size))
+    recipe = changed(job.recipe, (f"epochs={epochs}",))
+    about = duration(timed.seconds(recipe, pictures, job.size))
     for line in (f"{epochs} epochs, about {about} going by a few steps made now", *timed.notes):
         say(line, quiet)
     return recipe, timed
@@ -270,34 +266,19 @@ def _estimate(job: Job, workers: int | None, quiet: bool) -> Estimate:
         return estimate(job, workers, lambda done: progress(Progress("timing a few steps", done)))
 
 
-def _plan(
-    network: Network,
-    source: Source,
-    recipe: Recipe,
-    size: int,
-    out: str | None,
-    workers: int | None,
-    towers: bool,
-    timed: Estimate | None,
-    format: Format,
-) -> None:
-    """What a training would do, without any of it."""
-    from pathlib import Path
-
+def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | None, format: Format) -> None:
+    """What a training would do, without any of it but a few steps."""
     from topfive import figures
-    from topfive.lab.job import Job
-    from topfive.lab.measuring import this_machine
-    from topfive.lab.processes import Group
     from topfive.lab.towers import table
     from topfive.recipes import field_rows, plan_points, plan_rows
     from topfive.tables import Column, Section
     from topfive.training_report import duration
 
-    job = Job(network, source, recipe, size, this_machine(), Group(), Path(out or "."), towers)
+    recipe, size, pictures = job.recipe, job.size, len(job.source.train)
     timed = timed or _estimate(job, workers, False)
-    seconds = timed.seconds(recipe, len(source.train), size)
+    seconds = timed.seconds(recipe, pictures, size)
     about = {**job.plan(), "seconds": seconds, "seconds_of": timed}
-    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, len(source.train))]
+    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, pictures)]
     said = [
         f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
         f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
@@ -325,9 +306,8 @@ def _plan(
         sections.append(_devices_section(devices))
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in figures.save(figures.schedule(plan_points(recipe, len(source.train))), folder / "plan.png"):
+        out.mkdir(parents=True, exist_ok=True)
+        for path in figures.save(figures.schedule(plan_points(recipe, pictures)), out / "plan.png"):
             say(str(path), False)
 
 

@@ -1,6 +1,7 @@
 """How long a training takes on this machine: a few pictures read, a few steps at every side, one evaluation."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -50,10 +51,13 @@ class Estimate(msgspec.Struct, frozen=True):
 
     def epochs(self, recipe: Recipe, pictures: int, size: int, seconds: float) -> int:
         """The most epochs of the recipe that fit into so many seconds; 0 where not even one does."""
-        epochs = 0
-        while self.seconds(msgspec.structs.replace(recipe, epochs=epochs + 1), pictures, size) <= seconds:
-            epochs += 1
-        return epochs
+        least = pictures * min(self.picture.values()) + self.evaluation / recipe.evaluate_every  # of an epoch
+        most = int(seconds / least)
+        return bisect_right(
+            range(1, most + 2),
+            seconds,
+            key=lambda epochs: self.seconds(msgspec.structs.replace(recipe, epochs=epochs), pictures, size),
+        )
 
 
 def estimate(job: Job, workers: int | None = None, progress: Callable[[float], object] = lambda done: None) -> Estimate:
