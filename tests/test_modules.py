@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from topfive.costs import SizeError
+from topfive.lab import modules
 from topfive.lab.modules import Classifier, Net, build
 from topfive.layers import (
     IDENTITY,
@@ -314,6 +315,49 @@ def test_every_word_takes_what_a_linear_layer_gives(word: Layer) -> None:
     network = Network("own", "own", (3, 5, 5), chain(fc1=Linear(4), word=word, fc2=Linear(2)))
     assert build(network).eval()(torch.randn(2, 3, 5, 5)).shape == (2, 2)
     assert [logits.shape for logits in build(network).train().all_logits(torch.randn(2, 3, 5, 5))] == [(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "pad"),
+    [((3, 3), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0)), ((5, 3), (2, 3), (0, 2)), ((1, 1), (2, 2), (0, 0))],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_convolution_as_a_product_is_the_convolution(
+    size: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int], bias: bool
+) -> None:
+    weights = torch.randn(5, 4, *size, dtype=torch.float64, requires_grad=True)
+    leaves = [torch.randn(3, 4, 6, 5, dtype=torch.float64, requires_grad=True), weights]
+    leaves += [torch.randn(5, dtype=torch.float64, requires_grad=True)] * bias
+    x, kernels, offsets = (*leaves, None)[:3]
+    wanted = functional.conv2d(x, kernels, offsets, stride, pad)
+    given = modules.convolution_by_product(x, kernels, offsets, stride, pad)
+    assert torch.allclose(given, wanted, atol=1e-12)
+    change = torch.randn_like(wanted)
+    for mine, theirs in zip(torch.autograd.grad(given, leaves, change), torch.autograd.grad(wanted, leaves, change)):
+        assert torch.allclose(mine, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype", "side", "groups", "product"),
+    [
+        (True, torch.bfloat16, 2, 1, True),
+        (False, torch.bfloat16, 2, 1, False),  # the processor has no matrix units
+        (True, torch.float32, 2, 1, False),
+        (True, torch.bfloat16, 8, 1, False),  # 256 * 256 * 9 weights are 18 times 2^15
+        (True, torch.bfloat16, 2, 2, False),
+    ],
+)
+def test_what_is_a_product(
+    units: bool, dtype: torch.dtype, side: int, groups: int, product: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    whole = modules.convolution_by_product
+    monkeypatch.setattr(modules, "matrix_units", lambda: units)
+    monkeypatch.setattr(modules, "convolution_by_product", lambda *given: (made.append(True), whole(*given))[1])
+    layers = chain(conv=Conv(256, 3, pad=1, groups=groups), fc=Linear(2))
+    net = build(Network("own", "own", (256, side, side), layers)).to(dtype)
+    assert net(torch.randn(1, 256, side, side, dtype=dtype)).shape == (1, 2)
+    assert bool(made) == product
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
