@@ -164,9 +164,8 @@ def convolution_by_product(
 @cache
 def matrix_units() -> bool:
     """Whether this processor multiplies matrices in bfloat16 by units of their own."""
-    known: Mapping[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # why: not in the oldest torch that will do
+    # why by its name: it is not in the oldest torch that will do
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("amx_bf16", False))
 
 
