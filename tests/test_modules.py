@@ -343,7 +343,7 @@ def test_a_convolution_as_a_product_is_the_convolution(
         (True, torch.bfloat16, 2, 1, True),
         (False, torch.bfloat16, 2, 1, False),  # the processor has no matrix units
         (True, torch.float32, 2, 1, False),
-        (True, torch.bfloat16, 8, 1, False),  # 256 * 256 * 9 weights are 18 times 2^15
+        (True, torch.bfloat16, 8, 1, False),  # 256 * 256 * 9 weights are 9 times 2^16
         (True, torch.bfloat16, 2, 2, False),
     ],
 )

@@ -42,7 +42,7 @@ from topfive.layers import (
 Shape = tuple[int, int, int]
 
 CACHED = 2**18  # numbers that a processor core's cache holds with room to spare
-WEIGHTS_A_PIXEL = 2**15  # weights for every pixel of a map from which on the map is small for its kernels
+WEIGHTS_A_PIXEL = 2**16  # weights for every pixel of a map from which on the map is small for its kernels
 
 
 class Net(nn.Module):
