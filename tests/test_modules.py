@@ -360,6 +360,14 @@ def test_what_is_a_product(
     assert bool(made) == product
 
 
+def test_a_map_smaller_than_the_kernel_is_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "matrix_units", lambda: True)
+    conv = modules.Convolution(256, 256, 3).to(torch.bfloat16)
+    for side in (1, 2):
+        with pytest.raises(RuntimeError, match="Kernel size"):
+            conv(torch.randn(1, 256, side, side, dtype=torch.bfloat16))
+
+
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize("ceil", [False, True])
 def test_a_pool_of_one_pixel_takes_every_second_one(kind: Literal["max", "average"], ceil: bool) -> None:

@@ -91,5 +91,5 @@ def test_minutes_that_cannot_be(more: list[str], says: str, capsys: pytest.Captu
 
 
 def test_many_minutes_are_counted_at_once() -> None:
-    recipe, fast = Recipe(evaluate_every=1000), Estimate(0.0, dict.fromkeys((32,), 1e-6), 0.0)
+    recipe, fast = Recipe(evaluate_every=1000), Estimate(0.0, {32: 1e-6}, 0.0)
     assert fast.epochs(recipe, 1000, 32, 100.0) == pytest.approx(100_000, abs=1)

@@ -122,7 +122,8 @@ def train(
     value, side = network_of(network, source, size)
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
-    if not any(field.partition("=")[0].strip() == "parts" for field in set):
+    changes = [field.partition("=")[0].strip() for field in set]
+    if "parts" not in changes:
         whole, rules = rules, fitted(rules, value, side, len(source.classes), this_machine())
         if rules.parts > whole.parts:
             part = f"{rules.parts} parts, for this machine's memory"
@@ -135,7 +136,7 @@ def train(
 
     timed = None
     if minutes is not None:
-        if any(field.partition("=")[0].strip() == "epochs" for field in set):
+        if "epochs" in changes:
             raise UsageError("--minutes says how many epochs there are: leave --epochs out")
         rules, timed = _within(job(rules), minutes * 60, began, workers, quiet)
     if plan:

@@ -42,7 +42,9 @@ from topfive.layers import (
 Shape = tuple[int, int, int]
 
 CACHED = 2**18  # numbers that a processor core's cache holds with room to spare
-WEIGHTS_A_PIXEL = 2**16  # weights for every pixel of a map from which on the map is small for its kernels
+WEIGHTS_A_PIXEL = (
+    2**16
+)  # a map is small for its kernels where they have so many weights for each of its pixels, or more
 
 
 class Net(nn.Module):
@@ -131,15 +133,15 @@ class Convolution(nn.Conv2d):
     """torch's, or one matrix product where the processor has matrix units (AMX) and the map is small for its kernels.
 
     torch's own goes through all the weights for every picture; a product reads them once. What comes out differs in
-    the order of the sums only. Measured: docs/results/training.md.
+    the order of the sums only. Measured: docs/decisions/0014-small-maps.md.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         assert isinstance(self.padding, tuple)
-        along = zip(x.shape[2:], self.kernel_size, self.stride, self.padding)
-        height, width = ((n + 2 * pad - size) // stride + 1 for n, size, stride, pad in along)
-        small = height * width * WEIGHTS_A_PIXEL <= self.weight.numel() and self.groups == 1
-        if small and x.dtype == torch.bfloat16 and x.device.type == "cpu" and matrix_units():
+        height, width = _places(x, self.kernel_size, self.stride, self.padding)
+        # why the first: torch's refuses a map that is smaller than the kernel
+        small = min(height, width) > 0 and self.weight.numel() >= height * width * WEIGHTS_A_PIXEL
+        if small and self.groups == 1 and x.dtype == torch.bfloat16 and x.device.type == "cpu" and matrix_units():
             return convolution_by_product(x, self.weight, self.bias, self.stride, self.padding)
         return super().forward(x)
 
@@ -149,8 +151,8 @@ def convolution_by_product(
 ) -> Tensor:
     """`functional.conv2d` of the same arguments, channels last."""
     rows, columns = weight.shape[2:]
+    height, width = _places(x, (rows, columns), stride, pad)
     lying = functional.pad(x.permute(0, 2, 3, 1), (0, 0, pad[1], pad[1], pad[0], pad[0]))
-    height, width = ((n - size) // step + 1 for n, size, step in zip(lying.shape[1:3], (rows, columns), stride))
     tall, wide = stride[0] * (height - 1) + 1, stride[1] * (width - 1) + 1
     under = [  # what lies under each place of the kernel, wherever the kernel comes to
         lying[:, top : top + tall : stride[0], left : left + wide : stride[1]]
@@ -159,6 +161,11 @@ def convolution_by_product(
     ]
     kernels = weight.permute(0, 2, 3, 1).flatten(1)
     return functional.linear(torch.cat(under, -1), kernels, bias).permute(0, 3, 1, 2)
+
+
+def _places(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...]) -> list[int]:
+    """How many places a kernel comes to along the height and the width."""
+    return [(n + 2 * edge - size) // step + 1 for n, size, step, edge in zip(x.shape[2:], kernel, stride, pad)]
 
 
 @cache
