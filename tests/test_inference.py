@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
 
 from topfive.errors import UsageError
-from topfive.lab import inference, openvino_form
-from topfive.lab.inference import FEW, Form, engine, folded, forms, fused
+from topfive.lab import capabilities, inference, openvino_form
+from topfive.lab.inference import FEW, Form, engine, folded, folded_eager, forms, fused
 from topfive.lab.measuring import this_machine
 from topfive.lab.modules import Classifier, Net, build
 from topfive.layers import (
@@ -63,13 +64,22 @@ def off(logits: Tensor, expected: Tensor) -> float:
     return float((logits - expected).abs().max() / expected.abs().max())
 
 
+def fastest_form(net: Net, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """torch's form in this machine's best way, as `forms` takes it."""
+    return (fused if capabilities.fused_convolution(dtype) else folded_eager)(net, dtype)
+
+
 def check_forms(name: str, side: int) -> None:
     net, x = trained(get(name), side), torch.randn(2, 3, side, side).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         expected = net(x)
         assert off(folded(net)(x), expected) < EXACT
-        assert off(fused(net, torch.float32)(x), expected) < EXACT
-        assert off(fused(net, torch.bfloat16)(x), expected) < 0.05
+        for layout in (torch.channels_last, torch.contiguous_format):
+            assert off(folded_eager(net, torch.float32, layout)(x), expected) < EXACT
+            if capabilities.fused_convolution(torch.float32):
+                assert off(fused(net, torch.float32, layout)(x), expected) < EXACT
+            if capabilities.fused_convolution(torch.bfloat16):
+                assert off(fused(net, torch.bfloat16, layout)(x), expected) < 0.05
         assert torch.equal(net(x), expected)  # it is left as it was
         if openvino_form.installed():
             assert off(openvino_form.compiled(folded(net), "float32", 1)(x), expected) < EXACT
@@ -116,14 +126,14 @@ def test_what_follows_a_convolution_is_done_in_the_order_of_the_network(scale: f
     net = trained(Network("small", "resnet-50", (3, 16, 16), ends), 16)
     x = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
-        assert off(fused(net, torch.float32)(x), net(x)) < EXACT
+        assert off(fastest_form(net, torch.float32)(x), net(x)) < EXACT
         if openvino_form.installed():
             assert off(openvino_form.compiled(folded(net), "float32", 1)(x), net(x)) < EXACT
 
 
 def test_a_form_takes_pictures_of_any_size_after_the_first() -> None:
     small = trained(get("resnext-50-32x4d"), 64)
-    makes: list[Callable[[Net], Callable[[Tensor], Tensor]]] = [lambda net: fused(net, torch.float32)]
+    makes: list[Callable[[Net], Callable[[Tensor], Tensor]]] = [lambda net: fastest_form(net, torch.float32)]
     if openvino_form.installed():
         makes.append(lambda net: openvino_form.compiled(folded(net), "float32", 1))
     with torch.inference_mode():
@@ -263,6 +273,29 @@ def test_without_openvino_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None
         taken = engine(classifier, machine, shown, f"torch {machine.precision}, folded and fused")
         with torch.inference_mode():
             assert off(taken(shown), classifier(shown)) < 0.05
+
+
+def test_where_the_fused_operators_do_not_run_public_ones_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("bf16 path needs the cpu support avx_ne_convert or avx512bw, avx512vl and avx512dq")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", missing)
+    for probe in (capabilities.fused_convolution, capabilities.bfloat16):
+        probe.cache_clear()
+    try:
+        assert not capabilities.fused_convolution(torch.float32) and not capabilities.bfloat16()
+        net = trained(for_small_images(get("resnet-18")), 32)
+        classifier = Classifier(net, torch.full((1, 3, 1, 1), 120.0), torch.full((1, 3, 1, 1), 60.0)).eval()
+        found = forms(classifier, msgspec.structs.replace(this_machine(), device="cpu"), "float32")
+        names = [form.name for form in found if form.name.startswith("torch")]
+        assert names == ["torch float32, folded", "torch float32, folded, contiguous"]
+        shown = pictures(3, 32)
+        with torch.inference_mode():
+            for form in found:
+                assert off(form.make()(shown), classifier(shown)) < EXACT
+    finally:
+        for probe in (capabilities.fused_convolution, capabilities.bfloat16):
+            probe.cache_clear()
 
 
 @needs_openvino

@@ -352,7 +352,7 @@ def test_what_is_a_product(
 ) -> None:
     made: list[bool] = []
     whole = modules.convolution_by_product
-    monkeypatch.setattr(modules, "matrix_units", lambda: units)
+    monkeypatch.setattr(modules.capabilities, "matrix_units", lambda: units)
     monkeypatch.setattr(modules, "convolution_by_product", lambda *given: (made.append(True), whole(*given))[1])
     layers = chain(conv=Conv(256, 3, pad=1, groups=groups), fc=Linear(2))
     net = build(Network("own", "own", (256, side, side), layers)).to(dtype)
@@ -361,7 +361,7 @@ def test_what_is_a_product(
 
 
 def test_a_map_smaller_than_the_kernel_is_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "matrix_units", lambda: True)
+    monkeypatch.setattr(modules.capabilities, "matrix_units", lambda: True)
     conv = modules.Convolution(256, 256, 3).to(torch.bfloat16)
     for side in (1, 2):
         with pytest.raises(RuntimeError, match="Kernel size"):

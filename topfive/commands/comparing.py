@@ -81,7 +81,7 @@ def compare(
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size
+    from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size, machine_of
     from topfive.lab.measuring import DISTURBED, this_machine
     from topfive.progress import counting
 
@@ -90,13 +90,14 @@ def compare(
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
     with bar(quiet) as progress:
-        source, machine = open_source(data, counting(progress, "MB", 1e6)), this_machine()
+        source = open_source(data, counting(progress, "MB", 1e6))
     if blacklist:
         source = without(source, Path(blacklist))
+    folder = Path(out or f"runs/compare-{source.name}")
+    machine = machine_of(folder, this_machine())
     side = size or default_size(source)
     shared = (side, epochs, batch, seed, str(machine), workers)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
-    folder = Path(out or f"runs/compare-{source.name}")
     page = Path(report) if report else folder / "report.html"
     comparison = Comparison(source, networks or DEFAULT, setting, machine, folder)
     say(str(source), quiet)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from topfive.data.sources import Source
     from topfive.lab.job import Job
+    from topfive.lab.measuring import Machine
     from topfive.lab.timing import Estimate
     from topfive.lab.training import Epoch
     from topfive.layers import Network
@@ -104,7 +105,6 @@ def train(
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
     from topfive.lab.job import Job, fitted, network_of
-    from topfive.lab.measuring import this_machine
     from topfive.lab.processes import Group
     from topfive.progress import counting
     from topfive.recipes import changed
@@ -123,16 +123,17 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
+    folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
+    machine = _machine(Path(folder), value, source, rules, side, towers or dry_run, quiet)
     if "parts" not in changes:
-        whole, rules = rules, fitted(rules, value, side, len(source.classes), this_machine())
+        whole, rules = rules, fitted(rules, value, side, len(source.classes), machine)
         if rules.parts > whole.parts:
             part = f"{rules.parts} parts, for this machine's memory"
             say(f"a batch of {rules.batch} is computed in {part}: the same step, but for batch normalisation", quiet)
-    folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
     command = command_line()
 
     def job(rules: Recipe) -> Job:
-        return Job(value, source, rules, side, this_machine(), Group(), Path(folder), towers)
+        return Job(value, source, rules, side, machine, Group(), Path(folder), towers)
 
     timed = None
     if minutes is not None:
@@ -147,6 +148,7 @@ def train(
         source=source,
         recipe=rules,
         size=side,
+        machine=machine,
         out=folder,
         command=command,
         start=start,
@@ -200,6 +202,7 @@ def resume(
         source=source,
         recipe=recipe,
         size=stated.size,
+        machine=_machine(Path(run), network, source, recipe, stated.size, stated.towers, quiet),
         out=run,
         command=stated.command,
         start=None,
@@ -231,6 +234,36 @@ def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
     if not rows:
         raise UsageError(f"there is no run in {folder!r}")
     write(format, rows, {}, [training_report.runs_section(rows)])
+
+
+def _machine(
+    folder: Path, network: Network, source: Source, recipe: Recipe, size: int, usual: bool, quiet: bool
+) -> Machine:
+    """This machine, with the arithmetic of the run that the folder holds, or else the fastest for a new one.
+
+    `usual`: not measured, for what is short or lies on two devices; nor is it with several processes.
+    """
+    import os
+
+    from topfive.lab.arithmetic import fastest, repeated
+    from topfive.lab.measuring import this_machine
+    from topfive.lab.modules import Subject
+    from topfive.progress import Progress
+    from topfive.runs import holds_run, load_run
+
+    machine = this_machine()
+    if holds_run(folder):
+        return repeated(machine, load_run(folder).machine)
+    if usual or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return machine
+    images = recipe.epochs * len(source.train)
+    with bar(quiet) as progress:
+        progress(Progress("timing a few steps of each arithmetic", 0.0))
+        subject = Subject(network.name, network)
+        machine, said = fastest(subject, (3, size, size), len(source.classes), recipe.batch, images, machine)
+    if said:
+        say(said, quiet)
+    return machine
 
 
 def _within(job: Job, seconds: float, began: float, workers: int | None, quiet: bool) -> tuple[Recipe, Estimate | None]:
@@ -334,6 +367,7 @@ def _train(
     source: Source,
     recipe: Recipe,
     size: int,
+    machine: Machine,
     out: str,
     command: list[str],
     start: str | None,
@@ -355,7 +389,6 @@ def _train(
     from topfive.lab import processes
     from topfive.lab.events import Events
     from topfive.lab.job import Job
-    from topfive.lab.measuring import this_machine
     from topfive.progress import Progress
 
     group = processes.joined()
@@ -363,7 +396,7 @@ def _train(
     with TemporaryDirectory() as scratch:
         if dry_run:
             source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
-        folder, machine = Path(out), this_machine()
+        folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers)
         weights = _weights(start) if start else b""
         notes = job.open(command)

@@ -18,6 +18,7 @@ from topfive.costs import count
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
+from topfive.lab.arithmetic import fastest, repeated
 from topfive.lab.evaluation import Scores
 from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare, usual_side
 from topfive.lab.measuring import DISTURBED, Machine, Task, measure
@@ -47,6 +48,7 @@ DEFAULT = (
 
 
 DECODING = "decoding.json"
+MACHINE = "machine.json"
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,10 +102,21 @@ class Row(msgspec.Struct, frozen=True):
     training_seconds: float
     epochs: int
     learning_rate: float | None
+    precision: str = ""  # of training, as is the memory format; "" for what is not torch's
+    memory_format: str = ""
     waiting: float = 0.0  # the share of the training time in which the next batch was waited for
     wanting: float = 0.0  # processors that the timings lacked, since other programs had them
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
+
+
+def machine_of(folder: Path, machine: Machine) -> Machine:
+    """`machine` with the threads and the arithmetic of the comparison that `folder` holds, if it holds one."""
+    try:
+        before = msgspec.json.decode((folder / MACHINE).read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.MsgspecError):
+        return machine
+    return repeated(machine, before)
 
 
 class Comparison:
@@ -241,7 +254,8 @@ class Comparison:
         shape = (3, setting.size, setting.size)
         params, macs = self._costs(entry, shape)
         tick(f"{entry.name}: measuring", 0.0)
-        measured = measure(Task(entry, shape, classes, self.machine, training_batch=setting.batch))
+        machine, _ = fastest(entry, shape, classes, setting.batch, setting.epochs * len(data), self.machine)
+        measured = measure(Task(entry, shape, classes, machine, training_batch=setting.batch))
         recipe = recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
         torch.manual_seed(setting.seed)
         net = make(entry, shape, classes)
@@ -254,7 +268,7 @@ class Comparison:
             tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
 
         try:
-            epochs = list(train(net, data, recipe, self.machine, stepped))
+            epochs = list(train(net, data, recipe, machine, stepped))
         except DivergedError as error:
             raise DivergedError(f"{entry.name}: {error}; leave it out to go on with the others") from None
         scores = epochs[-1].scores
@@ -282,6 +296,8 @@ class Comparison:
             training_seconds=epochs[-1].seconds,
             epochs=setting.epochs,
             learning_rate=recipe.peak,
+            precision=machine.precision,
+            memory_format=machine.memory_format,
             waiting=sum(epoch.waiting for epoch in epochs) / len(epochs),
             curve=curve,
         )
@@ -332,6 +348,7 @@ class Comparison:
     def _prepare_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / MACHINE).write_bytes(msgspec.json.format(msgspec.json.encode(self.machine)))
             stated = self.folder / "setting.json"
             if stated.exists():
                 before = msgspec.json.decode(stated.read_bytes(), type=Setting)

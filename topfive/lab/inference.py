@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from topfive.errors import UsageError
-from topfive.lab import openvino_form
+from topfive.lab import capabilities, openvino_form
 from topfive.lab.measuring import Machine
 from topfive.lab.modules import Classifier, Flattened, Net, Parallel, Sum, normalised
 
@@ -138,13 +138,16 @@ def forms(classifier: Classifier, machine: Machine, precision: str) -> list[Form
     if machine.device != "cpu" or not isinstance(net, Net):
         return [Form(f"torch {precision}, channels last", precision, lambda: _eager(classifier, at))]
 
-    def torch_form() -> Run:
-        return _normalising(classifier, fused(net, at.dtype))
+    def torch_form(layout: torch.memory_format) -> Callable[[], Run]:
+        ours = fused if capabilities.fused_convolution(at.dtype) else folded_eager
+        return lambda: _normalising(classifier, ours(net, at.dtype, layout))
 
     def openvino() -> Run:
         return _normalising(classifier, openvino_form.compiled(folded(net), precision, machine.threads))
 
-    found = [Form(f"torch {precision}, folded and fused", precision, torch_form)]
+    how = f"torch {precision}, folded{' and fused' * capabilities.fused_convolution(at.dtype)}"
+    layouts = {how: torch.channels_last, f"{how}, contiguous": torch.contiguous_format}
+    found = [Form(name, precision, torch_form(layout)) for name, layout in layouts.items()]
     return found + [Form(f"OpenVINO {precision}, folded", precision, openvino)] * openvino_form.installed()
 
 
@@ -200,20 +203,34 @@ def folded(net: Net) -> Net:
     return copied
 
 
-def fused(net: Net, dtype: torch.dtype) -> Run:
-    """`folded(net)` with its weights in `dtype`, for a CPU: `(N, 3, H, W)` float in, channels last; logits out."""
+def folded_eager(net: Net, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> Run:
+    """`folded(net)` in `dtype` by torch's public operations, for a CPU: `(N, 3, H, W)` float in, logits out."""
+    module = folded(net)
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            part.to(dtype)
+        if isinstance(part, nn.Conv2d):
+            part.weight.data = part.weight.data.contiguous(memory_format=layout)
+    return lambda x: module(x.to(dtype).contiguous(memory_format=layout)).float()
+
+
+def fused(net: Net, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last) -> Run:
+    """`folded(net)` with its weights in `dtype`, for a CPU: `(N, 3, H, W)` float in, logits out.
+
+    `layout` is that of what comes in and of what is between two convolutions.
+    """
     copied = folded(net)
     module = _in_a_row(getattr(copied, row) for row in copied.rows)
     for part in module.modules():
         if isinstance(part, (FusedConv, nn.Linear)):
             part.to(dtype)
-    return lambda x: module(x.to(dtype)).flatten(1).float()
+    return lambda x: module(x.to(dtype).contiguous(memory_format=layout)).flatten(1).float()
 
 
 class FusedConv(nn.Module):
     """A convolution and, while its output is in the cache, the sum with another input and the ReLU that follow.
 
-    By the operations that torch's compiler uses; they are not public, and where one is missing this form is left out.
+    By operations of torch's compiler that are not public: where `capabilities.fused_convolution` found them to run.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -500,8 +500,11 @@ def _mirrored(pixels: Tensor, turned: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
     # why: on a CPU whole rows are copied several times as fast as a mask is applied to the channels of each pixel
+    index = turned.nonzero()[:, 0]
+    if pixels.is_contiguous():
+        return pixels.index_copy(0, index, pixels[index].flip(3))
     out = pixels.clone(memory_format=torch.channels_last)
-    rows, index = out.permute(0, 2, 3, 1).flatten(1), turned.nonzero()[:, 0]
+    rows = out.permute(0, 2, 3, 1).flatten(1)
     some = rows.index_select(0, index).view(-1, *out.shape[2:], out.shape[1]).permute(0, 3, 1, 2)
     rows.numpy()[index.numpy()] = some.flip(3).permute(0, 2, 3, 1).flatten(1).numpy()
     return out

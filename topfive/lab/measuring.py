@@ -23,7 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from topfive.errors import ResourceError
+from topfive.lab import capabilities
+from topfive.lab.load import Load, cores
 from topfive.lab.modules import Classifier, Net, Subject, make
+from topfive.lab.threads import free_threads, use_threads
 from topfive.lab.towers import Towers
 
 SECONDS = 0.6  # spent on each timing, at least MIN_RUNS runs
@@ -39,8 +42,8 @@ class Machine(msgspec.Struct, frozen=True):
     cores: int
     threads: int
     memory_bytes: int
-    precision: str  # "bfloat16" where the processor has the arithmetic for it, else "float32"
-    memory_format: str
+    precision: str  # of training: "bfloat16" or "float32"
+    memory_format: str  # of training: "channels_last" or "contiguous"
     torch_version: str
 
     def __str__(self) -> str:
@@ -59,20 +62,25 @@ class Machine(msgspec.Struct, frozen=True):
             return nullcontext()
         return torch.autocast(self.device, self.dtype)
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format as torch names it."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
     def place(self, pixels: Tensor) -> Tensor:
-        """A batch on the device, channels last."""
-        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        """A batch on the device, in the memory format."""
+        return pixels.to(self.device).contiguous(memory_format=self.layout)
 
     def train_form(self, module: nn.Module) -> nn.Module:
-        """`module` on the device, towers on the two that they are on, channels last, weights in 32 bits."""
+        """`module` on the device, towers on the two that they are on, in the memory format, weights in 32 bits."""
         if isinstance(module, Classifier) and isinstance(module.net, Towers):
             module.mean, module.std = (tensor.to(self.device) for tensor in module.normalisation)
-            return _channels_last(module)
-        return _channels_last(module.to(self.device))
+            return _laid_out(module, self.layout)
+        return _laid_out(module.to(self.device), self.layout)
 
     def infer_form(self, module: nn.Module) -> nn.Module:
-        """A copy for inference: the weights cast once to the precision that autocast would cast them to every time."""
-        copied = self.train_form(copy.deepcopy(module)).eval()
+        """A copy for inference, channels last: the weights cast once to what autocast would cast them to every time."""
+        copied = msgspec.structs.replace(self, memory_format="channels_last").train_form(copy.deepcopy(module)).eval()
         for net in copied.modules():
             if isinstance(net, Net):
                 for part in net.modules():
@@ -104,12 +112,12 @@ def this_machine() -> Machine:
     if device == "cuda":
         half, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
     else:
-        half, processor = _cpu_has_bfloat16(), _processor()
+        half, processor = capabilities.bfloat16(), _processor()
     return Machine(
         device=device,
         processor=processor,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
+        cores=cores(),
+        threads=free_threads(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         precision="bfloat16" if half else "float32",
         memory_format="channels_last",
@@ -190,7 +198,7 @@ def summarise(
 
 
 def _measure_here(task: Task) -> Measured:
-    torch.set_num_threads(task.machine.threads)
+    use_threads(task.machine.threads)
     _warm_up(task.machine)
     latency, batches, inference_bytes, wanting = _infer(task)
     trained = task.training_batch
@@ -245,31 +253,6 @@ def time_runs(run: Callable[[], object], machine: Machine) -> list[float]:
     return times
 
 
-class Load:
-    """What other programs take of the processors from now on; Linux tells, elsewhere nothing is known of them."""
-
-    def __init__(self) -> None:
-        self.busy, self.cores = _busy()
-        self.own, self.began = sum(os.times()[:2]), time.perf_counter()
-
-    def wanting(self, threads: int) -> float:
-        """How many processors `threads` threads of ours have lacked since, as a mean."""
-        passed = time.perf_counter() - self.began
-        others = (_busy()[0] - self.busy - (sum(os.times()[:2]) - self.own)) / passed
-        return max(0.0, others + threads - self.cores) if self.cores else 0.0
-
-
-def _busy() -> tuple[float, int]:
-    """Seconds that all processors together have worked since the system started, and how many there are; or zeros."""
-    try:
-        lines = Path("/proc/stat").read_text().splitlines()
-    except OSError:
-        return 0.0, 0
-    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, lines[0].split()[1:])
-    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return busy, sum(line.startswith("cpu") for line in lines) - 1
-
-
 def _warm_up(machine: Machine) -> None:
     """Load the libraries and thread pools that any network needs, so that no network is charged for them."""
     layers = nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 8))
@@ -302,10 +285,10 @@ def memory_peak(machine: Machine) -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _channels_last(module: nn.Module) -> nn.Module:
+def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            tensor.data = tensor.data.contiguous(memory_format=layout)
     return module
 
 
@@ -314,12 +297,6 @@ def _status(key: str) -> int:
         if line.startswith(key):
             return int(line.split()[1]) * 1024
     raise OSError(f"no {key} in /proc/self/status")
-
-
-def _cpu_has_bfloat16() -> bool:
-    # why: with these instructions bfloat16 products are twice as fast as float32; without, they are emulated and slower
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
 
 
 def _processor() -> str:

@@ -5,7 +5,6 @@ import inspect
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
 from typing import assert_never
 
 import msgspec
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from topfive.costs import count, shape_after
 from topfive.errors import RefusedError
+from topfive.lab import capabilities
 from topfive.layers import (
     BatchNorm,
     Chain,
@@ -117,12 +117,13 @@ class Classifier(nn.Module):
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """`(pixels - mean) / std` in 32 bits and channels last, for `(N, 3, S, S)` of any type and `(1, 3, 1, 1)`."""
+    """`(pixels - mean) / std` in 32 bits and their memory format, for `(N, 3, S, S)` of any type and `(1, 3, 1, 1)`."""
     if pixels.device.type != "cpu" or torch.compiler.is_compiling():
         return (pixels.float() - mean) / std
     # why: on a CPU a mean for each pixel, and a part of the batch that stays in the cache, take a quarter of the time
-    out = torch.empty(pixels.shape, memory_format=torch.channels_last)
-    wide = [t.expand(1, *pixels.shape[1:]).contiguous(memory_format=torch.channels_last) for t in (mean, std)]
+    layout = torch.contiguous_format if pixels.is_contiguous() else torch.channels_last
+    out = torch.empty(pixels.shape, memory_format=layout)
+    wide = [t.expand(1, *pixels.shape[1:]).contiguous(memory_format=layout) for t in (mean, std)]
     part = max(1, CACHED // pixels[0].numel())
     for whence, there in zip(torch.split(pixels, part), torch.split(out, part)):
         there.copy_(whence).sub_(wide[0]).div_(wide[1])
@@ -141,7 +142,13 @@ class Convolution(nn.Conv2d):
         height, width = _places(x, self.kernel_size, self.stride, self.padding)
         # why the first: torch's refuses a map that is smaller than the kernel
         small = min(height, width) > 0 and self.weight.numel() >= height * width * WEIGHTS_A_PIXEL
-        if small and self.groups == 1 and x.dtype == torch.bfloat16 and x.device.type == "cpu" and matrix_units():
+        if (
+            small
+            and self.groups == 1
+            and x.dtype == torch.bfloat16
+            and x.device.type == "cpu"
+            and capabilities.matrix_units()
+        ):
             return convolution_by_product(x, self.weight, self.bias, self.stride, self.padding)
         return super().forward(x)
 
@@ -166,14 +173,6 @@ def convolution_by_product(
 def _places(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...]) -> list[int]:
     """How many places a kernel comes to along the height and the width."""
     return [(n + 2 * edge - size) // step + 1 for n, size, step, edge in zip(x.shape[2:], kernel, stride, pad)]
-
-
-@cache
-def matrix_units() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 by units of their own."""
-    # why by its name: it is not in the oldest torch that will do
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("amx_bf16", False))
 
 
 class Flattened(nn.Linear):

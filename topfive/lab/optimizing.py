@@ -74,10 +74,10 @@ class Learner:
                 continue
             what, _, name = key.removeprefix(OPTIMIZER).partition(".")
             p = self.named[name]
-            value = tensor.to(p.device)
-            if tensor.ndim == 4:
-                value = value.contiguous(memory_format=torch.channels_last)
-            owners[p].state[p][what] = value
+            like = tensor.shape == p.shape  # then it has its kernel's memory format, too
+            owners[p].state[p][what] = (
+                torch.empty_like(p, dtype=tensor.dtype).copy_(tensor) if like else tensor.to(p.device)
+            )
 
 
 class RmsPropInside(Optimizer):

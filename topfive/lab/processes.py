@@ -12,6 +12,7 @@ from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from topfive.errors import ResourceError
+from topfive.lab.threads import usable_cores
 
 TIMEOUT = datetime.timedelta(seconds=60)  # why: torch's own 30 minutes would hold the others for a dead process
 
@@ -89,8 +90,7 @@ def joined() -> Group:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         elif "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1":
             # why: torchrun gives each process one thread; the cores are shared out instead
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+            torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         try:
             store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
             if os.environ.get("LOCAL_WORLD_SIZE") == str(world):

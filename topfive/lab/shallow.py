@@ -11,8 +11,9 @@ import torch
 
 from topfive.errors import UsageError
 from topfive.lab.evaluation import Scores, score
+from topfive.lab.load import Load
 from topfive.lab.loading import Pictures
-from topfive.lab.measuring import Load, Machine, Measured, memory_peak, memory_start, summarise, time_runs
+from topfive.lab.measuring import Machine, Measured, memory_peak, memory_start, summarise, time_runs
 
 NAME = "hog-svm"
 CELLS = 4  # along each side of the picture

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from topfive.data.sources import Source
 from topfive.lab.evaluation import evaluate
 from topfive.lab.job import Job
+from topfive.lab.load import Load
 from topfive.lab.loading import Data, prepare, streaming
-from topfive.lab.measuring import DISTURBED, Load, Machine
+from topfive.lab.measuring import DISTURBED, Machine
 from topfive.lab.modules import Classifier
 from topfive.lab.optimizing import Learner
 from topfive.lab.training import Position, train

@@ -1,0 +1,158 @@
+"""Precision and memory format of training, by measurement: which of them is fastest differs by processor and network.
+
+ResNet-18 at 64 pixels trains a seventh faster in contiguous memory than channels last on a processor with AVX2 alone,
+and slower on others. What was measured is kept for this machine and network; a run keeps what it began with.
+"""
+
+import contextlib
+import copy
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import torch
+from torch import nn
+from torch.nn import functional
+
+from topfive.costs import count
+from topfive.data.stores import cache_folder, write_aside
+from topfive.lab import capabilities
+from topfive.lab.load import Load
+from topfive.lab.measuring import DISTURBED, Machine
+from topfive.lab.modules import Net, Subject, make, torch_costs
+from topfive.lab.threads import use_threads
+from topfive.layers import with_classes
+
+FORMATS = ("channels_last", "contiguous")
+ROUNDS = 4  # steps of each kind, by turns; the first does not count
+SHARE = 0.02  # of a training that may be spent on choosing
+WORTH = 1.03  # times as fast as the usual arithmetic another must be, to be taken
+STEP = 6e10  # operations of a timed step
+SLOW = 1.5  # times as long as the fastest, from where on a kind is not timed again
+CACHE = "arithmetic.json"
+
+Rates = dict[str, float]  # images a second by "PRECISION, FORMAT"
+
+
+def fastest(
+    subject: Subject, input: tuple[int, int, int], classes: int, batch: int, images: int, machine: Machine
+) -> tuple[Machine, str]:
+    """`machine` with the arithmetic that trains `subject` fastest, and a sentence for the user, "" where nothing is.
+
+    `images` is how many the training to come takes, epochs counted: where choosing takes too much of that, the machine
+    stays as it is.
+    """
+    macs = (
+        count(with_classes(subject.network, classes), input).macs
+        if subject.network
+        else torch_costs(subject, input, classes)[1]
+    )
+    part = max(2, min(batch, int(STEP / (6 * max(1, macs)))))
+    kinds = [_kind(machine, precision, layout) for precision in _precisions(machine) for layout in FORMATS]
+    if SHARE * images < ROUNDS * len(kinds) * part:
+        return machine, ""
+    key, known = _key(subject, input, classes, part, machine), _known()
+    when = "measured before"
+    if (rates := known.get(key)) is None:
+        load = Load()
+        rates, when = _measure(subject, input, classes, part, kinds), "measured now"
+        if load.wanting(machine.threads) <= DISTURBED:
+            _keep(key, rates)
+    return chosen(machine, rates, when)
+
+
+def chosen(machine: Machine, rates: Rates, when: str) -> tuple[Machine, str]:
+    """The machine with the fastest arithmetic of `rates`, another than its own only where it is worth it."""
+    usual = _name(machine)
+    best = max(rates, key=lambda name: rates[name])
+    taken = best if rates[best] > WORTH * rates[usual] else usual
+    others = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items() if name != taken)
+    precision, _, layout = taken.partition(", ")
+    found = msgspec.structs.replace(machine, precision=precision, memory_format=layout)
+    return found, f"trains in {taken}: {rates[taken]:,.0f} images/s ({others}), {when}"
+
+
+def repeated(machine: Machine, before: Mapping[str, object]) -> Machine:
+    """`machine` with the threads and the arithmetic of an earlier start, `before`, as far as it has them."""
+    threads, precision, layout = (before.get(name) for name in ("threads", "precision", "memory_format"))
+    if isinstance(threads, int) and machine.device == "cpu":
+        machine = msgspec.structs.replace(machine, threads=max(1, min(threads, machine.cores)))
+        use_threads(machine.threads)
+    if precision in _precisions(machine):
+        machine = msgspec.structs.replace(machine, precision=str(precision))
+    if layout in FORMATS:
+        machine = msgspec.structs.replace(machine, memory_format=str(layout))
+    return machine
+
+
+def _precisions(machine: Machine) -> list[str]:
+    """What the machine computes in, the usual first."""
+    lower = machine.device != "cpu" or capabilities.bfloat16()
+    return list(dict.fromkeys([machine.precision, *(["bfloat16"] if lower else []), "float32"]))
+
+
+def _kind(machine: Machine, precision: str, layout: str) -> Machine:
+    return msgspec.structs.replace(machine, precision=precision, memory_format=layout)
+
+
+def _name(machine: Machine) -> str:
+    return f"{machine.precision}, {machine.memory_format}"
+
+
+def _measure(subject: Subject, input: tuple[int, int, int], classes: int, part: int, kinds: list[Machine]) -> Rates:
+    """Images a second of each kind, from the fastest of a few steps, the kinds by turns."""
+    with torch.random.fork_rng(devices=[]):  # why: the weights of the training to come are not to depend on this
+        module = make(subject, input, classes)
+        pixels, labels = torch.randn(part, *input), torch.zeros(part, dtype=torch.long)
+        steps = {_name(kind): _step(kind, copy.deepcopy(module), pixels, labels) for kind in kinds}
+        seconds = dict.fromkeys(steps, math.inf)
+        for turn in range(ROUNDS):
+            for name, step in steps.items():
+                if seconds[name] > SLOW * min(seconds.values()) and math.isfinite(seconds[name]):
+                    continue
+                began = time.perf_counter()
+                step()
+                if turn:
+                    seconds[name] = min(seconds[name], time.perf_counter() - began)
+    return {name: part / each for name, each in seconds.items()}
+
+
+def _step(machine: Machine, module: nn.Module, pixels: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+    """Forward and backward of one batch."""
+    module, x, y = machine.train_form(module).train(), machine.place(pixels), labels.to(machine.device)
+
+    def step() -> None:
+        with machine.arithmetic():
+            outputs = module.all_logits(x) if isinstance(module, Net) else (module(x),)
+        loss = torch.stack([functional.cross_entropy(logits.float(), y) for logits in outputs]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        module.zero_grad()
+        if machine.device != "cpu":
+            torch.accelerator.synchronize()
+
+    return step
+
+
+# --- what was measured before ----------------------------------------------------------------------------------------
+
+
+def _key(subject: Subject, input: tuple[int, int, int], classes: int, part: int, machine: Machine) -> str:
+    limits = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
+    fixed = msgspec.structs.replace(machine, memory_bytes=0)
+    what = msgspec.json.encode((subject.network or subject.factory, input, classes, part, fixed, limits))
+    return hashlib.sha256(what).hexdigest()[:24]
+
+
+def _known() -> dict[str, Rates]:
+    try:
+        return msgspec.json.decode((cache_folder() / CACHE).read_bytes(), type=dict[str, Rates])
+    except (OSError, msgspec.MsgspecError):  # nothing yet, or nothing that can be used: it is measured anew
+        return {}
+
+
+def _keep(key: str, rates: Rates) -> None:
+    with contextlib.suppress(OSError):  # a home that cannot be written to costs seconds, not the run
+        write_aside(cache_folder() / CACHE, msgspec.json.format(msgspec.json.encode({**_known(), key: rates})))
