@@ -2,8 +2,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN    := $(VENV)/bin
+# one network of each idea that learns the digits within four epochs, on any two cores within four minutes
+DEMO   := hog-svm alexnet googlenet cifar-plain-20 cifar-resnet-20
+ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic evaluation inference keeping modules optimizing \
+  predicting recipes_run towers training whitening))
 
-.PHONY: setup demo test test-slow check format bench bench-training bench-inference time-to-accuracy peers docs clean
+.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference time-to-accuracy peers docs clean
 
 setup: $(VENV)/.ready
 
@@ -15,11 +19,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/topfive compare --epochs 4 --out runs/demo --report report.html
+	$(BIN)/topfive compare $(DEMO) --epochs 4 --out runs/demo --report report.html
 
 # why: one thread a process; two processes of two threads on two cores slow each other tenfold
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not peers'
+
+# the tests of arithmetic as on a processor with AVX2 alone: what another has beyond that hides faults
+test-avx2: setup
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -n 2 --dist loadfile \
+	  -m 'not slow and not peers' $(ARITHMETIC)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -143,14 +143,14 @@ def matrix_rate() -> float:
     return 3 * 2 * 4096**3 / (time.perf_counter() - began)
 
 
-def subset(archive: str, count: int, scratch: str) -> str:
-    """A folder with the first pictures of each class of an archive, the same share of each split."""
+def subset(archive: str, count: int, scratch: str, aside: int = 100) -> str:
+    """A folder with the first pictures of each of ten classes of an archive: `count` to train on, `aside` to test on."""
     import tarfile
 
     with tarfile.open(DATA / archive) as tar:
         tar.extractall(scratch, filter="data")
     root = Path(scratch) / ("imagenette" if "imagenette" in archive else "cifar10")
-    for split, left in (("train", count // 10), ("val", 10), ("test", 10)):
+    for split, left in (("train", count // 10), ("val", aside // 10), ("test", aside // 10)):
         for folder in sorted((root / split).glob("*")):
             for path in sorted(folder.iterdir())[left:]:
                 path.unlink()

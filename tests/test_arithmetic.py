@@ -61,7 +61,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def test_the_faster_arithmetic_is_taken_where_it_is_worth_it(rates: dict[str, float], taken: tuple[str, str]) -> None:
     machine, said = chosen(USUAL, rates, "measured now")
     assert (machine.precision, machine.memory_format) == taken
-    assert said.startswith(f"trains in {taken[0]}, {taken[1]}: ") and all(f"{rate:,.0f}" in said for rate in rates.values())
+    assert said.startswith(f"trains in {taken[0]}, {taken[1]}: ") and all(
+        f"{rate:,.0f}" in said for rate in rates.values()
+    )
 
 
 def test_lower_precision_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -472,11 +472,11 @@ def cost(path: Path) -> tuple[int, float, float]:
 @pytest.mark.parametrize(
     "what", ["os.system", "compressed", "a million names", "half a million steps", "deeply nested"]
 )
-def test_refusing_takes_little_time_and_memory(what: str, tmp_path: Path) -> None:
+def test_refusing_takes_little_memory(what: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(HOSTILE[what])
-    exit_code, seconds, megabytes = cost(path)  # processor time: other tests run beside this one
-    assert exit_code == 4 and seconds < 2 and megabytes < 500
+    exit_code, _, megabytes = cost(path)
+    assert exit_code == 4 and megabytes < 500
 
 
 # --- what is taken --------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from topfive.training_report import interval
 from topfive.variations import for_small_images
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
-# equal depth, the same pair deeper, bottlenecks, and the union of both lines
+# equal depth, bottlenecks, and the union of both lines
 DEFAULT = (
     shallow.NAME,
     "alexnet",
@@ -40,8 +40,6 @@ DEFAULT = (
     "googlenet",
     "cifar-plain-20",
     "cifar-resnet-20",
-    "cifar-plain-56",
-    "cifar-resnet-56",
     "resnet-50",
     "inception-resnet-v1",
 )
