@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from topfive import system
 from topfive.augmentations import DRAWS, AreaCrop, Augmentation, Box, Centre, Crop, JitterCrop, PadCrop, box
 from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
@@ -270,8 +271,9 @@ def usual_side(source: Source) -> int:
 
 def largest_side(source: Source) -> int:
     """The largest side at which all pictures of a source, as decoded squares, may be kept in memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return math.isqrt(int(MEMORY_SHARE * memory / (3 * max(1, len(source.train) + len(source.held_out)))))
+    return math.isqrt(
+        int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.held_out))))
+    )
 
 
 class Kept(Data):
@@ -451,7 +453,7 @@ def _loader(crops: _Crops, work: Sequence[Work], workers: int) -> "DataLoader[Lo
         prefetch_factor=3 if workers else None,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # why: else it would draw from, and change, the generator of the weights
-        multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
+        multiprocessing_context=system.context() if workers else None,
     )
 
 
