@@ -100,6 +100,19 @@ def memory_bytes() -> int:
     return psutil.virtual_memory().total
 
 
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held, as far as the system tells; else those that it holds."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        held = psutil.Process().memory_info()
+        return int(getattr(held, "peak_wset", held.rss))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def context() -> BaseContext:
     """How processes are started: forked on Linux, so that they have at once what they need; elsewhere it is pickled.
 

@@ -480,18 +480,17 @@ def _results(loader: "DataLoader[Loaded]") -> Iterator[Loaded]:
 
 def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: bool) -> Tensor:
     """`(N, 3, S, S)` on the device -> the same mirrored, in other colours, patches erased; uint8 or float."""
-    chance = torch.from_numpy(draws).to(pixels.device, torch.float32)
+    drawn = torch.from_numpy(draws).float()  # why before it is moved: Apple's GPU has no float64
+    chance = drawn.to(pixels.device)
     if mirror and augmentation.mirror:
         pixels = _mirrored(pixels, chance[:, MIRROR] < 0.5)
     if augmentation.colour:
         pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
     if augmentation.lighting:
         # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of a picture
-        alpha = augmentation.lighting * torch.special.ndtri(chance[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
-        shifts = (alpha * torch.tensor(EIGENVALUES, device=chance.device)) @ torch.tensor(
-            VECTORS, device=chance.device
-        ).T
-        pixels = pixels + 255 * shifts[:, :, None, None]
+        alpha = augmentation.lighting * torch.special.ndtri(drawn[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
+        shifts = (alpha * torch.tensor(EIGENVALUES)) @ torch.tensor(VECTORS).T  # on the CPU: not every device has ndtri
+        pixels = pixels + 255 * shifts[:, :, None, None].to(pixels.device)
     if augmentation.erase:
         pixels = _erased(pixels, chance[:, ERASE : ERASE + 5], augmentation.erase)
     return pixels
