@@ -3,6 +3,7 @@
 `without_posix.py` takes away what Windows has not: nothing here was run on Windows, on macOS or on a GPU.
 """
 
+import errno
 import json
 import os
 import pickle
@@ -185,6 +186,18 @@ def test_a_lock_is_told_of_where_the_system_lists_none(tmp_path: Path, monkeypat
         (tmp_path / "lock").write_text(text)
         assert system.locked(tmp_path / "lock") is expected, text
     assert system.locked(tmp_path / "none") is False
+
+
+def test_a_file_system_without_locks_costs_a_note(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lockless(handle: int) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(system, "lock", lockless)
+    monkeypatch.chdir(place)
+    assert main([*COMMANDS["train"][:-1], str(tmp_path / "run")]) == 0
+    assert f"{tmp_path / 'run'} cannot be locked (No locks available): start nothing else" in capsys.readouterr().err
 
 
 def test_memory_and_processors_are_the_systems() -> None:

@@ -187,13 +187,15 @@ class Run:
     def _take(self) -> None:
         """Lock the folder until this process ends, in whatever way. Raises: UsageError, ResourceError."""
         try:
-            if not system.lock(self._lock):
-                os.lseek(self._lock, 0, os.SEEK_SET)
-                process, _, host = os.read(self._lock, 500).decode(errors="replace").partition(" ")
-                who = f"process {process} on {host}" if process and host else "another process"
-                raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder")
+            free = system.lock(self._lock)
         except OSError as error:  # some network file systems have no locks
             self.notes.append(f"{self.folder} cannot be locked ({error.strerror}): start nothing else there")
+            free = True
+        if not free:
+            os.lseek(self._lock, 0, os.SEEK_SET)
+            process, _, host = os.read(self._lock, 500).decode(errors="replace").partition(" ")
+            who = f"process {process} on {host}" if process and host else "another process"
+            raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder")
         try:
             self._taken = True
             self._sign(str(os.getpid()))

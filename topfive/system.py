@@ -35,11 +35,14 @@ def lock(handle: int) -> bool:
 def _lock_on_windows(handle: int) -> bool:
     import msvcrt
 
+    before = os.lseek(handle, 0, os.SEEK_CUR)
     os.lseek(handle, FREE_BYTE, os.SEEK_SET)
     try:
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # mypy knows them on Windows alone
     except PermissionError:
         return False
+    finally:
+        os.lseek(handle, before, os.SEEK_SET)
     return True
 
 
