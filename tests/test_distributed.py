@@ -43,13 +43,13 @@ from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.lab import processes
 from topfive.lab.loading import prepare
-from topfive.lab.measuring import this_machine
+from topfive.lab.measuring import device_of, this_machine
 from topfive.lab.modules import build
 from topfive.lab.training import train
 from topfive.layers import Network
 from topfive.recipes import Recipe
 
-group = processes.joined()
+group = processes.joined(device_of("auto"))
 machine = msgspec.structs.replace(this_machine(), precision="float32")
 network = msgspec.json.decode(open(sys.argv[1], "rb").read(), type=Network)
 data = prepare(open_source(sys.argv[2]), 32, CIFAR.crop)
@@ -162,7 +162,7 @@ def test_processes_that_are_started_again_do_not_meet_the_addresses_of_those_bef
         monkeypatch.setenv(name, "2")
     for restarts in ("0", "1"):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
-        processes.joined()
+        processes.joined("cpu")
     seen[0].set("address of 1", "that of a killed process")
     assert seen[0].check(["address of 1"]) and not seen[1].check(["address of 1"])
 

@@ -11,6 +11,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from topfive import system
 from topfive.data import fetching
 from topfive.data.fetching import PUBLIC, PublicSet, data_folder, fetch, fetch_weights, fetched
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError
@@ -307,11 +309,37 @@ def test_a_folder_that_cannot_be_written_is_named(server: Server, tmp_path: Path
 
 
 def test_two_at_once_do_not_write_into_one_part(server: Server, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
     with open(tmp_path / "toy.tgz.part", "wb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        assert system.lock(other.fileno())
         assert "another process" in refused(ResourceError, tmp_path)
     assert server.asked == [] and fetch("toy", tmp_path).read_bytes() == TAR
+
+
+@pytest.mark.parametrize("content", [TGZ, OTHER, TGZ[:-100]], ids=["whole", "another hash", "damaged"])
+def test_no_open_file_is_renamed_or_removed_where_the_system_forbids_it(
+    content: bytes, weights: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows, played here: what is open has a descriptor in /proc/self/fd."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the system does not list what is open")
+    moved = []
+
+    def closed(path: Path) -> None:
+        held = {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+        assert str(path) not in held, f"{path} is open"
+        moved.append(path.name)
+
+    replace, unlink = Path.replace, Path.unlink
+    monkeypatch.setattr(Path, "replace", lambda path, to: (closed(path), replace(path, to))[1])
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: (closed(path), unlink(path, missing_ok))[1])
+    monkeypatch.setattr(system, "OPEN_FILES_MOVE", False)
+    weights.content = content
+    publish(monkeypatch, weights.url, content if len(content) != len(TGZ) else TGZ)
+    for fetching_it in (lambda: fetch("toy", tmp_path), lambda: fetch_weights("toy", tmp_path)):
+        with suppress(DataError, ResourceError):
+            fetching_it()
+    assert "toy.tgz.part" in moved
+    assert not list(tmp_path.glob("*.part")) or len(content) != len(TGZ)
 
 
 def test_names_and_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

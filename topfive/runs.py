@@ -12,7 +12,6 @@ the folder, and only then remove. A power cut between any two of these leaves th
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -25,6 +24,7 @@ from typing import NoReturn, Self, TypeVar
 
 import msgspec
 
+from topfive import system
 from topfive.errors import RefusedError, ResourceError, UsageError
 
 VERSION = 1  # of the manifest
@@ -131,7 +131,8 @@ class Run:
             _unlock(self._lock)
 
     def _sign(self, process: str) -> None:
-        os.ftruncate(self._lock, os.pwrite(self._lock, f"{process} {os.uname().nodename}".encode(), 0))
+        os.lseek(self._lock, 0, os.SEEK_SET)
+        os.ftruncate(self._lock, os.write(self._lock, f"{process} {system.host()}".encode()))
 
     def save(self, step: int, files: Mapping[str, bytes], about: Mapping[str, object], kind: str = "step") -> Path:
         """Save a checkpoint, then remove those before it that are not kept. Raises: ResourceError."""
@@ -186,13 +187,15 @@ class Run:
     def _take(self) -> None:
         """Lock the folder until this process ends, in whatever way. Raises: UsageError, ResourceError."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            process, _, host = os.pread(self._lock, 500, 0).decode(errors="replace").partition(" ")
-            who = f"process {process} on {host}" if process and host else "another process"
-            raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder") from None
+            free = system.lock(self._lock)
         except OSError as error:  # some network file systems have no locks
             self.notes.append(f"{self.folder} cannot be locked ({error.strerror}): start nothing else there")
+            free = True
+        if not free:
+            os.lseek(self._lock, 0, os.SEEK_SET)
+            process, _, host = os.read(self._lock, 500).decode(errors="replace").partition(" ")
+            who = f"process {process} on {host}" if process and host else "another process"
+            raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder")
         try:
             self._taken = True
             self._sign(str(os.getpid()))
@@ -334,7 +337,7 @@ _held: set[int] = set()  # the descriptors of this process's locks
 
 def _open_lock(path: Path) -> int:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | system.BINARY, 0o666)
     except OSError as error:
         _fail(error, path)
     _held.add(handle)
@@ -347,8 +350,9 @@ def _unlock(handle: int) -> None:
         os.close(handle)
 
 
-# why: a worker that outlives a killed parent would go on holding its locks
-os.register_at_fork(after_in_child=lambda: list(map(_unlock, tuple(_held))))
+if hasattr(os, "register_at_fork"):
+    # why: a worker that outlives a killed parent would go on holding its locks
+    os.register_at_fork(after_in_child=lambda: list(map(_unlock, tuple(_held))))
 
 
 # --- onto the disk --------------------------------------------------------------------------------------------------
@@ -406,7 +410,7 @@ def _whole(final: Path, content: bytes | Mapping[str, bytes]) -> None:
             _sync(aside)
             if final.exists():
                 _remove(final)
-        os.rename(aside, final)
+        os.replace(aside, final)
     except OSError:
         _delete(aside)
         raise
@@ -417,7 +421,7 @@ def _remove(folder: Path) -> None:
     """Remove a checkpoint, of which half is never seen under its name."""
     aside = folder.with_name(f"{folder.name}.0.tmp")
     _delete(aside)
-    os.rename(folder, aside)
+    os.replace(folder, aside)
     _delete(aside)
 
 
@@ -428,7 +432,7 @@ def _delete(path: Path) -> None:
 
 
 def _put(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | system.BINARY, 0o666)
     try:
         left = memoryview(data)
         while left:
@@ -440,14 +444,11 @@ def _put(path: Path, data: bytes) -> None:
 
 def _sync(folder: Path) -> None:
     """Make the names in a folder last."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        system.sync_folder(folder)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some network file systems cannot, and need not
             raise
-    finally:
-        os.close(handle)
 
 
 # --- and back -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from topfive.data.findings import counted, shown
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes import Recipe, field_rows, steps_of_epoch
 from topfive.runs import Stated, find_runs, load_run
+from topfive.system import locked
 from topfive.tables import WIDTH, Column, Row, Section, clock, scaled
 
 MOST_ROWS = 30  # of one run in its table
@@ -330,7 +331,7 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
     if row["epochs_done"] >= recipe.epochs and row["step"] >= steps:
         row["state"] = "finished"
     else:
-        row["state"] = {True: "running", False: "interrupted", None: "unfinished"}[_locked(folder / "lock")]
+        row["state"] = {True: "running", False: "interrupted", None: "unfinished"}[locked(folder / "lock")]
     return row
 
 
@@ -354,27 +355,6 @@ def _newest_step(folder: Path) -> int:
     except OSError as error:
         raise ResourceError(f"{folder / 'checkpoints'} cannot be read: {error.strerror}") from None
     return max((int(found[1]) for found in (re.fullmatch(r"step-(\d+)", name) for name in names) if found), default=0)
-
-
-def _locked(path: Path) -> bool | None:
-    """Whether a process holds the lock, told without taking it, even for a moment; None where that cannot be told."""
-    try:
-        held, inode = path.read_text(errors="replace"), path.stat()
-        lines = Path("/proc/locks").read_text().splitlines()
-    except FileNotFoundError:
-        return None if path.exists() else False
-    except OSError:
-        return None
-    process, _, host = held.partition(" ")
-    device = f"{os.major(inode.st_dev):02x}:{os.minor(inode.st_dev):02x}"
-    for line in lines:  # 1: FLOCK  ADVISORY  WRITE 17728 fe:00:2147937 0 EOF
-        words = line.replace("->", "").split()
-        if len(words) >= 6 and words[1] == "FLOCK":
-            where, _, number = words[5].rpartition(":")
-            # why: either will do; on an overlay the device is another, in a container the process is
-            if number == str(inode.st_ino) and (where == device or words[4] == process):
-                return True
-    return False if host == os.uname().nodename else None
 
 
 def _state(row: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ def compare(
     batch: int = 64,
     seed: int = 0,
     workers: int | None = None,
+    device: str = "auto",
     blacklist: str | None = None,
     quiet: bool = False,
     format: Format = "text",
@@ -53,6 +54,8 @@ def compare(
         Of initial weights, order and augmentation.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    device
+        auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     blacklist
         A file of numbers of ILSVRC2012's validation pictures that are left out of the evaluation, one a line.
     quiet
@@ -82,28 +85,28 @@ def compare(
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
     from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size, machine_of
-    from topfive.lab.measuring import DISTURBED, this_machine
+    from topfive.lab.measuring import DISTURBED, overlooked, this_machine
     from topfive.progress import counting
 
     least = {"batch": 2, "workers": 0}
     for name, value in (("epochs", epochs), ("batch", batch), ("size", size), ("workers", workers)):
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
+    machine = this_machine(device)
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     if blacklist:
         source = without(source, Path(blacklist))
     folder = Path(out or f"runs/compare-{source.name}")
-    machine = machine_of(folder, this_machine())
+    machine = machine_of(folder, machine)
     side = size or default_size(source)
     shared = (side, epochs, batch, seed, str(machine), workers)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
     page = Path(report) if report else folder / "report.html"
     comparison = Comparison(source, networks or DEFAULT, setting, machine, folder)
     say(str(source), quiet)
-    for note in source.notes:
-        say(note, quiet)
-    say(str(machine), quiet)
+    for line in (*source.notes, str(machine), *overlooked(device)):
+        say(line, quiet)
     try:
         with bar(quiet) as tick:
             for row in comparison.run(tick):

@@ -35,6 +35,7 @@ def evaluate(
     out: str | None = None,
     report: str | None = None,
     batch: int = 32,
+    device: str = "auto",
     precision: Precision = "auto",
     quiet: bool = False,
     format: Format = "text",
@@ -68,6 +69,8 @@ def evaluate(
         Where the page goes; by default report.html in --out.
     batch
         Views in a step of the network.
+    device
+        auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     precision
         float32 for exact arithmetic; by default the fastest at hand that agrees with it, and how far it agrees is said.
     quiet
@@ -85,7 +88,7 @@ def evaluate(
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
     from topfive.lab import processes
-    from topfive.lab.measuring import this_machine
+    from topfive.lab.measuring import device_of, overlooked, this_machine
     from topfive.lab.models import open_model
     from topfive.lab.predicting import ensemble, fits, judge, together
     from topfive.progress import counting
@@ -95,13 +98,15 @@ def evaluate(
     ladder = protocol == "ladder"
     keys = protocols.LADDER if ladder else (protocol,) if protocol else ()
     chosen = [protocols.get(key) for key in keys]
-    group = processes.joined()
+    unused, device = overlooked(device), device_of(device)
+    group = processes.joined(device)
     quiet = quiet or not group.first
     try:
+        machine = this_machine(device)
         opened = [open_model(name, network) for name in dict.fromkeys(names)]
         together(opened, shares)  # why: what cannot be is said now, and not after everything was evaluated
         with bar(quiet) as progress:
-            source, machine = open_source(where, counting(progress, "MB", 1e6)), this_machine()
+            source = open_source(where, counting(progress, "MB", 1e6))
         if blacklist:
             source = without(source, Path(blacklist))
         notes = [note for model in opened for note in model.notes]
@@ -109,6 +114,7 @@ def evaluate(
             str(source),
             *source.notes,
             f"{machine}, {group.world} processes" * (group.world > 1) or str(machine),
+            *unused,
         ):
             say(line, quiet)
         unfit = {model.where: [one for one in chosen if not fits(model, one)] for model in opened}
@@ -246,6 +252,7 @@ def predict(
     protocol: str | None = None,
     network: str | None = None,
     batch: int = 32,
+    device: str = "auto",
     precision: Precision = "auto",
     quiet: bool = False,
     format: Format = "text",
@@ -268,6 +275,8 @@ def predict(
         The network of weights that do not say it.
     batch
         Views in a step of the network.
+    device
+        auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     precision
         float32 for exact arithmetic; by default the fastest at hand that agrees with it, and how far it agrees is said.
     quiet
@@ -278,7 +287,7 @@ def predict(
     examine([model])
     from topfive import protocols
     from topfive.data.loose import pictures as named
-    from topfive.lab.measuring import this_machine
+    from topfive.lab.measuring import overlooked, this_machine
     from topfive.lab.models import open_model
     from topfive.lab.predicting import Judge, likeliest, predicted
     from topfive.progress import counting
@@ -288,8 +297,8 @@ def predict(
         raise UsageError("name pictures, a folder of them, or - for names on standard input")
     if top < 1 or batch < 1:
         raise UsageError("--top and --batch are at least 1")
-    opened, machine = open_model(model, network), this_machine()
-    for note in opened.notes:
+    machine, opened = this_machine(device), open_model(model, network)
+    for note in (*opened.notes, *overlooked(device)):
         say(note, quiet)
     places = [
         name

@@ -41,6 +41,7 @@ def train(
     seed: int | None = None,
     start: str | None = None,
     workers: int | None = None,
+    device: str | None = None,
     towers: bool = False,
     save_every: float = 120.0,
     plan: bool = False,
@@ -81,6 +82,9 @@ def train(
         fresh.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    device
+        auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
+        A run that is gone on with keeps its kind of device.
     towers
         Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
         Where two GPUs are not there, one device stands in for both.
@@ -105,6 +109,7 @@ def train(
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
     from topfive.lab.job import Job, fitted, network_of
+    from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
     from topfive.progress import counting
     from topfive.recipes import changed
@@ -117,6 +122,7 @@ def train(
     set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
+    device_of(device or "auto")  # why: what is not here is said now, and not when the pictures have been looked at
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     value, side = network_of(network, source, size)
@@ -124,7 +130,7 @@ def train(
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
     folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
-    machine = _machine(Path(folder), value, source, rules, side, towers or dry_run, quiet)
+    machine = _machine(Path(folder), value, source, rules, side, device, towers or dry_run, quiet)
     if "parts" not in changes:
         whole, rules = rules, fitted(rules, value, side, len(source.classes), machine)
         if rules.parts > whole.parts:
@@ -163,7 +169,14 @@ def train(
 
 
 def resume(
-    run: str, /, *, workers: int | None = None, save_every: float = 120.0, quiet: bool = False, format: Format = "text"
+    run: str,
+    /,
+    *,
+    workers: int | None = None,
+    device: str | None = None,
+    save_every: float = 120.0,
+    quiet: bool = False,
+    format: Format = "text",
 ) -> None:
     """Go on with a run where it was interrupted, at the exact step.
 
@@ -173,6 +186,8 @@ def resume(
         The folder that train made.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+    device
+        auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
     save_every
         Seconds between two saves of the whole state.
     quiet
@@ -185,6 +200,7 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
+    from topfive.lab.measuring import device_of, resumed_on
     from topfive.layers import Network as Value
     from topfive.progress import counting
     from topfive.recipes import Recipe
@@ -195,6 +211,7 @@ def resume(
         network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(f"{run} is of another topfive: {error}") from None
+    device = device_of(device) if device else resumed_on(str(stated.machine["device"]), run)
     with bar(quiet) as progress:
         source = open_source(str(stated.source["where"]), counting(progress, "MB", 1e6))
     _train(
@@ -202,7 +219,7 @@ def resume(
         source=source,
         recipe=recipe,
         size=stated.size,
-        machine=_machine(Path(run), network, source, recipe, stated.size, stated.towers, quiet),
+        machine=_machine(Path(run), network, source, recipe, stated.size, device, stated.towers, quiet),
         out=run,
         command=stated.command,
         start=None,
@@ -237,23 +254,33 @@ def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
 
 
 def _machine(
-    folder: Path, network: Network, source: Source, recipe: Recipe, size: int, usual: bool, quiet: bool
+    folder: Path,
+    network: Network,
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    device: str | None,
+    usual: bool,
+    quiet: bool,
 ) -> Machine:
-    """This machine, with the arithmetic of the run that the folder holds, or else the fastest for a new one.
+    """This machine, with the device and arithmetic of the run that the folder holds, or else the fastest for a new one.
 
     `usual`: not measured, for what is short or lies on two devices; nor is it with several processes.
     """
     import os
 
     from topfive.lab.arithmetic import fastest, repeated
-    from topfive.lab.measuring import this_machine
+    from topfive.lab.measuring import overlooked, resumed_on, this_machine
     from topfive.lab.modules import Subject
     from topfive.progress import Progress
     from topfive.runs import holds_run, load_run
 
-    machine = this_machine()
     if holds_run(folder):
-        return repeated(machine, load_run(folder).machine)
+        before = load_run(folder).machine
+        return repeated(this_machine(device or resumed_on(str(before["device"]), str(folder))), before)
+    machine = this_machine(device or "auto")
+    for line in overlooked(device or "auto"):
+        say(line, quiet)
     if usual or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return machine
     images = recipe.epochs * len(source.train)
@@ -391,7 +418,7 @@ def _train(
     from topfive.lab.job import Job
     from topfive.progress import Progress
 
-    group = processes.joined()
+    group = processes.joined(machine.device)
     quiet = quiet or not group.first
     with TemporaryDirectory() as scratch:
         if dry_run:

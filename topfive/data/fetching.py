@@ -27,6 +27,7 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from topfive import system
 from topfive.data.stores import Progress, silent, write_aside
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError, did_you_mean
 from topfive.libraries import fetchable
@@ -221,7 +222,7 @@ def fetch_weights(name: str, folder: Path | None = None, progress: Progress = si
 
     def keep(file: BinaryIO) -> Path:
         os.fsync(file.fileno())
-        return Path(file.name).replace(final)
+        return _nameless(file).replace(final)
 
     return _bring(public, url or public.url, folder, progress, there, keep)
 
@@ -253,9 +254,9 @@ def _bring(
             except KeyboardInterrupt:
                 raise Interrupted(f"fetching {public.name} was stopped; {_kept(file, public)}") from None
             finally:
-                if not _size(file):
-                    _forget(part)
-            _forget(part)
+                if not file.closed and not _size(file):
+                    _forget(_nameless(file))
+            _forget(_nameless(file))
     return kept
 
 
@@ -421,7 +422,7 @@ def _check(public: Published, url: str, file: BinaryIO, progress: Progress) -> N
         progress(f"checking {public.name}", file.tell(), _size(file))
     for name, digest in hashes.items():
         if not digest.hexdigest().startswith(wanted[name]):
-            _forget(Path(file.name))
+            file.truncate(0)
             raise DataError(
                 f"{public.name} from {url} has the {name} {digest.hexdigest()} and not the published {wanted[name]}: "
                 "it was thrown away, and the same command fetches it anew"
@@ -446,7 +447,7 @@ def _unpack(public: PublicSet, file: BinaryIO, progress: Progress) -> Path:
             os.fsync(out.fileno())
         aside.replace(tar)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        _forget(Path(file.name))
+        file.truncate(0)
         raise DataError(
             f"{public.file} is damaged ({error}) though it has the published hash: it was thrown away, look after the "
             f"disk under {str(tar.parent)!r}"
@@ -467,13 +468,18 @@ def _forget(part: Path) -> None:
 def _lock(file: BinaryIO, public: Published) -> None:
     """Refuse where another process is at the same part; the lock ends with the process, however it ends."""
     try:
-        import fcntl
-    except ImportError:  # Windows: two that write one part are found out by its hash
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ResourceError(f"{public.name} is being fetched by another process: wait for it to end") from None
+        free = system.lock(file.fileno())
+    except OSError:  # a file system without locks: two that write one part are found out by its hash
+        free = True
+    if not free:
+        raise ResourceError(f"{public.name} is being fetched by another process: wait for it to end")
+
+
+def _nameless(file: BinaryIO) -> Path:
+    """The path of a file that is about to lose this name: open and locked to the last, where the system allows it."""
+    if not system.OPEN_FILES_MOVE:
+        file.close()
+    return Path(file.name)
 
 
 def _room(public: Published, folder: Path, have: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
+from topfive import system
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Item, Source, Tree
 from topfive.data.stores import Archive, Index, Joined, Local, Member, Progress, cache_folder, digest, write_aside
@@ -102,7 +103,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
         total = sum(map(len, parts.values()))
         names: dict[str, list[str]] = {part: [] for part in parts}
         done = 0
-        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_start, initargs=(source, side)) as pool:
+        with system.pool(workers or os.cpu_count() or 1, _start, (source, side)) as pool:
             for part, items in parts.items():
                 for number, first in enumerate(range(0, len(items), PER_SHARD)):
                     name = f"{part}-{number:05}.tar"

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
@@ -16,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from PIL import __version__ as pillow
 
+from topfive import system
 from topfive.data.decoding import Unreadable
 from topfive.data.duplicates import SIGNATURE, signature
 from topfive.data.sources import Item, Source
@@ -66,7 +66,7 @@ def scan(
 
     Raises: ResourceError where a process was killed.
     """
-    count = _processors() if workers is None else workers
+    count = system.processors() if workers is None else workers
     if count < 1 or len(items) < FEW:
         found = []
         for item in items:
@@ -74,7 +74,7 @@ def scan(
             progress("reading pictures", len(found), len(items))
         return found
     found = []
-    pool = ProcessPoolExecutor(count, _context(), _begin, (source, items, signatures))
+    pool = system.pool(count, _begin, (source, items, signatures))
     try:
         for part in pool.map(_read, range(0, len(items), CHUNK)):
             found += part
@@ -142,15 +142,6 @@ def _seen(source: Source, item: Item, signatures: bool) -> Seen:
     digest.update(image.tobytes())
     of = signature(image) if signatures else b""
     return Seen("", image.width, image.height, format, notes, digest.digest(), of)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    # why: a forked process has the source already; it runs Pillow alone, none of what holds locks here
-    return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
 
 
 _reading: Callable[[Item], Seen]  # in a process of the pool

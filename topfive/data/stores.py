@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from topfive.data.decoding import SUFFIXES, Unreadable
 from topfive.errors import DataError, ResourceError, UsageError
+from topfive.system import BINARY
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
 MOST_MEMBER = 2**30  # bytes of one picture, far beyond any: a size that lies takes no memory
@@ -132,7 +133,7 @@ def _is_folder(found: os.DirEntry[str]) -> bool:
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file; a pipe or device of that name is never waited for. Raises: Unreadable."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno == errno.ENXIO:  # a socket
@@ -189,8 +190,12 @@ class Local:
         return self.path.open("rb")
 
     def read_at(self, offset: int, size: int) -> bytes:
+        if not hasattr(os, "pread"):  # Windows
+            with self.open() as file:
+                file.seek(offset)
+                return file.read(size)
         if self._handle < 0:
-            self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._handle = os.open(self.path, os.O_RDONLY)
         return os.pread(self._handle, size, offset)  # why: no shared position, so threads and forks do not collide
 
     def stamp(self) -> str:

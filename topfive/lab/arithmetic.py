@@ -90,7 +90,7 @@ def repeated(machine: Machine, before: Mapping[str, object]) -> Machine:
 
 def _precisions(machine: Machine) -> list[str]:
     """What the machine computes in, the usual first."""
-    lower = machine.device != "cpu" or capabilities.bfloat16()
+    lower = machine.kind == "cuda" or (machine.kind == "cpu" and capabilities.bfloat16())
     return list(dict.fromkeys([machine.precision, *(["bfloat16"] if lower else []), "float32"]))
 
 
@@ -130,8 +130,7 @@ def _step(machine: Machine, module: nn.Module, pixels: torch.Tensor, labels: tor
         loss = torch.stack([functional.cross_entropy(logits.float(), y) for logits in outputs]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         module.zero_grad()
-        if machine.device != "cpu":
-            torch.accelerator.synchronize()
+        machine.wait()
 
     return step
 

@@ -229,7 +229,9 @@ def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: M
 
 
 def _device_bytes(machine: Machine) -> int:
-    return torch.cuda.mem_get_info()[1] if machine.device == "cuda" else machine.memory_bytes
+    if machine.kind == "cuda":
+        return torch.cuda.mem_get_info(machine.device)[1]
+    return torch.mps.recommended_max_memory() if machine.kind == "mps" else machine.memory_bytes
 
 
 def decoding(source: Source) -> str:

@@ -20,7 +20,7 @@ from topfive.runs import Checkpoint, Run
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 RAW = "raw."  # before the weights that are trained, where those that are evaluated are another set
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]  # not on Windows
 
 
 class RunKeeper:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from topfive import system
 from topfive.augmentations import DRAWS, AreaCrop, Augmentation, Box, Centre, Crop, JitterCrop, PadCrop, box
 from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
@@ -270,8 +271,9 @@ def usual_side(source: Source) -> int:
 
 def largest_side(source: Source) -> int:
     """The largest side at which all pictures of a source, as decoded squares, may be kept in memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return math.isqrt(int(MEMORY_SHARE * memory / (3 * max(1, len(source.train) + len(source.held_out)))))
+    return math.isqrt(
+        int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.held_out))))
+    )
 
 
 class Kept(Data):
@@ -451,7 +453,7 @@ def _loader(crops: _Crops, work: Sequence[Work], workers: int) -> "DataLoader[Lo
         prefetch_factor=3 if workers else None,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # why: else it would draw from, and change, the generator of the weights
-        multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
+        multiprocessing_context=system.context() if workers else None,
     )
 
 
@@ -478,18 +480,17 @@ def _results(loader: "DataLoader[Loaded]") -> Iterator[Loaded]:
 
 def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: bool) -> Tensor:
     """`(N, 3, S, S)` on the device -> the same mirrored, in other colours, patches erased; uint8 or float."""
-    chance = torch.from_numpy(draws).to(pixels.device, torch.float32)
+    drawn = torch.from_numpy(draws).float()  # why before it is moved: Apple's GPU has no float64
+    chance = drawn.to(pixels.device)
     if mirror and augmentation.mirror:
         pixels = _mirrored(pixels, chance[:, MIRROR] < 0.5)
     if augmentation.colour:
         pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
     if augmentation.lighting:
         # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of a picture
-        alpha = augmentation.lighting * torch.special.ndtri(chance[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
-        shifts = (alpha * torch.tensor(EIGENVALUES, device=chance.device)) @ torch.tensor(
-            VECTORS, device=chance.device
-        ).T
-        pixels = pixels + 255 * shifts[:, :, None, None]
+        alpha = augmentation.lighting * torch.special.ndtri(drawn[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
+        shifts = (alpha * torch.tensor(EIGENVALUES)) @ torch.tensor(VECTORS).T  # on the CPU: not every device has ndtri
+        pixels = pixels + 255 * shifts[:, :, None, None].to(pixels.device)
     if augmentation.erase:
         pixels = _erased(pixels, chance[:, ERASE : ERASE + 5], augmentation.erase)
     return pixels

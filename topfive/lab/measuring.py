@@ -9,7 +9,6 @@ import copy
 import gc
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from topfive.errors import ResourceError
+from topfive import system
+from topfive.errors import ResourceError, UsageError
 from topfive.lab import capabilities
 from topfive.lab.load import Load, cores
 from topfive.lab.modules import Classifier, Net, Subject, make
@@ -37,7 +37,7 @@ DISTURBED = 0.25  # processors that other programs may take from a timing before
 class Machine(msgspec.Struct, frozen=True):
     """Where and how the arithmetic is done; chosen once, printed, and part of every measurement."""
 
-    device: str
+    device: str  # "cpu", "cuda" (the current one), "cuda:1" or "mps"
     processor: str
     cores: int
     threads: int
@@ -53,6 +53,18 @@ class Machine(msgspec.Struct, frozen=True):
         )
 
     @property
+    def kind(self) -> str:
+        """The device without its number."""
+        return self.device.partition(":")[0]
+
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+        if self.kind == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.kind == "mps":
+            torch.mps.synchronize()
+
+    @property
     def dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
@@ -60,7 +72,7 @@ class Machine(msgspec.Struct, frozen=True):
         """The context in which training runs: autocast where the precision is below 32 bits."""
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device, self.dtype)
+        return torch.autocast(self.kind, self.dtype)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -106,23 +118,68 @@ class Inference(nn.Module):
             return net(x).float()  # type: ignore[no-any-return]
 
 
-def this_machine() -> Machine:
-    """The device at hand, and the precision and memory format that it does well."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        half, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
-    else:
+def devices() -> list[str]:
+    """The devices at hand, as `--device` takes them."""
+    cuda = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def device_of(asked: str) -> str:
+    """The device asked for; "auto" is CUDA's current one where there is one, else the CPU, and never Apple's.
+
+    Raises: UsageError for a device that is not here.
+    """
+    here = devices()
+    if asked == "auto":
+        return "cuda" if "cuda" in here else "cpu"
+    if asked not in here:
+        raise UsageError(f"there is no device {asked!r} here: --device is one of auto, {', '.join(here)}")
+    return asked
+
+
+def this_machine(device: str = "auto") -> Machine:
+    """This machine with the device asked for, and the precision and memory format that it does well.
+
+    Raises: UsageError for a device that is not here.
+    """
+    device = device_of(device)
+    if device == "cpu":
         half, processor = capabilities.bfloat16(), _processor()
+    elif device == "mps":
+        half, processor = False, f"Apple GPU, {_processor()}"
+    else:
+        with torch.cuda.device(device):
+            half, processor = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
     return Machine(
         device=device,
         processor=processor,
         cores=cores(),
         threads=free_threads(),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=system.memory_bytes(),
         precision="bfloat16" if half else "float32",
         memory_format="channels_last",
         torch_version=str(torch.__version__),
     )
+
+
+def resumed_on(device: str, run: str) -> str:
+    """The device to go on with a run that was started on `device`: that one, else one of its kind.
+
+    Raises: UsageError where none is here.
+    """
+    here, kind = devices(), device.partition(":")[0]
+    if kind not in here:
+        others = ", ".join(here)
+        raise UsageError(f"{run} was started on {kind}, which is not here: --device goes on with it on one of {others}")
+    return device if device in here else kind
+
+
+def overlooked(device: str) -> list[str]:
+    """A sentence where "auto" leaves a GPU alone that could be asked for."""
+    here = devices()
+    if device == "auto" and "mps" in here and "cuda" not in here:
+        return ["this machine has an Apple GPU, which is left alone: --device mps uses it"]
+    return []
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -247,8 +304,7 @@ def time_runs(run: Callable[[], object], machine: Machine) -> list[float]:
     while len(times) < MIN_RUNS or (time.perf_counter() - began < SECONDS and len(times) < MAX_RUNS):
         start = time.perf_counter()
         run()
-        if machine.device == "cuda":
-            torch.cuda.synchronize()
+        machine.wait()
         times.append(time.perf_counter() - start)
     return times
 
@@ -264,10 +320,13 @@ def _warm_up(machine: Machine) -> None:
 def memory_start(machine: Machine) -> int:
     """Bytes held now; the peak starts anew from here where the system allows it."""
     gc.collect()
-    if machine.device == "cuda":
+    if machine.kind == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats(machine.device)
+        return torch.cuda.memory_allocated(machine.device)
+    if machine.kind == "mps":
+        torch.mps.empty_cache()
+        return memory_peak(machine)
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
@@ -276,13 +335,18 @@ def memory_start(machine: Machine) -> int:
 
 
 def memory_peak(machine: Machine) -> int:
-    if machine.device == "cuda":
-        return torch.cuda.max_memory_allocated()
+    """The most bytes held since `memory_start`; since the process began where the system does not start anew.
+
+    Of Apple's GPU, which counts no peak, those that the driver has given out: torch keeps what it frees.
+    """
+    if machine.kind == "cuda":
+        return torch.cuda.max_memory_allocated(machine.device)
+    if machine.kind == "mps":
+        return torch.mps.driver_allocated_memory()
     try:
         return _status("VmHWM")
     except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return system.peak_memory()
 
 
 def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:

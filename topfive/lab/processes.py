@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from topfive.errors import ResourceError
+from topfive.errors import ResourceError, UsageError
 from topfive.lab.threads import usable_cores
 
 TIMEOUT = datetime.timedelta(seconds=60)  # why: torch's own 30 minutes would hold the others for a dead process
@@ -80,13 +80,18 @@ class Group:
             self.total(0.0)
 
 
-def joined() -> Group:
-    """The group that `torchrun` started this process in; alone without it. Raises: ResourceError."""
+def joined(device: str) -> Group:
+    """The group that `torchrun` started this process in, each with a device of its own; alone without it.
+
+    Raises: UsageError for a `device` that only one process can have, ResourceError.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         return Group()
+    if world > 1 and device not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device} is one device for {world} processes: --device cuda gives each its own")
     if not distributed.is_initialized():
-        if torch.cuda.is_available():
+        if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         elif "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1":
             # why: torchrun gives each process one thread; the cores are shared out instead
@@ -98,8 +103,9 @@ def joined() -> Group:
                 # address of a killed process there gives up. Several nodes count their restarts each for itself.
                 restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
                 store = distributed.PrefixStore(restarts, store)  # type: ignore[attr-defined]
-            backend = "nccl" if torch.cuda.is_available() else "gloo"
-            distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
+            distributed.init_process_group(
+                "nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
+            )
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ResourceError(f"the processes of this training do not find each other: {reason}") from None

@@ -6,6 +6,7 @@ won ILSVRC until 2011 (hand-made features, a linear classifier on top).
 
 import time
 
+import msgspec
 import numpy as np
 import torch
 
@@ -32,6 +33,7 @@ def fit_and_measure(
     except ImportError:
         raise UsageError("the shallow row needs scikit-image and scikit-learn: pip install 'topfive[digits]'") from None
 
+    machine = msgspec.structs.replace(machine, device="cpu")  # why: all of this is done there, and its memory is meant
     cell = pictures.pixels.shape[-1] // CELLS
 
     def features(pixels: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

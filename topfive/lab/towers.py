@@ -102,9 +102,9 @@ def _refused(network: Network, why: str) -> UsageError:
     return UsageError(f"{network.name} does not split into two towers as alexnet does: {why}")
 
 
-def two_devices(kind: str) -> tuple[str, str]:
-    """Two devices of a kind, "cuda" or "cpu"; where there is one, it stands in for both."""
-    return ("cuda:0", "cuda:1") if kind == "cuda" and torch.cuda.device_count() > 1 else (kind, kind)
+def two_devices(device: str) -> tuple[str, str]:
+    """The first two GPUs for "cuda"; where there is one device, or one was named ("cuda:1"), it stands in for both."""
+    return ("cuda:0", "cuda:1") if device == "cuda" and torch.cuda.device_count() > 1 else (device, device)
 
 
 class Towers(nn.Module):
