@@ -1,8 +1,8 @@
 """Alone and beside a program that keeps one core busy: topfive and timm, by turns in one run.
 
-Training rates are those of the second epoch, as each tool gives them; evaluate, predict and compare are whole commands,
-from their start to their end. What counts is the last column: how much of its speed a tool keeps. The peers' scripts are
-not in their packages: `TIMM_TRAIN=path/to/train.py TIMM_INFERENCE=path/to/inference.py` name timm's.
+Training rates are those of the second epoch, as each tool gives them; evaluate, predict and compare are whole
+commands, from their start to their end. What counts is the last column: how much of its speed a tool keeps. The
+peers' scripts are not in their packages: `TIMM_TRAIN=path/to/train.py TIMM_INFERENCE=path/to/inference.py` name timm's.
 `BEFORE=path/to/checkout` runs another topfive too, and says how fast ours is beside it.
 """
 
@@ -121,10 +121,9 @@ def main() -> None:
                 for busy in (False, True):
                     with another_program(busy):
                         rates[name, busy].append(method())
-        print(
-            f"\n{NETWORK} (timm: ResNet-18 at {SIDE}), batch {BATCH}, {IMAGES:,} images, {os.cpu_count()} cores, medians of {ROUNDS} by turns\n"
-        )
-        print("| command | alone (images/s) | beside a busy core (images/s) | kept |\n| --- | ---: | ---: | ---: |")
+        about = f"{NETWORK} (timm: ResNet-18 at {SIDE}), batch {BATCH}, {IMAGES:,} images, {os.cpu_count()} cores"
+        print(f"\n{about}, medians of {ROUNDS} by turns\n")
+        print("| command | alone (images/s) | beside a busy core | kept |\n| --- | ---: | ---: | ---: |")
         middle = {key: statistics.median(found) for key, found in rates.items()}
         for name in methods:
             alone, beside = middle[name, False], middle[name, True]

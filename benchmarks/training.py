@@ -144,7 +144,7 @@ def matrix_rate() -> float:
 
 
 def subset(archive: str, count: int, scratch: str, aside: int = 100) -> str:
-    """A folder with the first pictures of each of ten classes of an archive: `count` to train on, `aside` to test on."""
+    """A folder with the first pictures of ten classes of an archive: `count` to train on, `aside` to test on."""
     import tarfile
 
     with tarfile.open(DATA / archive) as tar:
