@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-SCALAR = np.float64().__reduce__()[0]  # the function that makes NumPy's scalars, under its name since NumPy 2 or before
+SCALAR: Any = np.float64().__reduce__()[0]  # the function that makes scalars, under its name of NumPy 2 or before
 ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     # why: torchvision's and timm's scripts save their arguments, a class without any code of its own
     argparse.Namespace,
