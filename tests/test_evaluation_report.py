@@ -120,9 +120,10 @@ def test_mcnemar_says_both_counts_p_n_and_protocol() -> None:
 
 
 def test_short_names_stay_those_of_one_class() -> None:
-    words = {"n1": "tench, Tinca tinca", "n2": "crane", "n3": "crane, a bird"}
-    named = short_names(["n1", "n2", "n3", "a, b", "a, c"], words)
-    assert named == ["tench", "crane (n2)", "crane (n3)", "a, b", "a, c"]
+    tench, crane, other = "n01440764", "n02012849", "n03126707"
+    words = {tench: "tench, Tinca tinca", crane: "crane", other: "crane, a machine", "own": "cat, black"}
+    named = short_names([tench, crane, other, "a, b", "a, c", "own"], words)
+    assert named == ["tench", f"crane ({crane})", f"crane ({other})", "a, b", "a, c", "cat, black"]
     names, said = imagenet_classes()
     assert len(set(short_names(names, dict(zip(names, said))))) == 1000
 

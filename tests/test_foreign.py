@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import pickle
+import pickletools
 import random
 import resource
 import struct
@@ -29,7 +30,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from topfive import gate
+from topfive import gate, pickles
 from topfive.errors import RefusedError, UsageError
 from topfive.gate import examine
 from topfive.lab import foreign, unpickling
@@ -98,6 +99,16 @@ def entry(begin: int = 0, end: int = 8, shape: Any = (2,), dtype: Any = "F32") -
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
 
 
+PLAIN = (3, "<", None, None, None, -1, -1, 0)
+SCALAR = name("numpy._core.multiarray", "scalar")
+
+
+def scalar(kind: str, content: bytes, state: object, dtype: bytes = b"") -> bytes:
+    """A scalar as NumPy pickles it; test_a_scalar_of_numpy_is_pickled_so compares."""
+    dtype = dtype or call(name("numpy", "dtype"), plain(kind), plain(False), plain(True)) + plain(state) + b"b"
+    return call(SCALAR, dtype, call(name("_codecs", "encode"), plain(content.decode("latin-1")), plain("latin1")))
+
+
 NUMBERS = struct.pack("<6f", *range(6))
 GOOD = {"zip": zipped(table(("w", tensor()))), "older": older(table(("w", tensor(older_storage()))))}
 
@@ -158,6 +169,18 @@ def code(marker: str) -> dict[str, bytes]:
         "torch.jit": call(name("torch.jit", "load"), plain("a.pt")),
         "torch._inductor": call(name("torch._inductor.codecache", "compile_file"), plain("a.py")),
         "numpy's reconstruct": call(name("numpy.core.multiarray", "_reconstruct"), name("numpy", "ndarray")),
+        "a scalar of objects": scalar("O8", b"\x80\x02}.    ", PLAIN),
+        "a scalar of text": scalar("U2", bytes(8), PLAIN),
+        "a scalar of too few bytes": scalar("f8", bytes(7), PLAIN),
+        "a scalar of too many bytes": scalar("f8", bytes(9), PLAIN),
+        "a scalar of fields": scalar("V8", bytes(8), (3, "|", None, ("a",), {"a": 0}, 8, 1, 0)),
+        "a dtype with a state of objects": scalar("f8", bytes(8), (3, "|", None, None, None, -1, -1, 63)),
+        "a dtype with metadata": scalar("f8", bytes(8), (4, "<", None, None, None, -1, -1, 0, {"a": 1})),
+        "a dtype of another function": scalar("f8", bytes(8), PLAIN, call(name("numpy.dtypes", "Float64DType"))),
+        "bytes by another codec": call(name("_codecs", "encode"), plain("a"), plain("rot13")),
+        "a lookup of a codec": call(name("_codecs", "lookup"), plain("rot13")),
+        "a scalar of a dtype alone": call(SCALAR, call(name("numpy", "dtype"), plain("f8"), plain(False), plain(True))),
+        "attributes of bytes": call(name("_codecs", "encode"), plain("a"), plain("latin1")) + plain({"a": 1}) + b"b",
         "numpy.load": call(name("numpy", "load"), plain("a.npy")),
         "a whole model": name("torchvision.models.resnet", "ResNet") + b")\x81",
         "names from memo strings": plain("os") + b"q\x05" + plain("system") + b"q\x06h\x05h\x06\x93" + touch + b"\x85R",
@@ -526,6 +549,26 @@ WRAPPED: dict[str, tuple[object, str]] = {  # and what was taken off
     "model_state_dict": ({"model_state_dict": weights(), "optimizer_state_dict": {"state": {}}}, "model_state_dict"),
     "pycls": ({"epoch": 1, "model_state": weights(), "cfg": "a: 1"}, "model_state"),
     "a backbone": (prefixed("backbone."), "backbone."),
+    "an accuracy of NumPy": ({"state_dict": weights(), "best_acc": np.float64(0.9), "n": np.int64(3)}, "state_dict"),
+    "every scalar of NumPy": (
+        {"model": weights(), "args": argparse.Namespace(all=[np.dtype(kind).type(1) for kind in pickles.NUMPY])},
+        "model",
+    ),
+    "mmpretrain": (
+        {
+            "meta": {},
+            "state_dict": {f"{'head' if 'fc' in key else 'backbone'}.{key}": v for key, v in weights().items()},
+        },
+        "state_dict",
+    ),
+    "torchvision's AlexNet and VGG": (
+        {"arch": "alexnet", "state_dict": {key.replace(".", ".module.", 1): v for key, v in weights().items()}},
+        "state_dict",
+    ),
+    "a loss and an average beside": (
+        {**prefixed("model."), "criterion.weight": torch.ones(2), "ema_model.fc.weight": torch.ones(2, 4)},
+        "model.",
+    ),
     "settings called model": ({"model": {"name": "resnet50"}, "state_dict": weights()}, "state_dict"),
     "half": ({"weights": {key: value.half() for key, value in weights().items()}}, "weights"),
 }
@@ -564,6 +607,22 @@ def test_what_wraps_a_state_dict_is_taken_off(
     assert not average or "moving average of the weights, and not" in said
     if what == "timm":
         assert "not used: state_dict, args, metric, version" in said
+
+
+def test_a_scalar_of_numpy_is_pickled_so() -> None:
+    """Else the files with scalars that lie would be refused for something else."""
+    written = b"\x80\x02" + scalar("f8", struct.pack("<d", 0.9), PLAIN) + b"."
+    assert type(pickle.loads(written)) is np.float64 and pickle.loads(written) == 0.9
+    ours, theirs = (
+        [(op.name, value) for op, value, _ in pickletools.genops(data) if "PUT" not in op.name and op.name != "TUPLE"]
+        for data in (written, pickle.dumps(np.float64(0.9), 2))
+    )
+    assert [pair for pair in ours if "UNICODE" in pair[0] or pair[0] in ("GLOBAL", "BUILD")] == [
+        pair for pair in theirs if "UNICODE" in pair[0] or pair[0] in ("GLOBAL", "BUILD")
+    ]
+    for core in ("numpy._core", "numpy.core"):  # of NumPy 2, and of 1
+        piece = table(("w", tensor()), ("acc", scalar("f8", bytes(8), PLAIN).replace(b"numpy._core", core.encode())))
+        assert examine(io.BytesIO(zipped(piece)), "a.pth").notes == ("not used: acc",)
 
 
 @pytest.mark.parametrize("newer", [True, False], ids=["zip", "older"])
@@ -683,7 +742,7 @@ def test_damaged_safetensors_are_refused_or_read_as_the_library_reads_them(tmp_p
         except RefusedError as error:
             assert "no numbers" in str(error)
             continue
-        assert all(torch.equal(ours[key.removeprefix(found.prefix)], wanted[key]) for key in wanted)
+        assert all(torch.equal(ours[plain], wanted[key]) for key, plain in found.names.items())
     assert 100 < taken < 2900  # both ways were gone
 
 

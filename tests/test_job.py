@@ -1,4 +1,4 @@
-"""What a training begins with: VGG's staged start, and batches in parts that a device's memory holds."""
+"""What a training begins with: weights and classes of the same names, VGG's staged start; and batches in parts."""
 
 import msgspec
 import pytest
@@ -6,14 +6,16 @@ import torch
 
 from topfive.costs import count
 from topfive.errors import RefusedError
-from topfive.lab.job import _begin_with, fitted
+from topfive.lab.job import fitted
 from topfive.lab.measuring import this_machine
-from topfive.lab.modules import build
-from topfive.lab.weights import packed
-from topfive.layers import Linear, Network, rewrite_network, with_classes
+from topfive.lab.models import About, Model
+from topfive.lab.modules import Classifier, build
+from topfive.lab.starting import Start
+from topfive.layers import Chain, Conv, GlobalPool, Head, Layer, Linear, Network, Relu, rewrite_network, with_classes
 from topfive.networks import get
 from topfive.recipes import Recipe
 from topfive.recipes_of_papers import VGG
+from topfive.renames import network_called
 from topfive.variations import for_small_images
 
 
@@ -23,12 +25,19 @@ def small(name: str) -> Network:
     return rewrite_network(network, lambda layer: Linear(32) if layer == Linear(4096) else layer)
 
 
+def model(network: Network, classes: tuple[str, ...] = tuple("abcdefghij"), path: str = "first") -> Model:
+    net, size = build(network), max(network.input[1:])
+    statistics = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    return Model(path, path, "", About(network, size, classes), Classifier(net, *statistics).eval())
+
+
 @pytest.mark.parametrize("name", ["vgg-b", "vgg-d", "vgg-e"])
 def test_a_deeper_vgg_begins_with_the_layers_of_a_that_the_paper_names(name: str) -> None:
     """Section 3.1: the first four convolutions and the last three fully connected layers of A; the others at random."""
-    first, deeper = build(small("vgg-a")), build(small(name))
+    a, deeper = model(small("vgg-a")), build(small(name))
+    first = a.classifier.net
     fresh = {key: value.clone() for key, value in deeper.state_dict().items()}
-    _begin_with(deeper, packed(first.state_dict(), {}), VGG.taken)
+    Start(a, small(name), a.about.classes, VGG.taken).fill(deeper)
     convolutions = [name for name, _ in first.named_children() if name.startswith("conv")]
     linear = [name for name, _ in first.named_children() if name.startswith("fc")]
     named = {*convolutions[:4], *linear}
@@ -38,10 +47,89 @@ def test_a_deeper_vgg_begins_with_the_layers_of_a_that_the_paper_names(name: str
         assert torch.equal(value, first.state_dict()[key] if theirs else fresh[key]), key
 
 
-def test_layers_that_not_both_networks_have_are_named() -> None:
-    other = packed(build(get("cifar-resnet-20")).state_dict(), {})
+def test_layers_that_not_both_networks_have_or_that_differ_are_named() -> None:
+    other, classes = model(get("cifar-resnet-20")), tuple("abcdefghij")
     with pytest.raises(RefusedError, match=r"takes conv1_1, .*fc8 from the weights, which not both .* taken=\[\]"):
-        _begin_with(build(small("vgg-b")), other, VGG.taken)
+        Start(other, small("vgg-b"), classes, VGG.taken)
+    zeros_around = model(network_called("cifar-resnet-20-zeros-around"))
+    Start(zeros_around, get("cifar-resnet-20"), classes, ("conv1", "conv2_x"))
+    with pytest.raises(RefusedError, match=r"takes conv3_x .* another layer in cifar-resnet-20-zeros-around than in"):
+        Start(zeros_around, get("cifar-resnet-20"), classes, ("conv1", "conv3_x"))
+
+
+def tiny(*layers: tuple[str, Layer]) -> Network:
+    return Network("tiny", "tiny", (3, 16, 16), Chain((*layers, ("pool", GlobalPool()), ("fc", Linear(2)))))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "says"),
+    [
+        (tiny(("c", Conv(4, 3, 2, 1))), tiny(("c", Conv(4, 3, 1, 1))), "is another tiny, and not tiny: .* is c"),
+        (tiny(("c", Conv(4, 3)), ("r", Relu(6))), tiny(("c", Conv(4, 3)), ("r", Relu())), "is r"),
+        (with_classes(get("resnet-18"), 2), with_classes(get("resnet-34"), 2), "is resnet-18, and not resnet-34: "),
+    ],
+)  # fmt: skip
+def test_a_training_begins_with_weights_of_the_same_network_alone(theirs: Network, ours: Network, says: str) -> None:
+    with pytest.raises(RefusedError, match=says):
+        Start(model(theirs, ("a", "b")), ours, ("a", "b"))
+
+
+def test_one_network_at_two_sizes_is_the_same() -> None:
+    large = tiny(("c1", Conv(4, 3, 2, 1)), ("c2", Conv(4, 3, 2, 1)))
+    small = for_small_images(large, 4)
+    assert small.body != large.body
+    for theirs, ours in ((large, small), (small, large), (large, msgspec.structs.replace(large, input=(3, 20, 20)))):
+        said = Start(model(theirs, ("a", "b")), ours, ("a", "b")).notes
+        assert ("strides differ" in " ".join(said)) == (theirs.body != ours.body)
+
+
+ANT, COW = ("ant", "bee", "cow"), ("cow", "dog", "emu")
+
+
+def test_rows_of_a_classifier_are_carried_over_by_name() -> None:
+    """Also those of an auxiliary one, whose weights have an output for each class as well."""
+    head = Head("aux", "c", Chain((("pool", GlobalPool()), ("fc", Linear(2)))), 0.3)
+    network = with_classes(msgspec.structs.replace(tiny(("c", Conv(4, 3))), heads=(head,)), 3)
+    theirs, net = model(network, ANT), build(network)
+    fresh = {key: value.clone() for key, value in net.state_dict().items()}
+    start = Start(theirs, network, COW)
+    start.fill(net)
+    assert start.notes == ["classifiers: 1 of 3 classes carried over by name (cow), 2 fresh"]
+    there = theirs.classifier.net.state_dict()
+    for name, tensor in net.state_dict().items():
+        if name == "c.weight" or name == "c.bias":
+            assert torch.equal(tensor, there[name])
+        else:
+            assert torch.equal(tensor[0], there[name][2]) and torch.equal(tensor[1:], fresh[name][1:]), name
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        ((), "classifier: fresh, since first does not name its classes"),
+        (("x", "y", "z"), "classifier: fresh, since none of the 3 classes is one of first's"),
+        (COW[::-1], "classifier: 3 of 3 classes carried over by name (cow, dog, emu), 0 fresh"),
+    ],
+)
+def test_what_becomes_of_a_classifier_is_said(classes: tuple[str, ...], says: str) -> None:
+    network = with_classes(tiny(("c", Conv(4, 3))), 3)
+    theirs, net = model(network, classes), build(network)
+    fresh = net.state_dict()["fc.weight"].clone()
+    start = Start(theirs, network, COW)
+    start.fill(net)
+    assert start.notes == [says]
+    wanted = theirs.classifier.net.state_dict()["fc.weight"].flip(0) if classes == COW[::-1] else fresh
+    assert torch.equal(net.state_dict()["fc.weight"], wanted)
+
+
+def test_an_auxiliary_classifier_that_the_weights_lack_is_fresh() -> None:
+    head = Head("aux", "c", Chain((("pool", GlobalPool()), ("fc", Linear(2)))), 0.3)
+    bare = tiny(("c", Conv(4, 3)))
+    net = build(msgspec.structs.replace(bare, heads=(head,)))
+    start = Start(model(bare, ("a", "b")), msgspec.structs.replace(bare, heads=(head,)), ("a", "b"))
+    fresh = net.state_dict()["aux.fc.weight"].clone()
+    start.fill(net)
+    assert torch.equal(net.state_dict()["aux.fc.weight"], fresh) and "does not have it: aux" in start.notes[1]
 
 
 @pytest.mark.parametrize("gigabytes, world", [(1, 1), (4, 1), (4, 2), (2000, 1)])

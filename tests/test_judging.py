@@ -15,11 +15,14 @@ from PIL import Image
 
 from topfive import predictions, protocols
 from topfive.cli import main
+from topfive.data.cifar import CIFAR10
 from topfive.lab import predicting
 from topfive.lab.models import About, Model, open_model, save
 from topfive.lab.modules import Classifier, build
-from topfive.layers import with_classes
+from topfive.layers import Chain, GlobalPool, Linear, Network, Relu, with_classes
 from topfive.networks import get
+from topfive.networks.resnet import AKAMASTER
+from topfive.renames import network_called, theirs
 
 NAMES = tuple("abcdefg")
 
@@ -215,3 +218,102 @@ def test_weights_of_torchvision_are_brought_in_and_used(
     before = ours.read_bytes()
     _, err = ran(capsys, "weights", "import", str(tmp_path / "m.pth"), "--out", str(ours), code=2)
     assert "is there already" in err and ours.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Class folders called 1 to 11, each of one brightness, and a checkpoint without names that tells them apart.
+
+    It was trained as torchvision's ImageFolder numbers folders, which sorts their names: 1, 10, 11, 2, ...
+    """
+    root = tmp_path_factory.mktemp("numbered")
+    for part in ("train", "val"):
+        for number in range(1, 12):
+            (root / "pictures" / part / str(number)).mkdir(parents=True)
+            for i in range(2):
+                Image.new("RGB", (32, 32), (20 * number,) * 3).save(root / "pictures" / part / str(number) / f"{i}.png")
+    network = Network(
+        "flat", "flat", (3, 32, 32), Chain((("pool", GlobalPool()), ("relu", Relu()), ("fc", Linear(11))))
+    )
+    net = build(network)
+    brightness = torch.tensor([20.0 * int(name) for name in sorted(map(str, range(1, 12)))])
+    # the logits are -(x - brightness)^2 without x^2, which is the same for all
+    net.load_state_dict(
+        {"fc.weight": 2 / 3 * brightness[:, None].expand(-1, 3).clone() / 100, "fc.bias": -(brightness**2) / 100}
+    )
+    classifier = Classifier(net, torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)).eval()
+    save(Model("", "", "", About(network, 32, ()), classifier), root / "m.safetensors")
+    return root / "pictures", str(root / "m.safetensors")
+
+
+def test_outputs_without_names_are_in_no_order_until_it_is_said(
+    numbered: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, path = numbered
+    command = ["evaluate", path, str(pictures), "--out", str(tmp_path / "out"), "--precision", "float32", "--format",
+               "json"]  # fmt: skip
+    out, err = ran(capsys, *command, code=2)
+    assert out == "" and "output 1 is '2' as they count (--classes natural), and '10' as" in err
+    listed = tmp_path / "classes.txt"
+    listed.write_text("\n".join(sorted(map(str, range(1, 12)))))
+    for said, right in (("imagefolder", 22), ("natural", 2), (str(listed), 22)):  # 1 is the first in either order
+        out, err = ran(capsys, *command, "--classes", said)
+        told = json.loads(out)
+        assert told["rows"][0]["correct1"] == right
+        first = "'1', '2', '3'" if said == "natural" else "'1', '10', '11'"
+        assert f"its outputs are taken for {first}" in " ".join(told["sentences"])
+    for said, says in (("nowhere.txt", "a text file with a class a line"), (str(tmp_path), "a text file with a class")):
+        assert says in ran(capsys, *command, "--classes", said, code=2)[1]
+    listed.write_text("1\n2\n")
+    assert "names 2 classes, and m has 11 outputs" in ran(capsys, *command, "--classes", str(listed), code=2)[1]
+    listed.write_text("1\n2\n1\n")
+    assert "has the class '1' twice" in ran(capsys, *command, "--classes", str(listed), code=2)[1]
+
+
+def test_outputs_without_names_are_called_outputs_and_a_file_names_them(
+    numbered: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, path = numbered
+    picture = str(pictures / "val" / "10" / "0.png")
+    out, err = ran(capsys, "predict", path, picture, "--format", "csv")
+    assert next(csv.DictReader(io.StringIO(out)))["class_1"] == "output 1" and "have no names" in err
+    listed = tmp_path / "classes.txt"
+    listed.write_text("\n".join(sorted(map(str, range(1, 12)))))
+    out, _ = ran(capsys, "predict", path, picture, "--format", "csv", "--classes", str(listed))
+    assert next(csv.DictReader(io.StringIO(out)))["class_1"] == "10"
+    assert "a file with a class a line" in ran(capsys, "predict", path, picture, "--classes", "natural", code=2)[1]
+    named = str(tmp_path / "named.safetensors")
+    ran(capsys, "weights", "import", path, "--classes", str(listed), "--out", named)
+    assert open_model(named).about.classes == tuple(sorted(map(str, range(1, 12))))
+    assert "leave it out" in ran(capsys, "predict", named, picture, "--classes", str(listed), code=2)[1]
+    out, _ = ran(capsys, "evaluate", named, str(pictures), "--out", str(tmp_path), "--format", "json")
+    assert json.loads(out)["rows"][0]["correct1"] == 22
+
+
+def test_what_a_number_of_outputs_suggests_is_said_and_gives_way(
+    numbered: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten outputs of akamaster's ResNet may be CIFAR-10's, and anybody's."""
+    torch.manual_seed(0)
+    state = build(network_called("cifar-resnet-20-zeros-around")).state_dict()
+    torch.save({theirs(name, AKAMASTER): tensor for name, tensor in state.items()}, tmp_path / "m.th")
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
+    command = ["predict", str(tmp_path / "m.th"), str(numbered[0] / "val" / "1"), "--format", "csv"]
+    out, err = ran(capsys, *command)
+    assert "10 outputs are taken for CIFAR-10's classes: --classes FILE" in err
+    assert next(csv.DictReader(io.StringIO(out)))["class_1"] in CIFAR10
+    out, _ = ran(capsys, *command, "--classes", str(tmp_path / "classes.txt"))
+    assert next(csv.DictReader(io.StringIO(out)))["class_1"] in "abcdefghij"
+
+
+def test_a_comma_in_the_name_of_a_folder_is_no_end(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("cat, black", "cat, white")
+    network = with_classes(get("cifar-resnet-20"), 2)
+    classifier = Classifier(build(network), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)).eval()
+    for words in ((), ("a cat, quite black", "a cat, quite white")):
+        path = tmp_path / f"m{len(words)}.safetensors"
+        save(Model("", "", "", About(network, 32, names, words), classifier), path)
+        out, _ = ran(capsys, "predict", str(path), str(pictures / "val" / "a" / "0.png"))
+        assert all(name in " ".join(out.split()) for name in words or names)

@@ -21,11 +21,16 @@ from topfive.lab import training
 from topfive.lab.job import Job
 from topfive.lab.keeping import MODEL, RunKeeper, model_of
 from topfive.lab.measuring import this_machine
+from topfive.lab.models import open_model
+from topfive.lab.modules import build
 from topfive.lab.processes import Group
+from topfive.lab.starting import Start
 from topfive.lab.training import Epoch, Position
 from topfive.lab.weights import packed, unpacked
 from topfive.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
+from topfive.networks.resnet import AKAMASTER
 from topfive.recipes import OneCycle, Recipe, Sgd
+from topfive.renames import network_called, theirs
 from topfive.runs import newest_in
 
 TINY = Network(
@@ -255,8 +260,8 @@ def test_the_model_says_what_it_is_a_model_of(pictures: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda t: {**t, "net.fc.weight": torch.zeros(4, 16), "net.conv1.weight": torch.zeros(1, 3, 3, 3)}, "shapes"),
-        (lambda t: {**t, "net.conv1.weight": t["net.conv1.weight"] * float("nan")}, "no numbers: conv1.weight"),
+        (lambda t: {**t, "net.conv1.weight": torch.zeros(1, 3, 3, 3)}, r"conv1.weight \(1, 3, 3, 3\) there"),
+        (lambda t: {**t, "net.conv1.weight": t["net.conv1.weight"] * float("nan")}, r"no numbers: net\.conv1\.weight"),
         (lambda t: {key: t[key] for key in t if "bn1" not in key}, "bn1.bias is missing"),
         (lambda t: {**t, "net.conv9.weight": torch.zeros(1)}, "conv9.weight is not known"),
     ],
@@ -264,21 +269,40 @@ def test_the_model_says_what_it_is_a_model_of(pictures: Path, tmp_path: Path) ->
 def test_weights_that_do_not_fit_are_refused_by_name(spoil: object, says: str, pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, epochs=1))
     tensors, about = model_of(newest_in(tmp_path / "run"))
-    other = job(pictures, tmp_path / "other")
-    other.open([])
+    (tmp_path / "spoilt.safetensors").write_bytes(packed(spoil(tensors), about))  # type: ignore[operator]
     with pytest.raises(RefusedError, match=says):
-        list(other.epochs("again", weights=packed(spoil(tensors), about)))  # type: ignore[operator]
+        open_model(str(tmp_path / "spoilt.safetensors"))
 
 
 def test_weights_of_another_run_are_what_a_training_begins_with(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run")
-    weights = newest_in(tmp_path / "run").read(MODEL)
     still = msgspec.structs.replace(RECIPE, epochs=1, lr=1e-12, optimizer=Sgd(weight_decay=0.0), averaging=0.0)
     other = job(pictures, tmp_path / "other", still)
     other.open([])
-    (row,) = other.epochs("again", weights=weights)
+    start = Start(open_model(str(tmp_path / "run")), other.network, other.source.classes)
+    (row,) = other.epochs("again", start=start)
     first = run(pictures, tmp_path / "first", still)
     assert row.loss < first[0].loss - 0.2
+
+
+def test_start_takes_what_weights_import_takes_and_no_other_network(
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint as akamaster's script saves it, whose ResNet-20 has the zero maps elsewhere than the paper's."""
+    torch.manual_seed(0)
+    network, path = network_called("cifar-resnet-20-zeros-around"), str(tmp_path / "resnet20.th")
+    state = {f"module.{theirs(name, AKAMASTER)}": tensor for name, tensor in build(network).state_dict().items()}
+    torch.save({"state_dict": state, "best_prec1": 90.0}, path)
+    arguments = [str(directions), "--start", path, "--size", "32", "--dry-run", "--batch", "8", "--quiet"]
+    for command in (["weights", "import", path, "--network", "cifar-resnet-20"],
+                    ["train", "cifar-resnet-20", *arguments]):  # fmt: skip
+        assert main(command) == 4
+        assert "here cifar-resnet-20-zeros-around, and not cifar-resnet-20: the zero maps" in capsys.readouterr().err
+    (tmp_path / "own.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, name="own")))
+    assert main(["train", str(tmp_path / "own.json"), *arguments]) == 4
+    assert "is cifar-resnet-20-zeros-around, and not own: the first layer" in capsys.readouterr().err
+    assert main(["train", "cifar-resnet-20-zeros-around", *arguments[:-1]]) == 0
+    assert "classifier: fresh, since none of the 3 classes is one of resnet20's" in capsys.readouterr().err
 
 
 def test_bytes_that_are_no_safetensors_are_refused() -> None:

@@ -164,6 +164,20 @@ def test_what_does_not_fit_is_refused_by_name(
     assert str(refused.value).startswith("w.pth ") and said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: {f"enc.{n}": s for n, s in f.items()}, r"320 begin with enc\., so save the state_dict"),
+        (lambda f: {n if n.startswith("fc") else f"enc.{n}": s for n, s in f.items()}, "with enc. and fc.weight does"),
+        (lambda f: f | {"proj.weight": (3, 3)}, "resnet50, here resnet-50-v1.5: proj.weight is not known: .* without"),
+    ],
+)
+def test_what_is_in_the_way_is_named_and_no_chance_likeness(change: Callable[[Shapes], Shapes], said: str) -> None:
+    with pytest.raises(RefusedError, match=said) as refused:
+        recognise(change(resnet50()), "w.pth")
+    assert "vgg" not in str(refused.value)
+
+
 def test_a_file_for_a_deeper_network_names_what_is_too_much() -> None:
     with pytest.raises(RefusedError, match=r"nearest is torchvision's resnet152.*layer3\.36"):
         recognise(file_of("torchvision", "resnet152") | {"layer3.36.conv1.weight": (256, 1024, 1, 1)}, "w.pth")

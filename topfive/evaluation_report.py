@@ -95,9 +95,12 @@ def _where(error: PublishedError) -> str:
 
 
 def short_names(classes: Sequence[str], words: Mapping[str, str]) -> list[str]:
-    """The classes for people: the first of the words for each, with its name where another has the same."""
-    names = [words.get(name, name) for name in classes]
-    short = [said.split(",")[0] if said != name else name for said, name in zip(names, classes)]
+    """The classes for people; of ImageNet's the first of the words, with its id where another class has the same.
+
+    A comma in any other name is a part of it.
+    """
+    names, known = [words.get(name, name) for name in classes], set(imagenet_classes()[0])
+    short = [said.split(",")[0] if name in known else said for said, name in zip(names, classes)]
     often = Counter(short)
     return [said if often[said] == 1 else f"{said} ({name})" for said, name in zip(short, classes)]
 

@@ -32,6 +32,10 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 WRAPPERS = (*AVERAGES, "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights",
             "state", "params")  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.")
+PARTS = ("backbone.", "head.")  # as mmpretrain calls the two parts of a classifier
+INSIDE = ("module", "_orig_mod")  # what DataParallel and torch.compile put before the names of what they wrap
+# of a loss or a moving average, which lie beside a network's own tensors
+BESIDE = ("criterion.", "loss.", "loss_fn.", "ema.", "ema_", "model_ema.")
 COUNTER = "n_averaged"  # torch's AveragedModel counts its steps among the weights
 SAFETENSORS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "I8": "int8", "I16": "int16",
                "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}  # fmt: skip
@@ -77,6 +81,7 @@ class Weights:
     start: int  # where their bytes begin in a safetensors file, one behind the other
     path: tuple[str, ...]  # the keys that lead to them in a torch file
     prefix: str  # what all names begin with that is no part of the network's own
+    names: dict[str, str]  # of the network's tensors: there -> without what wraps them
     notes: tuple[str, ...]
 
 
@@ -394,12 +399,23 @@ def _weights(
     for name in names:
         if len(name) > LONGEST or not name.isprintable():
             raise Unfit(f"{shown(name)} is no name of a tensor")
+    beside = [name for name in names if name.startswith(BESIDE)]
+    if 0 < len(beside) < len(names):
+        names = [name for name in names if not name.startswith(BESIDE)]
+        notes = [*notes, f"not used: {_some(beside)}"]
     prefix = ""
     while word := next((word for word in PREFIXES if all(name.startswith(prefix + word) for name in names)), ""):
         prefix += word
     if prefix:
         notes = [*notes, f"every name began with {prefix}, which was taken off"]
-    return Weights(kind, tuple(tensors), start, path, prefix, tuple(notes))
+    rest = [name.removeprefix(prefix) for name in names]
+    plain = [name.partition(".")[2] for name in rest] if all(name.startswith(PARTS) for name in rest) else rest
+    plain = [".".join(part for part in name.split(".") if part not in INSIDE) for name in plain]
+    if len(set(plain)) < len(plain):  # two would have one name
+        plain = rest
+    if short := next(((long, short) for long, short in zip(rest, plain) if long != short), None):
+        notes = [*notes, f"names were shortened, as {shown(short[0])} to {shown(short[1])}"]
+    return Weights(kind, tuple(tensors), start, path, prefix, dict(zip(names, plain)), tuple(notes))
 
 
 def _twice(names: list[str]) -> str | None:

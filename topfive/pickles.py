@@ -20,7 +20,13 @@ TENSORS = {"torch._utils _rebuild_tensor": 4, "torch._utils _rebuild_tensor_v2":
 # why these: a state dict is an OrderedDict of tensors and Parameters; shapes, devices and dtypes stand in settings, a
 # Counter in the state of torch's MultiStepLR, a Namespace in what timm's and torchvision's training scripts save
 SETTINGS = {"torch device", "collections Counter", "argparse Namespace", *(f"torch {dtype}" for dtype in ITEM_BYTES)}
-ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_parameter", "torch Size", *STORAGES, *TENSORS, *SETTINGS}
+# NumPy's scalars, as an accuracy often is: a dtype without fields or metadata, and its bytes as a latin-1 text
+SCALARS = {"numpy._core.multiarray scalar", "numpy.core.multiarray scalar"}  # since NumPy 2, and before
+NUMPY = {"b1": 1, "i1": 1, "i2": 2, "i4": 4, "i8": 8, "u1": 1, "u2": 2, "u4": 4, "u8": 8, "f2": 2, "f4": 4, "f8": 8}
+DTYPE, BYTES = "numpy dtype", "_codecs encode"
+PLAIN = (None, None, None, -1, -1, 0)  # the state of such a dtype, behind its version and the order of its bytes
+ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_parameter", "torch Size", *STORAGES, *TENSORS, *SETTINGS,
+           *SCALARS, DTYPE, BYTES}  # fmt: skip
 UNFIT = {"qtensor": "quantized", "sparse": "sparse", "nested": "nested", "meta_tensor": "meta", "Complex": "complex",
          "QInt": "quantized", "QUInt": "quantized", "subclass": "specialised", "from_type": "specialised"}  # fmt: skip
 
@@ -54,6 +60,14 @@ class Setting:
     """A value of no concern, of the kind `name`."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A dtype of NumPy or some bytes, which make a scalar if they are of one size."""
+
+    name: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -201,6 +215,14 @@ def _called(function: Value, arguments: Value) -> Value:
         return arguments[0]
     if name in SETTINGS:
         return Setting(name)
+    if name == DTYPE and arguments[1:] == (False, True) and type(arguments[0]) is str and arguments[0] in NUMPY:
+        return Part(DTYPE, NUMPY[arguments[0]])
+    if name == BYTES and arguments[1:] == ("latin1",) and type(arguments[0]) is str:
+        return Part(BYTES, len(arguments[0]))
+    if name in SCALARS and len(arguments) == 2 and all(type(part) is Part for part in arguments):
+        dtype, content = arguments
+        if (dtype.name, content.name) == (DTYPE, BYTES) and dtype.bytes == content.bytes:
+            return Setting(name)
     raise Unfit(f"its pickle calls {name.replace(' ', '.')} with arguments that cannot be")
 
 
@@ -215,7 +237,9 @@ def _tensor(storage: Value, offset: Value, shape: Value, strides: Value) -> Tens
 
 
 def _check_build(state: Value, target: Value) -> None:
-    """Attributes are set on a state dict (its `_metadata`) and on settings, and on nothing else."""
+    """Attributes are set on a state dict (its `_metadata`), on settings and on plain dtypes, and on nothing else."""
+    if type(target) is Part and target.name == DTYPE and state in ((3, order, *PLAIN) for order in "<|"):
+        return
     names = [key for key, _ in _pairs(state)]
     settings = target == Setting("argparse Namespace") and all(type(name) is str for name in names)
     if not settings and not (type(target) is Pairs and names in ([], ["_metadata"])):

@@ -99,6 +99,8 @@ def timm_config(text: str | bytes, where: str) -> TimmConfig:
         )
     if config.label_names and len(config.label_names) != config.num_classes:
         raise RefusedError(f"{where} names {len(config.label_names)} classes of {config.num_classes}")
+    if len(set(config.label_names)) < len(config.label_names):
+        raise RefusedError(f"{where} has two classes of one name")
     shown = config.pretrained_cfg
     preprocessing = timm(shown.crop_pct, shown.interpolation, width, shown.mean, shown.std)
     # a tag behind the name tells how the weights were trained: resnet50.a1_in1k

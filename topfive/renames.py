@@ -7,6 +7,7 @@ parameter and running statistic of ours is there once, with its shape, and nothi
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from math import prod
@@ -54,6 +55,7 @@ Rules: TypeAlias = tuple[tuple[str, str], ...]
 COUNTER = ".num_batches_tracked"  # of batch normalisation: nothing that is computed depends on it
 OURS = "topfive"
 SHOWN = 5  # names of what does not fit
+NEAR = 0.3  # of the names of a network and a file, those that both have: below it they have nothing to do with another
 
 
 class Reshaped(Protocol):
@@ -377,17 +379,32 @@ def _nearest(shapes: Mapping[str, Shape], wanted: str | None, library: str | Non
     near = {wanted, *(found for asked, found in INSTEAD if asked == wanted)}
     weights = sum(len(shape) > 1 for shape in shapes.values())
     scores: dict[float, list[Origin]] = {}
+    anywhere: set[str] = set()
     for origin in ORIGINS:
         if library in (None, origin.library) and (wanted is None or origin.network in near):
             landmarks = list(_landmarks(origin))
+            anywhere.update(landmarks)
             common = sum(name in shapes for name in landmarks)
             scores.setdefault(common / max(1, len(landmarks) + weights - common), []).append(origin)
-    if not scores or max(scores) == 0:
-        return f"fits no network here, none of which has the names {_some(list(shapes))}"
+    if not scores or max(scores) < NEAR:
+        strange = [name for name, shape in shapes.items() if len(shape) > 1 and name not in anywhere] or list(shapes)
+        return f"fits no network here, none of which has the names {_some(strange)}{_wrapped(list(shapes))}"
     tried = [(origin, _fit(shapes, origin)[1]) for origin in scores[max(scores)]]
     origin, wrong = min(tried, key=lambda pair: len(pair[1]))
     as_ours = "" if origin.library == OURS else f", here {origin.network}"
-    return f"fits no network here; the nearest is {origin}{as_ours}: {_some(wrong)}"
+    unknown = all(what.endswith(" is not known") for what in wrong)
+    also = ": save the state_dict of the network alone, without that" if unknown else ""
+    return f"fits no network here; the nearest is {origin}{as_ours}: {_some(wrong)}{also}"
+
+
+def _wrapped(names: Sequence[str]) -> str:
+    """What to do where most names begin with what is perhaps not the network's own."""
+    first, count = Counter(name.split(".")[0] for name in names).most_common(1)[0] if names else ("", 0)
+    others = [name for name in names if not name.startswith(f"{first}.")]
+    if 2 * count < len(names) or not first:
+        return ""
+    beside = f" and {others[0]} does not" if others else ""
+    return f": {count} begin with {first}.{beside}, so save the state_dict of the network itself, under its own names"
 
 
 def _some(words: Sequence[str]) -> str:

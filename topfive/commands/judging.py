@@ -28,6 +28,7 @@ def evaluate(
     *models: str,
     protocol: str | None = None,
     network: str | None = None,
+    classes: str | None = None,
     shares: tuple[float, ...] = (),
     left_out: bool = False,
     blacklist: str | None = None,
@@ -55,6 +56,10 @@ def evaluate(
         default how each model's own library looks at a picture.
     network
         The network of weights that do not say it.
+    classes
+        The classes of weights that do not name them: a text file with a class a line in the order of the outputs, or
+        the source's, as torchvision's ImageFolder and Keras sort folders (imagefolder: 1, 10, 2) or as they count
+        (natural: 1, 2, 10).
     shares
         How much each model counts in the ensemble, one number a model; by default they count the same.
     left_out
@@ -89,7 +94,7 @@ def evaluate(
     from topfive.data.opening import open_source
     from topfive.lab import processes
     from topfive.lab.measuring import device_of, overlooked, this_machine
-    from topfive.lab.models import open_model
+    from topfive.lab.models import open_model, with_names
     from topfive.lab.predicting import ensemble, fits, judge, together
     from topfive.progress import counting
 
@@ -109,6 +114,8 @@ def evaluate(
             source = open_source(where, counting(progress, "MB", 1e6))
         if blacklist:
             source = without(source, Path(blacklist))
+        opened = with_names(opened, classes, source)
+        together(opened, shares)
         notes = [note for model in opened for note in model.notes]
         for line in (
             str(source),
@@ -251,6 +258,7 @@ def predict(
     top: int = 5,
     protocol: str | None = None,
     network: str | None = None,
+    classes: str | None = None,
     batch: int = 32,
     device: str = "auto",
     precision: Precision = "auto",
@@ -273,6 +281,8 @@ def predict(
         Another way to look at a picture: 10-crop, ... (docs/protocols.md).
     network
         The network of weights that do not say it.
+    classes
+        The classes of weights that do not name them: a text file with a class a line in the order of the outputs.
     batch
         Views in a step of the network.
     device
@@ -286,9 +296,11 @@ def predict(
     """
     examine([model])
     from topfive import protocols
+    from topfive.data.findings import shown as printable
     from topfive.data.loose import pictures as named
+    from topfive.evaluation_report import short_names
     from topfive.lab.measuring import overlooked, this_machine
-    from topfive.lab.models import open_model
+    from topfive.lab.models import open_model, with_names
     from topfive.lab.predicting import Judge, likeliest, predicted
     from topfive.progress import counting
     from topfive.tables import Column, Section
@@ -297,7 +309,8 @@ def predict(
         raise UsageError("name pictures, a folder of them, or - for names on standard input")
     if top < 1 or batch < 1:
         raise UsageError("--top and --batch are at least 1")
-    machine, opened = this_machine(device), open_model(model, network)
+    machine = this_machine(device)
+    (opened,) = with_names([open_model(model, network)], classes)
     for note in (*opened.notes, *overlooked(device)):
         say(note, quiet)
     places = [
@@ -308,6 +321,8 @@ def predict(
     ]
     found = named(places)
     about = opened.about
+    short = short_names(about.classes or about.names, dict(zip(about.classes, about.names)))
+    words = dict(zip(about.names, map(printable, short)))
     judge = Judge(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
     rows: list[dict[str, Any]] = []
     with bar(quiet) as progress:
@@ -320,9 +335,9 @@ def predict(
     shown = [
         {
             "picture": row["picture"] if len(row["picture"]) <= PATH else f"...{row['picture'][-PATH:]}",
-            "answer": f"cannot be read: {row['unreadable']}" if row["unreadable"] else _guess(row, 1),
+            "answer": f"cannot be read: {row['unreadable']}" if row["unreadable"] else _guess(row, 1, words),
             "then": ", ".join(
-                _guess(row, n) for n in range(2, min(top, len(about.names)) + 1) if not row["unreadable"]
+                _guess(row, n, words) for n in range(2, min(top, len(about.names)) + 1) if not row["unreadable"]
             ),
         }
         for row in rows
@@ -337,6 +352,6 @@ def predict(
         raise DataError(f"none of the {len(rows)} pictures can be read: {rows[0]['unreadable']}")
 
 
-def _guess(row: Mapping[str, Any], n: int) -> str:
+def _guess(row: Mapping[str, Any], n: int, words: Mapping[str, str]) -> str:
     """`tench 98.1`."""
-    return f"{row[f'class_{n}'].split(',')[0]} {100 * row[f'probability_{n}']:.1f}"
+    return f"{words[row[f'class_{n}']]} {100 * row[f'probability_{n}']:.1f}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from topfive.data.sources import Source
     from topfive.lab.job import Job
     from topfive.lab.measuring import Machine
+    from topfive.lab.starting import Start
     from topfive.lab.timing import Estimate
     from topfive.lab.training import Epoch
     from topfive.layers import Network
@@ -78,8 +79,8 @@ def train(
     seed
         The same as --set seed=.
     start
-        A run folder or a file of weights to begin with, also torchvision's or timm's; a classifier for other classes is
-        fresh.
+        A run folder or a file of weights of the same network to begin with, also torchvision's or timm's; classes of
+        the same names keep their part of the classifier, the others are fresh.
     workers
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
@@ -425,13 +426,14 @@ def _train(
             source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers)
-        weights = _weights(start) if start else b""
+        beginning = _start(start, job) if start else None
         notes = job.open(command)
         for line in (
             str(source),
             *source.notes,
             f"{machine}, {group.world} processes" if group.world > 1 else str(machine),
             *_on_two_devices(job),
+            *((*beginning.model.notes, *beginning.notes) if beginning else ()),
             *notes,
         ):
             say(line, quiet)
@@ -462,7 +464,7 @@ def _train(
                         )
                     )
 
-                for row in job.epochs(shlex.join(command), workers, save_every, weights, reading, stepped, ready):
+                for row in job.epochs(shlex.join(command), workers, save_every, beginning, reading, stepped, ready):
                     rows.append(row)
                     if events:
                         events.add(row)
@@ -512,9 +514,13 @@ def _told(row: Epoch, size: int) -> str:
     )
 
 
-def _weights(start: str) -> bytes:
-    """The weights of a run or of a file, ours or another library's. Raises: UsageError, RefusedError."""
+def _start(start: str, job: Job) -> Start:
+    """What a training begins with: a run, or a file of ours or another library's. Raises: UsageError, RefusedError."""
     from topfive.lab.models import open_model
-    from topfive.lab.weights import packed
+    from topfive.lab.starting import Start
+    from topfive.renames import ORIGINS
 
-    return packed(open_model(start).classifier.state_dict(), {})
+    network, taken = job.network, job.recipe.taken
+    # why: names and shapes alone do not tell a file's network in every case; one of the user's own has no other name
+    known = not taken and network.name in {origin.network for origin in ORIGINS}
+    return Start(open_model(start, network.name if known else None), network, job.source.classes, taken)

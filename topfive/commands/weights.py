@@ -40,6 +40,7 @@ def take_in(
     /,
     *,
     network: str | None = None,
+    classes: str | None = None,
     out: str | None = None,
     quiet: bool = False,
     format: Format = "text",
@@ -55,6 +56,8 @@ def take_in(
         A .pth, .pt, .bin or .safetensors file of torchvision, timm or a CIFAR ResNet.
     network
         The network that they belong to, where several fit or none is recognised.
+    classes
+        The classes, where the file does not name them: a text file with one a line in the order of the outputs.
     out
         The new file; by default NETWORK.safetensors in the current folder.
     quiet
@@ -65,10 +68,10 @@ def take_in(
     examine([file])
     from pathlib import Path
 
-    from topfive.lab.models import open_model, save
+    from topfive.lab.models import open_model, save, with_names
     from topfive.tables import Column, Section
 
-    model = open_model(file, network)
+    (model,) = with_names([open_model(file, network)], classes)
     path = Path(out or f"{model.network.name}.safetensors")
     if path.exists():
         raise UsageError(f"{path} is there already: name another --out")

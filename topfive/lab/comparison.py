@@ -25,9 +25,9 @@ from topfive.lab.measuring import DISTURBED, Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
 from topfive.layers import Network, from_json, with_classes
-from topfive.networks import get
 from topfive.papers import facts, known
 from topfive.progress import Progress
+from topfive.renames import network_called
 from topfive.training_report import interval
 from topfive.variations import for_small_images
 
@@ -389,7 +389,7 @@ def subject(name: str, size: int) -> Subject:
 def named(name: str) -> Network:
     """The network of ours, or in a JSON file, that `name` means. Raises: UsageError where nothing has that name."""
     if not name.endswith(".json"):
-        return get(name)
+        return network_called(name)
     path = Path(name)
     if not path.is_file():
         raise UsageError(f"there is no file {name!r}")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from topfive.errors import RefusedError, ResourceError
-from topfive.gate import COUNTER, Listed, Weights, examine, opened
+from topfive.gate import Listed, Weights, examine, opened
 from topfive.pickles import shown
 
 SAFE = (2, 10)  # the torch that has CVE-2026-24747 fixed
@@ -63,7 +63,6 @@ def read_foreign(path: Path) -> Foreign:
             raise ResourceError(f"{where} cannot be read: {error.strerror}") from None
         except MemoryError:
             raise ResourceError(f"{where} does not fit into memory") from None
-    tensors.pop(COUNTER, None)
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise RefusedError(f"{where} has weights that are no numbers: {', '.join(bad[:5])}")
@@ -83,8 +82,9 @@ def _check_torch(where: str) -> None:
 def _tensors(file: BinaryIO, weights: Weights, where: str) -> dict[str, Tensor]:
     if weights.kind == "safetensors":
         file.seek(weights.start)
-        return {listed.name.removeprefix(weights.prefix): _read(file, listed, where) for listed in weights.tensors}
-    found = {}
+        read = {listed.name: _read(file, listed, where) for listed in weights.tensors}
+        return {plain: read[name] for name, plain in weights.names.items()}
+    read = {}
     with _unpickled(file, weights) as pipe:
         for listed in weights.tensors:
             said = pipe.readline(2**16)
@@ -94,8 +94,8 @@ def _tensors(file: BinaryIO, weights: Weights, where: str) -> dict[str, Tensor]:
                 raise RefusedError(
                     f"{where} is not taken: torch could not read it, or found something else than is there"
                 )
-            found[listed.name.removeprefix(weights.prefix)] = _read(pipe, listed, where)
-    return found
+            read[listed.name] = _read(pipe, listed, where)
+    return {plain: read[name] for name, plain in weights.names.items()}
 
 
 def _line(listed: Listed) -> bytes:

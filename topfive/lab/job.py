@@ -14,16 +14,16 @@ import torch
 from topfive.augmentations import Centre
 from topfive.costs import VALUE_BYTES, SizeError, count
 from topfive.data.sources import Source
-from topfive.errors import DataError, DivergedError, RefusedError, ResourceError, UsageError
+from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab.comparison import default_size, named
 from topfive.lab.keeping import RunKeeper
 from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare, usual_side
 from topfive.lab.measuring import Machine
 from topfive.lab.modules import build
 from topfive.lab.processes import Group
+from topfive.lab.starting import Start
 from topfive.lab.towers import Row, Towers, table, two_devices
 from topfive.lab.training import Epoch, train
-from topfive.lab.weights import fill, unpacked
 from topfive.lab.whitening import whiten
 from topfive.layers import Network, with_classes
 from topfive.recipes import Recipe, steps_of_epoch
@@ -113,18 +113,18 @@ class Job:
         again: str,
         workers: int | None = None,
         every: float = 120.0,
-        weights: bytes = b"",
+        start: Start | None = None,
         reading: Callable[[int], object] = lambda count: None,
         stepped: Callable[[int], object] = lambda count: None,
         ready: Callable[[Data], object] = lambda data: None,
     ) -> Iterator[Epoch]:
         """Train; a row an epoch, those of before it was interrupted first. `again` is the command that goes on.
 
-        `weights` is a safetensors file to begin with. Raises: what `train` and the run's folder raise.
+        `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.
         """
         data = self._read(workers, reading)
         ready(data)
-        net = self.network_for(data, weights)
+        net = self.network_for(data, start)
         keeper = RunKeeper(self.run, self.group, self.about(), every, again)
         try:
             with keeper.listening():
@@ -146,13 +146,13 @@ class Job:
                     note_unreadable(self.folder, data.unreadable.values())
                 self.run.close()
 
-    def network_for(self, data: Data, weights: bytes = b"") -> torch.nn.Module:
-        """The network as training begins with it, on `data` and from `weights`."""
+    def network_for(self, data: Data, start: Start | None = None) -> torch.nn.Module:
+        """The network as training begins with it, on `data` and from `start`."""
         torch.manual_seed(self.recipe.seed)
         shape = (3, self.size, self.size)
         net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
-        if weights:
-            _begin_with(net, weights, self.recipe.taken)
+        if start:
+            start.fill(net)
         elif self.recipe.whitened:
             whiten(net, data, self.recipe)
         return net
@@ -246,30 +246,3 @@ def network_of(name: str, source: Source, size: int | None) -> tuple[Network, in
     own = max(network.input[1:])
     side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
     return for_small_images(network, side), side
-
-
-def _begin_with(net: torch.nn.Module, weights: bytes, taken: tuple[str, ...] = ()) -> None:
-    """Weights of another training; a classifier for other classes keeps its fresh ones.
-
-    Where `taken` names layers, theirs alone are taken, so that the two networks may differ in all others.
-    """
-    tensors, _ = unpacked(weights, "the weights")
-    wanted = net.state_dict()
-    theirs = {key.removeprefix("net."): value for key, value in tensors.items() if key not in ("mean", "std")}
-    if taken:
-        theirs = {key: value for key, value in theirs.items() if _within(key, taken)}
-        missing = [name for name in taken if not any(_within(key, (name,)) for key in theirs.keys() & wanted.keys())]
-        if missing:
-            raise RefusedError(
-                f"the recipe takes {', '.join(missing)} from the weights, which not both networks have: --set taken=[]"
-            )
-        theirs = {**{key: value for key, value in wanted.items() if key not in theirs}, **theirs}
-    kernels = [name for name in wanted if name in theirs and theirs[name].shape != wanted[name].shape]
-    last = {name.rsplit(".", 1)[0] for name in kernels}
-    if len(last) > 1 + len(getattr(net, "loss_weights", ())):
-        raise RefusedError(f"the weights do not fit the network: {', '.join(sorted(kernels)[:5])} have other shapes")
-    fill(net, {**theirs, **{name: wanted[name] for name in kernels}}, "the file of weights")
-
-
-def _within(key: str, layers: tuple[str, ...]) -> bool:
-    return any(key.startswith(f"{layer}.") for layer in layers)

@@ -1,8 +1,10 @@
 """What a MODEL on the command line means: trained weights in their network, with all that is needed to use them."""
 
 import hashlib
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from topfive.runs import newest_in, open_checkpoint
 
 HUB = ("model.safetensors", "pytorch_model.bin")  # what timm's files are called that have a config.json beside them
 
+NATURAL, IMAGEFOLDER = ORDERS = ("natural", "imagefolder")  # of folders: 1, 2, 10, and 1, 10, 2 in most libraries
+
 
 class About(msgspec.Struct, frozen=True):
     """What a model's file says of itself, in its header; unknown fields are left alone."""
@@ -51,11 +55,13 @@ class About(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes for people: in words, where those are known."""
-        if self.words:
-            return self.words
-        words = dict(zip(*imagenet_classes())) if self.classes and WNID.fullmatch(self.classes[0]) else {}
-        return tuple(words.get(name, name) for name in self.classes) or tuple(map(str, range(self.network.classes)))
+        """The classes for people, no two alike: in words, where those are known."""
+        if not self.classes:
+            return tuple(f"output {i}" for i in range(self.network.classes))  # which may stand for anything
+        known = dict(zip(*imagenet_classes())) if WNID.fullmatch(self.classes[0]) else {}
+        words = self.words or tuple(known.get(name, name) for name in self.classes)
+        often = Counter(words)  # ImageNet has two classes called crane
+        return tuple(word if often[word] == 1 else f"{word} ({name})" for word, name in zip(words, self.classes))
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Model:
     about: About
     classifier: Classifier
     notes: tuple[str, ...] = ()
+    guessed: bool = False  # whether its classes are those of a public set with as many, as the file names none
 
     @property
     def network(self) -> Network:
@@ -100,19 +107,13 @@ def columns(model: Model, source: Source) -> tuple[NDArray[np.int64], list[str]]
 
     Raises: DataError where the source has classes that the model does not know.
     """
-    count = model.network.classes
-    if not model.about.classes:
-        if count != len(source.classes):
-            raise DataError(
-                f"{model.name} has {count} outputs without names, {source.name} {len(source.classes)} classes"
-            )
-        return np.arange(count), [f"{model.name}: its classes are taken in the order of {source.name}"]
     known = {name: i for i, name in enumerate(model.about.classes)}
     unknown = [name for name in source.classes if name not in known]
     if unknown:
         raise DataError(
             f"{model.name} does not know {len(unknown)} of the {len(source.classes)} classes of {source.name} "
             f"({listed(unknown)}): it was trained on {listed(list(known))}"
+            + (", going by its number of outputs: --classes says what they are" if model.guessed else "")
         )
     notes = []
     if tuple(source.classes) != model.about.classes:
@@ -128,18 +129,87 @@ def columns(model: Model, source: Source) -> tuple[NDArray[np.int64], list[str]]
     return np.array([known[name] for name in source.classes], np.int64), notes
 
 
+def with_names(models: Sequence[Model], said: str | None, source: Source | None = None) -> list[Model]:
+    """The models, with the names that `said` gives to the classes of those whose file gives none.
+
+    `said` is --classes: a file with a name a line, in the order of the outputs, or one of `ORDERS` for the classes of
+    `source`, which are taken, too, where all orders are the same. Raises: UsageError, DataError.
+    """
+    nameless = [not model.about.classes or (model.guessed and said is not None) for model in models]
+    if said and not any(nameless):
+        raise UsageError(f"--classes names what has no names, and {models[0].name} names its classes: leave it out")
+    return [_named(model, said, source) if without else model for model, without in zip(models, nameless)]
+
+
+def _named(model: Model, said: str | None, source: Source | None) -> Model:
+    if said and said not in ORDERS:
+        names, how = class_list(Path(said)), f"as {said} lists them"
+    elif source:
+        names, how = _of_source(model, source, said)
+    elif said:
+        raise UsageError(f"--classes {said} orders the classes of a source: name a file with a class a line instead")
+    else:
+        note = "its outputs have no names: --classes FILE gives them, one a line in the order of the outputs"
+        return replace(model, notes=(*model.notes, note))
+    if len(names) != model.network.classes:
+        raise UsageError(f"{said} names {len(names)} classes, and {model.name} has {model.network.classes} outputs")
+    note = f"{model.name}: its outputs are taken for {listed(list(names))}, {how}"
+    about = msgspec.structs.replace(model.about, classes=names, words=())
+    return replace(model, about=about, notes=(*model.notes, note), guessed=False)
+
+
+def class_list(path: Path) -> tuple[str, ...]:
+    """The names of classes in a file, one a line. Raises: UsageError for a file that is none, or has a name twice."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"--classes is {' or '.join(ORDERS)} or a text file with a class a line, and {str(path)!r} is none"
+        ) from None
+    names = tuple(unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip())
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(f"{path} has the class {twice[0]!r} twice")
+    if bad := [name for name in names if not name.isprintable()]:
+        raise UsageError(f"{path} has a class whose name is no plain text: {bad[0]!a}")
+    if not names:
+        raise UsageError(f"{path} names no class")
+    return names
+
+
+def _of_source(model: Model, source: Source, said: str | None) -> tuple[tuple[str, ...], str]:
+    """The classes of the source in the order of the model's outputs, and how they are ordered."""
+    ours, sorted_ones = source.classes, tuple(sorted(source.classes))
+    if model.network.classes != len(ours):
+        raise DataError(
+            f"{model.name} has {model.network.classes} outputs without names, {source.name} {len(ours)} classes"
+        )
+    if ours == sorted_ones:
+        return ours, f"the classes of {source.name}, in their order"
+    if said is None:
+        differ = next(i for i, pair in enumerate(zip(ours, sorted_ones)) if pair[0] != pair[1])
+        raise UsageError(
+            f"{model.name} does not name its outputs, and the classes of {source.name} have two orders: output {differ}"
+            f" is {ours[differ]!r} as they count (--classes natural), and {sorted_ones[differ]!r} as torchvision's "
+            "ImageFolder and Keras sort folders (--classes imagefolder); or --classes FILE lists them, one a line"
+        )
+    return (ours, "as they count") if said == NATURAL else (sorted_ones, "as ImageFolder sorts folders")
+
+
 def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
-    """For each model the order that brings its outputs into the first one's; those without names keep theirs.
+    """For each model the order that brings its outputs into the first one's; where one has no names they keep theirs.
 
     Raises: UsageError where the models tell other classes apart.
     """
     first = models[0]
     orders = []
     for model in models:
-        if (set(model.about.classes), model.network.classes) != (set(first.about.classes), first.network.classes):
+        named = model.about.classes and first.about.classes
+        if model.network.classes != first.network.classes or (
+            named and set(model.about.classes) != set(first.about.classes)
+        ):
             raise UsageError(f"{first.name} and {model.name} tell other classes apart: evaluate them one at a time")
         at = {name: i for i, name in enumerate(model.about.classes)}
-        order = [at[name] for name in first.about.classes] if at else range(model.network.classes)
+        order = [at[name] for name in first.about.classes] if named else range(model.network.classes)
         orders.append(np.array(order, np.int64))
     return orders
 
@@ -158,6 +228,8 @@ def _ours(name: str, where: str, data: bytes) -> Model:
         raise RefusedError(f"{where} is of another topfive: {error}") from None
     if about.classes and about.network.classes != len(about.classes):
         raise RefusedError(f"{where} names {len(about.classes)} classes for {about.network.classes} outputs")
+    if len(set(about.classes)) < len(about.classes):
+        raise RefusedError(f"{where} has two classes of one name")
     return Model(name, where, hashlib.sha256(data).hexdigest(), about, _filled(about, tensors, where))
 
 
@@ -184,8 +256,10 @@ def _theirs(path: Path, network: str | None) -> Model:
         shown = Preprocessing(IMAGENET_MEAN, IMAGENET_STD, max(match.network.input[1:]), SQUARE)
         notes.append("how its pictures were normalised is not known: ImageNet's means and deviations are taken")
     classes, words = (config.names, ()) if config and config.names else _classes(match)
-    if not classes:
-        notes.append("its classes have no names here: they are taken for those of the source, in the source's order")
+    guessed = bool(classes) and not known and not (config and config.names)
+    if guessed:
+        whose = "ImageNet's" if words else "CIFAR-10's"
+        notes.append(f"its {len(classes):,} outputs are taken for {whose} classes: --classes FILE says otherwise")
     about = About(
         match.network,
         shown.size,
@@ -201,7 +275,7 @@ def _theirs(path: Path, network: str | None) -> Model:
     }
     tensors = {f"net.{name}": tensor for name, tensor in match.renamed(foreign.tensors).items()}
     classifier = _filled(about, {**tensors, **statistics}, str(path))
-    return Model(path.stem, str(path), foreign.sha256, about, classifier, tuple(notes))
+    return Model(path.stem, str(path), foreign.sha256, about, classifier, tuple(notes), guessed)
 
 
 def _filled(about: About, tensors: Mapping[str, Tensor], where: str) -> Classifier:

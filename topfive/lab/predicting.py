@@ -253,7 +253,7 @@ def judge(
         labels = at[[item.label for item in source.held_out]]
         told = {names[i]: reason for i, reason in sorted(reasons.items())}
         seen = Predictions(
-            one.model.about.classes or source.classes,
+            one.model.about.classes,
             names,
             labels,
             rows,

@@ -7,10 +7,21 @@ written, [name, dtype, shape], and behind it the numbers; where torch refuses, o
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
+SCALAR: Any = np.float64().__reduce__()[0]  # the function that makes scalars, under its name of NumPy 2 or before
+ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    # why: torchvision's and timm's scripts save their arguments, a class without any code of its own
+    argparse.Namespace,
+    # why: an accuracy that was computed by NumPy is a scalar of its own
+    *((SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")),
+]
 SPARE = 512 * 2**20  # bytes of memory beyond torch itself and the file
 COPIES = 3  # of the file that may be in memory: the storages, one tensor made contiguous, what is on its way
 FILES = 64  # open at once; torch imports parts of itself late
@@ -37,8 +48,7 @@ def limit(size: int, seconds: int) -> None:
 
 def hand_over(file: BinaryIO, path: list[str], out: BinaryIO) -> None:
     """Write the tensors of the state dict at `path` in `file`."""
-    # why: torchvision's and timm's scripts save their arguments, a class without any code of its own
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals(ALLOWED):
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
     for key in path:
         state = state[key]
