@@ -841,7 +841,7 @@ TAKEN: dict[str, tuple[Make, tuple[str, ...]]] = {
         lambda root: lay(spoilt(root, "x", link("y")) / "train/left/y", link("x")).parents[2], ('"unreadable": 0',),
     ),
     "a device": (lambda root: spoilt(root, "x.jpg", link("/dev/zero")), ("not a regular file",)),
-    "a link back up": (lambda root: spoilt(root, "x", link("..")), ("train/left/x (a link to what is read already)",)),
+    "a link back up": (lambda root: spoilt(root, "x", link("..")), ("train/left/x (a link that leads back up)",)),
     "a path that is too long": (lambda root: spoilt(root, "deep", deep), ("deep/ddd", "is too long")),
     "files of desktops": (
         lambda root: lay(spoilt(root, "Thumbs.db", b"x") / "train/left/._10.png", b"x").parents[2],

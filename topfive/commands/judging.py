@@ -306,7 +306,9 @@ def predict(
         for name in (sys.stdin.read().splitlines() if place == STANDARD_INPUT else [place])
         if name
     ]
-    found = named(places)
+    found, left_out = named(places)
+    for note in left_out:
+        say(note, quiet)
     about = opened.about
     judge = Judge(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
     rows: list[dict[str, Any]] = []
