@@ -265,6 +265,38 @@ def test_images_in_shards_are_told_by_content_too(tmp_path: Path) -> None:
         open_source(str(laid(tmp_path / "h", {"s.tar": tar_of({"1.heic": HEIC, "1.cls": b"0"})})))
 
 
+def test_a_zip_of_windows_is_read_and_none_of_its_names_leads_out(tmp_path: Path) -> None:
+    """Some programs write backslashes between folders; that is where names may lead out, too."""
+    files = {f"train/{label}/{i}.png": saved("PNG") for label in ("cat", "dog") for i in range(5)}
+    out = {"..\\x.png": b"", "C:\\x.png": b"", "\\x.png": b"", "train\\cat\\..\\..\\..\\x.png": b""}
+    made = {name.replace("/", "\\"): data for name, data in {"train/": b"", **files}.items()}
+    (tmp_path / "x.zip").write_bytes(zip_of({**made, **out}))
+    source = open_source(str(tmp_path / "x.zip"))
+    items = (*source.train, *source.held_out)
+    assert source.classes == ("cat", "dog") and sorted(f"train/{item.name}" for item in items) == sorted(files)
+    assert all(source.read(item).size == (20, 16) for item in items)
+    assert any("not taken: 4 (names that lead out of the archive)" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("files", [("a.1.jpg", "a.1.cls"), ("a.1.jpg", "a.2.jpg"), ("a.1.x", "b.x", "a.2.x")])
+def test_a_name_with_dots_in_a_shard_is_refused_with_the_rule(tmp_path: Path, files: tuple[str, ...]) -> None:
+    laid(tmp_path, {"s.tar": tar_of({"0.jpg": b"", "0.cls": b"0", **dict.fromkeys(files, b"")})})
+    with pytest.raises(DataError, match=r"samples are named up to the first dot, and 'a\.\d\.\w+' has more"):
+        open_source(str(tmp_path))
+
+
+def test_patterns_that_no_shell_expanded_and_names_like_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("set{1..3}", "all*"):
+        assert len(open_source(str(classes(tmp_path / name, "a", "b"))).train) == 8
+    (tmp_path / "all*" / "a" / "[x].png").write_bytes(saved("PNG"))
+    for pattern in ("all*/a/*", "set*", "*/a/*.png"):
+        with pytest.raises(DataError, match=r"stands for shards, and .* is no tar: name the folder that the class"):
+            open_source(pattern)
+    for pattern, count in (("all*/a/[0-2].png", 3), ("set*/[ab]", 10), ("all*/a/[x].png", 1), ("none*.png", 1)):
+        assert len(loose.pictures([pattern])[0]) == count
+
+
 def test_an_empty_class_says_what_it_holds(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     laid(tmp_path, {f"c/{i}.heic": HEIC for i in range(3)})

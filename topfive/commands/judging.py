@@ -314,11 +314,12 @@ def predict(
     rows: list[dict[str, Any]] = []
     with bar(quiet) as progress:
         tick = counting(progress, "pictures")
-        for i, shares in predicted([judge], len(found), lambda i: found[i].image(about.upright)):
+        for i, shares in predicted([judge], len(found), lambda i, upright: found[i].image(upright)):
             rows.append({"picture": found[i].name, **likeliest(shares, about, top)})
             tick("predicting", i + 1, len(found))
     if judge.engine:
-        say(f"{judge.described}; {machine}; {judge.engine.said}", quiet)
+        turned = f"EXIF orientation {'applied' if about.upright else 'ignored'}"
+        say(f"{judge.described}; {turned}; {machine}; {judge.engine.said}", quiet)
     shown = [
         {
             "picture": row["picture"] if len(row["picture"]) <= PATH else f"...{row['picture'][-PATH:]}",

@@ -42,6 +42,7 @@ def train(
     start: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    max_bad: str | None = None,
     towers: bool = False,
     save_every: float = 120.0,
     plan: bool = False,
@@ -85,6 +86,9 @@ def train(
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
         A run that is gone on with keeps its kind of device.
+    max_bad
+        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        whichever is more.
     towers
         Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
         Where two GPUs are not there, one device stands in for both.
@@ -109,6 +113,7 @@ def train(
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
     from topfive.lab.job import Job, fitted, network_of
+    from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
     from topfive.progress import counting
@@ -123,6 +128,7 @@ def train(
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
     device_of(device or "auto")  # why: what is not here is said now, and not when the pictures have been looked at
+    most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     value, side = network_of(network, source, size)
@@ -139,7 +145,7 @@ def train(
     command = command_line()
 
     def job(rules: Recipe) -> Job:
-        return Job(value, source, rules, side, machine, Group(), Path(folder), towers)
+        return Job(value, source, rules, side, machine, Group(), Path(folder), towers, max_bad)
 
     timed = None
     if minutes is not None:
@@ -159,6 +165,7 @@ def train(
         command=command,
         start=start,
         workers=workers,
+        max_bad=max_bad,
         towers=towers,
         save_every=save_every,
         dry_run=dry_run,
@@ -174,6 +181,7 @@ def resume(
     *,
     workers: int | None = None,
     device: str | None = None,
+    max_bad: str | None = None,
     save_every: float = 120.0,
     quiet: bool = False,
     format: Format = "text",
@@ -188,6 +196,9 @@ def resume(
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
+    max_bad
+        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        whichever is more.
     save_every
         Seconds between two saves of the whole state.
     quiet
@@ -200,12 +211,14 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
+    from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of, resumed_on
     from topfive.layers import Network as Value
     from topfive.progress import counting
     from topfive.recipes import Recipe
     from topfive.runs import load_run
 
+    most_unreadable(max_bad, 0)
     stated = load_run(Path(run))
     try:
         network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
@@ -224,6 +237,7 @@ def resume(
         command=stated.command,
         start=None,
         workers=workers,
+        max_bad=max_bad,
         towers=stated.towers,
         save_every=save_every,
         dry_run=False,
@@ -399,6 +413,7 @@ def _train(
     command: list[str],
     start: str | None,
     workers: int | None,
+    max_bad: str | None,
     towers: bool,
     save_every: float,
     dry_run: bool,
@@ -424,7 +439,7 @@ def _train(
         if dry_run:
             source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
         folder = Path(out)
-        job = Job(network, source, recipe, size, machine, group, folder, towers)
+        job = Job(network, source, recipe, size, machine, group, folder, towers, max_bad)
         weights = _weights(start) if start else b""
         notes = job.open(command)
         for line in (

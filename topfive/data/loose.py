@@ -1,13 +1,16 @@
 """Pictures without classes: single files, everything below a folder or in an archive."""
 
+import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
 
 from topfive.data.decoding import Unreadable, decode
-from topfive.data.sources import Tree, folder_tree
+from topfive.data.sources import Tree, folder_tree, natural
 from topfive.data.stores import ARCHIVES, archive
 from topfive.errors import DataError
 
@@ -36,7 +39,7 @@ def pictures(places: Sequence[str]) -> tuple[list[Picture], list[str]]:
     """
     found: list[Picture] = []
     notes: list[str] = []
-    for place in places:
+    for place in chain.from_iterable(map(_meant, places)):
         if Path(place).is_dir():
             tree = folder_tree(Path(place))
         elif place.lower().endswith(ARCHIVES) and Path(place).is_file():
@@ -48,6 +51,13 @@ def pictures(places: Sequence[str]) -> tuple[list[Picture], list[str]]:
         found += _below(tree)
         notes += tree.notes()
     return found, notes
+
+
+def _meant(place: str) -> list[str]:
+    """The names that a pattern stands for which no shell has expanded; `place` itself where it is none or is there."""
+    if os.path.exists(place) or not glob.has_magic(place):
+        return [place]
+    return sorted(glob.glob(place), key=natural) or [place]
 
 
 def _file(name: str) -> Picture:

@@ -16,7 +16,7 @@ import msgspec
 
 from topfive.data.decoding import Unreadable, is_picture, not_a_picture
 from topfive.data.sources import HELD_OUT, SEED, TRAIN, Item, Source, Tree, fingerprint, kinds_of, split
-from topfive.data.stores import Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
+from topfive.data.stores import ARCHIVES, Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")
@@ -38,8 +38,8 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 def is_pattern(where: str) -> bool:
-    """Whether `where` stands for shards: a URL, `{000..009}`, or a `*`."""
-    return "://" in where or BRACES.search(where) is not None or ("*" in where and not Path(where).exists())
+    """Whether `where` stands for shards: a URL, `{000..009}`, or a `*`; a folder may be called like that, too."""
+    return "://" in where or ((BRACES.search(where) is not None or "*" in where) and not Path(where).exists())
 
 
 def from_pattern(where: str, progress: Progress) -> Source:
@@ -49,6 +49,11 @@ def from_pattern(where: str, progress: Progress) -> Source:
         places = sorted(name for place in places for name in glob.glob(place))
     if not places:
         raise DataError(f"no file is called {where!r}")
+    others = [place for place in places if "://" not in place and not place.lower().endswith(ARCHIVES)]
+    if others:
+        raise DataError(
+            f"{where!r} stands for shards, and {others[0]!r} is no tar: name the folder that the class folders are in"
+        )
     return _source(where, places, (), progress)
 
 
@@ -140,11 +145,14 @@ def _samples(shard: Archive) -> _Known:
         kind = "picture" if is_picture(name) else kind.lower()
         if key != last and key in groups:
             first = shard.index.members[next(iter(groups[key].values()))].offset
-            raise DataError(f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}")
+            raise DataError(
+                f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}{_first_dot(name)}"
+            )
         parts = groups.setdefault(key, {})
         if kind in parts and kind in ("picture", *LABELS):
             first = shard.index.members[parts[kind]].offset
-            raise DataError(f"{shard.file}: the sample {key!r} has two of {kind!r}, at {first} and {member.offset}")
+            two = f"the sample {key!r} has two of {kind!r}, at {first} and {member.offset}"
+            raise DataError(f"{shard.file}: {two}{_first_dot(name)}")
         parts[kind], last = name, key
     samples: list[Sample] = []
     left_out: list[tuple[str, str]] = []
@@ -161,8 +169,9 @@ def _samples(shard: Archive) -> _Known:
             if "picture" not in parts or not kind:
                 others = [(name, reason) for name, reason in told.items() if name != parts.get(kind)]
                 lacks = (f"picture, only {kinds_of(others)}" if others else "picture") if kind else "label"
-                at = shard.index.members[next(iter(parts.values()))].offset
-                raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}")
+                name = next(iter(parts.values()))
+                at = shard.index.members[name].offset
+                raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}{_first_dot(name)}")
             member = shard.index.members[parts[kind]]
             opened.seek(member.offset)
             samples.append(Sample(parts["picture"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
@@ -172,6 +181,13 @@ def _samples(shard: Archive) -> _Known:
     with contextlib.suppress(OSError, UnicodeError):
         write_aside(kept, msgspec.msgpack.encode(known))
     return known
+
+
+def _first_dot(name: str) -> str:
+    """What may be wrong with a member whose name has more dots than the one before its kind."""
+    file = name.rpartition("/")[2]
+    rule = f"; WebDataset's samples are named up to the first dot, and {file!r} has more: write others in their place"
+    return rule if file.count(".") > 1 else ""
 
 
 def _told(shard: Archive, name: str) -> str:

@@ -63,18 +63,18 @@ class Source:
         """Where the picture is, for people."""
         return f"{self.where.rstrip('/')}/{item.name}"
 
-    def decode(self, item: Item) -> Decoded:
-        """The whole picture. Raises: Unreadable, naming its path."""
+    def decode(self, item: Item, upright: bool | None = None) -> Decoded:
+        """The whole picture, turned by EXIF if `upright`, by default the source's. Raises: Unreadable with its path."""
         if isinstance(self.store, Pixels):
             return Decoded(Image.fromarray(self.store.array(item.name)), "", ())
         try:
-            return decode(self.store.read(item.name), item.name, self.upright)
+            return decode(self.store.read(item.name), item.name, self.upright if upright is None else upright)
         except Unreadable as error:
             raise Unreadable(self.path(item), error.reason) from None
 
-    def read(self, item: Item) -> Image.Image:
-        """The whole picture as RGB. Raises: Unreadable, naming its path."""
-        return self.decode(item).image
+    def read(self, item: Item, upright: bool | None = None) -> Image.Image:
+        """The whole picture as RGB, turned as `decode` turns it. Raises: Unreadable, naming its path."""
+        return self.decode(item, upright).image
 
     @cached_property
     def stamp(self) -> str:

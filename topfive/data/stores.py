@@ -566,11 +566,11 @@ def _zip_index(file: Local | Remote, stamp: str) -> Index:
     try:
         with file.open() as opened, zipfile.ZipFile(opened) as zipped:
             for info in zipped.infolist():
-                name = _safe(info.filename.rstrip("/"), passed)
+                name = _safe(info.filename, passed)
                 if name is None:
                     continue
                 kind = stat.S_IFMT(info.external_attr >> 16)
-                if info.is_dir():
+                if info.filename.endswith(("/", "\\")):
                     folders.add(name)
                 elif kind not in (0, stat.S_IFREG):
                     passed["links, devices and the like"] += 1
@@ -626,8 +626,9 @@ def _held(file: Local, progress: Progress) -> Held:
 
 def _safe(name: str, passed: Counter[str]) -> str | None:
     """The member's name in one form, or None for one that leads out of the archive."""
+    name = name.replace("\\", "/")  # why: some programs on Windows write its own separator
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or (parts and parts[0].endswith(":")):
+    if name.startswith("/") or ".." in parts or "\0" in name or (parts and parts[0].endswith(":")):
         passed["names that lead out of the archive"] += 1
         return None
     return "/".join(parts) or None
