@@ -3,11 +3,17 @@
 import math
 import random
 import re
+import subprocess
+import sys
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -177,3 +183,60 @@ def test_save_writes_png_and_svg(tmp_path: Any) -> None:
     written = figures.save(figures.bubbles(THREE), tmp_path / "figure.png")
     assert [path.name for path in written] == ["figure.png", "figure.svg"]
     assert written[0].read_bytes().startswith(b"\x89PNG") and "<svg" in written[1].read_text()
+
+
+KOREAN, CHINESE, JAPANESE = "\uc591", "\u732b", "\u3044\u306c"
+
+
+def a_font(path: Path, family: str, letters: str) -> Path:
+    """A font that draws each of `letters` as one and the same triangle."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    pen.lineTo((900, 0))
+    pen.lineTo((0, 900))
+    pen.closePath()
+    glyphs = [".notdef", *(f"u{ord(letter):04X}" for letter in letters)]
+    made = FontBuilder(1000)
+    made.setupGlyphOrder(glyphs)
+    made.setupCharacterMap({ord(letter): f"u{ord(letter):04X}" for letter in letters})
+    made.setupGlyf({name: TTGlyphPen(None).glyph() if name == ".notdef" else pen.glyph() for name in glyphs})
+    made.setupHorizontalMetrics({name: (1000, 0) for name in glyphs})
+    made.setupHorizontalHeader(ascent=900, descent=-100)
+    made.setupNameTable({"familyName": family, "styleName": "Regular"})
+    made.setupOS2(sTypoAscender=900, usWinAscent=900, usWinDescent=100)
+    made.setupPost()
+    made.save(path)
+    return path
+
+
+def test_letters_that_the_common_font_lacks_are_drawn_with_one_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = font_manager.fontManager
+    monkeypatch.setattr(known, "ttflist", [font for font in known.ttflist if font.name.startswith("DejaVu")])
+    drawn = []
+    for family in ("none", "Noto Sans CJK KR"):
+        if family != "none":
+            known.addfont(a_font(tmp_path / "x.ttf", family, KOREAN + CHINESE))
+        figures._others.cache_clear()
+        sheet = figures.Sheet(100, 50)
+        sheet.write(10, 10, f"a{KOREAN}{CHINESE}", 20)
+        assert KOREAN in figures.svg(sheet.figure, "x", "letters")  # as a letter: its reader may have a font
+        figures.save(sheet.figure, tmp_path / f"{family}.png")
+        drawn.append((tmp_path / f"{family}.png").read_bytes())
+    assert drawn[0] != drawn[1] and figures.families(f"a{KOREAN}") == ["DejaVu Sans", "Noto Sans CJK KR"]
+    assert figures.families("caf\u00e9 \u0416") == ["DejaVu Sans"]  # as on every machine
+    figures._others.cache_clear()
+
+
+def test_letters_that_no_font_has_are_no_matter_of_warnings(tmp_path: Path) -> None:
+    draw = f"""
+from pathlib import Path
+import numpy as np
+from topfive import figures, figures_of_evaluation
+figure = figures_of_evaluation.confusion(np.array([[3, 1], [2, 4]]), ("{KOREAN}{CHINESE}", "{JAPANESE}"))
+figures.save(figure, Path({str(tmp_path / "x.png")!r}))
+figures.svg(figure, "x", "letters")
+"""
+    done = subprocess.run([sys.executable, "-W", "error:Glyph", "-c", draw], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

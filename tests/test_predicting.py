@@ -182,7 +182,9 @@ def test_each_picture_is_decoded_once_for_all_models_and_protocols(
 ) -> None:
     names: list[str] = []
     read = Source.read
-    monkeypatch.setattr(Source, "read", lambda self, item: (names.append(item.name), read(self, item))[1])
+    monkeypatch.setattr(
+        Source, "read", lambda self, item, upright: (names.append(item.name), read(self, item, upright))[1]
+    )
     several = [model(0), model(1)]
     chosen = [protocols.get(key) for key in ("1-crop", "10-crop", "dense")]
     judge(several, {one.where: chosen for one in several}, source, machine)

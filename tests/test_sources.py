@@ -1,15 +1,20 @@
 """Folders as people make them: what is a class, what is held out, what is refused and in which words."""
 
+import io
 import os
 import shutil
 import socket
+import tarfile
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from topfive.data.decoding import Unreadable, square
+from topfive.cli import main
+from topfive.data import loose
+from topfive.data.decoding import Unreadable, decode, square
 from topfive.data.opening import digits, open_source
 from topfive.data.sources import folder
 from topfive.errors import DataError, ResourceError
@@ -172,11 +177,186 @@ def test_a_name_of_bytes_or_control_characters_is_read_and_a_class_of_it_refused
         folder(tmp_path)
 
 
-def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+def saved(format: str, image: Image.Image | None = None) -> bytes:
+    file = io.BytesIO()
+    (image or Image.new("RGB", (20, 16), (30, 200, 30))).save(file, format)
+    return file.getvalue()
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+BY_CONTENT = {
+    "without": saved("PNG"), "1.jpe": saved("JPEG"), "2.jpg_large": saved("JPEG"), "3.pnm": saved("PPM"),
+    "4.tga": saved("TGA"), "5.heic": saved("JPEG"), "6.webp~": saved("WEBP"), "7.1": saved("BMP"), "8.x": saved("GIF"),
+    "9.frame": saved("TIFF"),
+}  # fmt: skip
+NO_IMAGES = {
+    "photo.HEIC": (HEIC, "1 .heic (a HEIC picture: convert it to JPEG or PNG)"),
+    "photo": (HEIC, "1 without suffix (a HEIC picture: convert it to JPEG or PNG)"),
+    "raw.dng": (saved("TIFF"), "1 .dng (a camera's raw file: convert it to JPEG or PNG)"),  # opens as its thumbnail
+    "list.txt": (b"P5 is a kind of PGM\n", "1 .txt (text)"),
+    "BMW.md": (b"BMW makes cars\n", "1 .md (text)"),
+    "nothing": (b"", "1 without suffix (empty)"),
+}
+
+
+def tar_of(files: dict[str, bytes], mode: str = "w") -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return held.getvalue()
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    return held.getvalue()
+
+
+def laid(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar", "x.tar.gz"])
+def test_what_is_an_image_is_told_by_content_for_every_command_and_the_rest_is_counted(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"{label}/{name}": data for label in ("a", "b") for name, data in BY_CONTENT.items()}
+    files |= {f"a/{name}": data for name, (data, _) in NO_IMAGES.items()}
+    where = tmp_path / kind
+    if kind == "folder":
+        laid(where, files)
+    else:
+        made = zip_of(files) if kind == "x.zip" else tar_of(files, "w:gz" if kind == "x.tar.gz" else "w")
+        where.write_bytes(made)
+    source = open_source(str(where))
+    items = (*source.train, *source.held_out)
+    assert sorted(item.name for item in items) == sorted(name for name in files if name.split("/")[1] in BY_CONTENT)
+    for item in items:
+        assert source.read(item).size == (20, 16)
+    found, notes = loose.pictures([str(where)])
+    assert sorted(one.name for one in found) == sorted(source.path(item) for item in items)
+    for one in found:
+        assert one.image(True).size == (20, 16)
+    assert main(["data", "check", str(where), "--report", str(tmp_path / "page.html")]) in (0, 3)
+    for said in (" ".join(source.notes), " ".join(notes), capsys.readouterr().err):
+        assert "left out, no images: " in said
+        for _, reason in NO_IMAGES.values():
+            assert reason in said
+
+
+def test_images_in_shards_are_told_by_content_too(tmp_path: Path) -> None:
+    files = {}
+    for i, (name, data) in enumerate(BY_CONTENT.items()):
+        suffix = Path(name).suffix
+        files |= {f"{i}.cls": str(i % 2).encode(), f"{i}{suffix}": data}
+    source = open_source(str(laid(tmp_path, {"s.tar": tar_of({**files, "read.me": b"hello"})})))
+    items = (*source.train, *source.held_out)
+    assert len(items) == len(BY_CONTENT) and all(source.read(item).size == (20, 16) for item in items)
+    assert any("1 .me (text)" in note for note in source.notes)
+    with pytest.raises(DataError, match=r"'1' at \d+ has no picture, only 1 .heic \(a HEIC picture"):
+        open_source(str(laid(tmp_path / "h", {"s.tar": tar_of({"1.heic": HEIC, "1.cls": b"0"})})))
+
+
+def test_a_zip_of_windows_is_read_and_none_of_its_names_leads_out(tmp_path: Path) -> None:
+    """Some programs write backslashes between folders; that is where names may lead out, too."""
+    files = {f"train/{label}/{i}.png": saved("PNG") for label in ("cat", "dog") for i in range(5)}
+    out = {"..\\x.png": b"", "C:\\x.png": b"", "\\x.png": b"", "train\\cat\\..\\..\\..\\x.png": b""}
+    made = {name.replace("/", "\\"): data for name, data in {"train/": b"", **files}.items()}
+    (tmp_path / "x.zip").write_bytes(zip_of({**made, **out}))
+    source = open_source(str(tmp_path / "x.zip"))
+    items = (*source.train, *source.held_out)
+    assert source.classes == ("cat", "dog") and sorted(f"train/{item.name}" for item in items) == sorted(files)
+    assert all(source.read(item).size == (20, 16) for item in items)
+    assert any("not taken: 4 (names that lead out of the archive)" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("files", [("a.1.jpg", "a.1.cls"), ("a.1.jpg", "a.2.jpg"), ("a.1.x", "b.x", "a.2.x")])
+def test_a_name_with_dots_in_a_shard_is_refused_with_the_rule(tmp_path: Path, files: tuple[str, ...]) -> None:
+    laid(tmp_path, {"s.tar": tar_of({"0.jpg": b"", "0.cls": b"0", **dict.fromkeys(files, b"")})})
+    with pytest.raises(DataError, match=r"samples are named up to the first dot, and 'a\.\d\.\w+' has more"):
+        open_source(str(tmp_path))
+
+
+def test_patterns_that_no_shell_expanded_and_names_like_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("set{1..3}", "all*"):
+        assert len(open_source(str(classes(tmp_path / name, "a", "b"))).train) == 8
+    (tmp_path / "all*" / "a" / "[x].png").write_bytes(saved("PNG"))
+    for pattern in ("all*/a/*", "set*", "*/a/*.png"):
+        with pytest.raises(DataError, match=r"stands for shards, and .* is no tar: name the folder that the class"):
+            open_source(pattern)
+    for pattern, count in (("all*/a/[0-2].png", 3), ("set*/[ab]", 10), ("all*/a/[x].png", 1), ("none*.png", 1)):
+        assert len(loose.pictures([pattern])[0]) == count
+
+
+def test_an_empty_class_says_what_it_holds(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
-    for i in range(3):
-        (tmp_path / "a" / f"{i}.HEIC").write_bytes(b"x")
-    assert any(note.startswith("3 .heic files are not read") for note in folder(tmp_path).notes)
+    laid(tmp_path, {f"c/{i}.heic": HEIC for i in range(3)})
+    with pytest.raises(DataError, match=r"no picture of 'c', only 3 .heic \(a HEIC picture: convert"):
+        folder(tmp_path)
+
+
+def test_a_tga_without_bits_of_alpha_is_not_transparent(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (20, 16), (30, 200, 30, 0))
+    data = bytearray(saved("TGA", clear))
+    assert data[17] & 15 == 8
+    data[17] -= 8  # how many programs write 32 bits: the fourth byte means nothing
+    assert decode(bytes(data), "x.tga").image.getpixel((3, 3)) == (30, 200, 30)
+    assert decode(saved("TGA", clear), "x.tga").image.getpixel((3, 3)) == (255, 255, 255)
+    with pytest.raises(Unreadable, match="truncated"):
+        decode(bytes(data[:-100]), "x.tga")
+    with pytest.raises(Unreadable, match="unknown content"):
+        decode(bytes(data), "x.png")  # nothing tells a TGA but its name
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "val", "test"), ("train",), ("val", "test/a")])
+def test_parts_of_a_set_are_no_classes(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    classes(tmp_path, *parts)
+    first = parts[0] if "rain" in parts[0] else "train"
+    with pytest.raises(DataError, match=rf"parts of a data set without classes.* for each class inside of {first}/"):
+        folder(tmp_path)
+
+
+def test_images_that_are_not_used_are_counted_by_where_they_lie(tmp_path: Path) -> None:
+    for part in ("train", "val", "extra"):
+        classes(tmp_path / part, "a", "b")
+    laid(tmp_path, {f"{name}.png": saved("PNG") for name in ("x", "y", "train/z", "test/1", "test/2", "test/3")})
+    source = folder(tmp_path)
+    assert (len(source.train), len(source.held_out)) == (10, 10)
+    (note,) = [note for note in source.notes if "not used" in note]
+    for said in ("10 in extra/", "3 in test/", "2 beside the folders", "1 in train/"):
+        assert said in note
+
+
+def test_parts_made_of_links_count_each_file_once_in_each_part(tmp_path: Path) -> None:
+    """Of links to folders elsewhere and beside them; a link back up is refused by name, whatever way it takes."""
+    root = tmp_path / "data"
+    classes(root / "raw", "cat", "dog", count=4)
+    classes(tmp_path / "far", "cat", count=3)
+    for part in ("train", "val"):
+        (root / part).mkdir()
+        for name in ("cat", "dog"):
+            (root / part / name).symlink_to(Path("..") / "raw" / name)
+    (root / "train" / "dog2").symlink_to(root / "raw" / "dog")
+    (root / "val" / "cat").unlink()
+    (root / "val" / "cat").symlink_to(tmp_path / "far" / "cat")
+    (tmp_path / "far" / "cat" / "up").symlink_to(root)
+    (root / "val" / "dog" / "all").symlink_to("/")
+    source = folder(root)
+    assert [len(part) for part in (source.train, source.held_out)] == [8, 7] and source.classes == ("cat", "dog")
+    assert all(source.read(item) for item in (*source.train, *source.held_out))
+    said = " ".join(source.notes)
+    for name in ("val/cat/up", "raw/dog/all", "train/dog/all"):
+        assert f"{name} (a link that leads back up)" in said
+    assert "train/dog2 (a link to what is read already)" in said
 
 
 def test_a_folder_that_may_not_be_read_is_a_matter_of_permission(tmp_path: Path, monkeypatch: object) -> None:

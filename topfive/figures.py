@@ -8,12 +8,15 @@ import io
 import math
 import re
 import threading
+import warnings
 from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import matplotlib.font_manager as fonts
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -44,7 +47,17 @@ COLOURS = {
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (9, 3)))
 DPI = 200
 _FONT = "DejaVu Sans"  # why: shipped with matplotlib, so that every machine measures and draws the same letters
+# families of other letters that systems have, by how their names begin; those of Chinese, Japanese and Korean first
+_OTHERS = (
+    "Noto Sans CJK", "Source Han Sans", "Noto Sans KR", "Noto Sans JP", "Noto Sans SC", "Noto Sans TC",
+    "Apple SD Gothic", "Hiragino Sans", "PingFang", "Malgun Gothic", "Yu Gothic", "Microsoft YaHei", "NanumGothic",
+    "IPAexGothic", "IPAGothic", "TakaoGothic", "WenQuanYi", "SimHei", "MS Gothic", "Droid Sans Fallback",
+    "Noto Serif CJK", "Arial Unicode", "Unifont", "Noto Sans",
+)  # fmt: skip
 _SETTINGS = threading.Lock()
+# why: of a letter that no font here has, a box is drawn; a page's reader may have one. Here once, because changing the
+# filters at every figure is not safe among threads
+warnings.filterwarnings("ignore", message=r"Glyph \d+ ")
 
 
 # What the rows say
@@ -155,6 +168,25 @@ def decline(winners: Sequence[Row]) -> str:
     )
 
 
+# Letters
+
+
+def families(text: str) -> list[str]:
+    """The fonts that `text` is drawn with: the one of all machines, and for what it lacks those of this one."""
+    return [_FONT] if text.isascii() or _letters().issuperset(map(ord, text)) else [_FONT, *_others()]
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(fonts.get_font(fonts.findfont(_FONT)).get_charmap())
+
+
+@cache
+def _others() -> list[str]:
+    names = sorted({entry.name for entry in fonts.fontManager.ttflist})
+    return list(dict.fromkeys(name for start in _OTHERS for name in names if name.startswith(start)))[:20]
+
+
 # Laying out: everything in points (1/72 inch) from the lower left corner
 
 
@@ -168,7 +200,7 @@ class Sheet:
         self.points = Affine2D().scale(1 / 72) + self.figure.dpi_scale_trans
 
     def write(self, x: float, y: float, text: str, size: float = 9, **style: Any) -> Text:
-        style = {"ha": "left", "va": "baseline", "color": INK, "family": _FONT, **style}
+        style = {"ha": "left", "va": "baseline", "color": INK, "family": families(text), **style}
         return self.figure.text(x, y, text, fontsize=size, transform=self.points, parse_math=False, **style)
 
     def measure(self, text: str, size: float, **style: Any) -> tuple[float, float]:

@@ -32,6 +32,7 @@ KEPT = {"step": 2, "best": 1}
 PAUSES = (0.1, 0.5, 1.0)  # seconds before each new try at a disk that fails for a moment
 MOST_DIFFERENCES = 5
 SEAL = b',\n "sha256": "'
+BESIDE = ("lock", "bad_files.csv")  # what may lie in a folder that holds no run yet
 LEFTOVER = re.compile(r"(run\.json|rows\.jsonl|probe|[a-z]+-\d+)\.\d+\.tmp")
 SAME_PICTURES = ("where", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
 
@@ -202,6 +203,13 @@ class Run:
         except OSError as error:
             _fail(error, self.folder / "lock")
 
+    def forget(self) -> None:
+        """Leave the folder as none of a run, where nothing has been saved in it."""
+        if self.newest() is None:
+            (self.folder / "run.json").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self.folder / "checkpoints").rmdir()
+
     def _saved(self, kind: str) -> list[tuple[int, Path]]:
         """The checkpoints of a kind by step, the last first: 100, 10, 9."""
         folder = self.folder / "checkpoints"
@@ -226,7 +234,7 @@ def open_run(folder: Path, stated: Stated) -> Run:
     path = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strange = [name for name in os.listdir(folder) if name != "lock" and not LEFTOVER.fullmatch(name)]
+        strange = [name for name in os.listdir(folder) if name not in BESIDE and not LEFTOVER.fullmatch(name)]
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"{folder} cannot be a run's folder: a file is in its place") from None
     except OSError as error:

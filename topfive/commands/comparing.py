@@ -22,6 +22,7 @@ def compare(
     workers: int | None = None,
     device: str = "auto",
     blacklist: str | None = None,
+    max_bad: str | None = None,
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
@@ -58,6 +59,9 @@ def compare(
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     blacklist
         A file of numbers of ILSVRC2012's validation pictures that are left out of the evaluation, one a line.
+    max_bad
+        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        whichever is more.
     quiet
         Only the table.
     format
@@ -85,6 +89,7 @@ def compare(
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
     from topfive.lab.comparison import DEFAULT, Comparison, Setting, default_size, machine_of
+    from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import DISTURBED, overlooked, this_machine
     from topfive.progress import counting
 
@@ -93,6 +98,7 @@ def compare(
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
     machine = this_machine(device)
+    most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     if blacklist:
@@ -103,7 +109,7 @@ def compare(
     shared = (side, epochs, batch, seed, str(machine), workers)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
     page = Path(report) if report else folder / "report.html"
-    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder)
+    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder, max_bad)
     say(str(source), quiet)
     for line in (*source.notes, str(machine), *overlooked(device)):
         say(line, quiet)

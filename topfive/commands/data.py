@@ -70,7 +70,8 @@ def check(
 
     with bar(quiet) as progress:
         found = open_source(source, counting(progress, "MB", 1e6))
-        say(str(found), quiet)
+        for line in (str(found), *found.notes):
+            say(line, quiet)
         result = checking.check(found, counting(progress, "pictures"))
     page = Path(report or f"runs/check-{found.name}.html")
     checked.render(page, result, found, shlex.join(command_line()))
@@ -112,7 +113,8 @@ def pack(
         raise UsageError(f"--side {side} is too small")
     with bar(quiet) as progress:
         found = open_source(source, counting(progress, "MB", 1e6))
-        say(str(found), quiet)
+        for line in (str(found), *found.notes):
+            say(line, quiet)
         packing.pack(found, Path(out), side, counting(progress, "pictures"))
     print(out)
     size = sum(path.stat().st_size for path in Path(out).iterdir())

@@ -319,7 +319,9 @@ def predict(
         for name in (sys.stdin.read().splitlines() if place == STANDARD_INPUT else [place])
         if name
     ]
-    found = named(places)
+    found, left_out = named(places)
+    for note in left_out:
+        say(note, quiet)
     about = opened.about
     short = short_names(about.classes or about.names, dict(zip(about.classes, about.names)))
     words = dict(zip(about.names, map(printable, short)))
@@ -327,11 +329,12 @@ def predict(
     rows: list[dict[str, Any]] = []
     with bar(quiet) as progress:
         tick = counting(progress, "pictures")
-        for i, shares in predicted([judge], len(found), lambda i: found[i].image(about.upright)):
+        for i, shares in predicted([judge], len(found), lambda i, upright: found[i].image(upright)):
             rows.append({"picture": found[i].name, **likeliest(shares, about, top)})
             tick("predicting", i + 1, len(found))
     if judge.engine:
-        say(f"{judge.described}; {machine}; {judge.engine.said}", quiet)
+        turned = f"EXIF orientation {'applied' if about.upright else 'ignored'}"
+        say(f"{judge.described}; {turned}; {machine}; {judge.engine.said}", quiet)
     shown = [
         {
             "picture": row["picture"] if len(row["picture"]) <= PATH else f"...{row['picture'][-PATH:]}",

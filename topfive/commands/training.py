@@ -43,6 +43,7 @@ def train(
     start: str | None = None,
     workers: int | None = None,
     device: str | None = None,
+    max_bad: str | None = None,
     towers: bool = False,
     save_every: float = 120.0,
     plan: bool = False,
@@ -86,6 +87,9 @@ def train(
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
         A run that is gone on with keeps its kind of device.
+    max_bad
+        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        whichever is more.
     towers
         Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
         Where two GPUs are not there, one device stands in for both.
@@ -110,6 +114,7 @@ def train(
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
     from topfive.lab.job import Job, fitted, network_of
+    from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
     from topfive.progress import counting
@@ -124,6 +129,7 @@ def train(
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
     device_of(device or "auto")  # why: what is not here is said now, and not when the pictures have been looked at
+    most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     value, side = network_of(network, source, size)
@@ -140,7 +146,7 @@ def train(
     command = command_line()
 
     def job(rules: Recipe) -> Job:
-        return Job(value, source, rules, side, machine, Group(), Path(folder), towers)
+        return Job(value, source, rules, side, machine, Group(), Path(folder), towers, max_bad)
 
     timed = None
     if minutes is not None:
@@ -160,6 +166,7 @@ def train(
         command=command,
         start=start,
         workers=workers,
+        max_bad=max_bad,
         towers=towers,
         save_every=save_every,
         dry_run=dry_run,
@@ -175,6 +182,7 @@ def resume(
     *,
     workers: int | None = None,
     device: str | None = None,
+    max_bad: str | None = None,
     save_every: float = 120.0,
     quiet: bool = False,
     format: Format = "text",
@@ -189,6 +197,9 @@ def resume(
         Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
+    max_bad
+        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        whichever is more.
     save_every
         Seconds between two saves of the whole state.
     quiet
@@ -201,12 +212,14 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
+    from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of, resumed_on
     from topfive.layers import Network as Value
     from topfive.progress import counting
     from topfive.recipes import Recipe
     from topfive.runs import load_run
 
+    most_unreadable(max_bad, 0)
     stated = load_run(Path(run))
     try:
         network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
@@ -225,6 +238,7 @@ def resume(
         command=stated.command,
         start=None,
         workers=workers,
+        max_bad=max_bad,
         towers=stated.towers,
         save_every=save_every,
         dry_run=False,
@@ -400,6 +414,7 @@ def _train(
     command: list[str],
     start: str | None,
     workers: int | None,
+    max_bad: str | None,
     towers: bool,
     save_every: float,
     dry_run: bool,
@@ -425,7 +440,7 @@ def _train(
         if dry_run:
             source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
         folder = Path(out)
-        job = Job(network, source, recipe, size, machine, group, folder, towers)
+        job = Job(network, source, recipe, size, machine, group, folder, towers, max_bad)
         beginning = _start(start, job) if start else None
         notes = job.open(command)
         for line in (

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, is_picture, listed
+from topfive.data.decoding import is_picture
+from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, listed
 from topfive.data.stores import Archive, Held, Joined, Progress, Store, archive, plain, silent
 from topfive.errors import DataError, UsageError
 
@@ -41,8 +42,8 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         if missing:
             raise DataError(f"{tree.where!r} lacks {missing[0]}: the two tars and the development kit belong together")
         train, val = (_archive(tree, name, progress) for name in (TRAIN_TAR, VAL_TAR))
-        named = {f"train/{name}": size for name, size in _sizes(train).items()}
-        flat = {f"val/{name}": size for name, size in _sizes(val).items()}
+        named = {f"train/{name}": size for name, size in _sizes(train).items() if is_picture(name)}
+        flat = {f"val/{name}": size for name, size in _sizes(val).items() if is_picture(name)}
         return _source(tree, Joined({"train": train, "val": val}), named, flat, "the tars as downloaded", *_kit(tree))
     kaggle = next((folder for folder in KAGGLE if "train" in tree.folders.get(folder, ())), None)
     if kaggle:
@@ -58,7 +59,9 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         how = "train/ and a flat val/ with the kit's ground truth"
     named = {name: tree.sizes[name] for name in tree.pictures(prefix + "train")}
     flat = {name: tree.sizes[name] for name in tree.pictures(prefix + "val")}
-    return _source(tree, tree.store, named, flat, how, classes, truth, words)
+    left_out = tree.left_out(prefix + "train", prefix + "val")
+    source = _source(tree, tree.store, named, flat, how, classes, truth, words)
+    return replace(source, notes=(*source.notes, f"left out, no images: {left_out}")) if left_out else source
 
 
 def _source(
@@ -75,18 +78,15 @@ def _source(
     train = []
     for name in sorted(train_sizes):
         wnid = name.split("/")[-2]
-        if not is_picture(name):
-            continue
         if wnid not in index:
             raise DataError(f"{tree.where!r}: the training folder {wnid!r} is none of the kit's {len(classes)} classes")
         train.append(Item(name, index[wnid]))
     val = []
     for name in sorted(val_sizes):
         file = name.rpartition("/")[2]
-        if is_picture(file):
-            if file not in truth:
-                raise DataError(f"{tree.where!r}: the ground truth says nothing of {file!r}")
-            val.append(Item(name, index[truth[file]]))
+        if file not in truth:
+            raise DataError(f"{tree.where!r}: the ground truth says nothing of {file!r}")
+        val.append(Item(name, index[truth[file]]))
     if len(val) != len(truth):
         raise DataError(f"{tree.where!r}: the ground truth is of {len(truth):,} pictures, and {len(val):,} are there")
     seen = {item.label for item in train}

@@ -1,13 +1,16 @@
 """Pictures without classes: single files, everything below a folder or in an archive."""
 
+import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
 
 from topfive.data.decoding import Unreadable, decode
-from topfive.data.sources import Tree, folder_tree
+from topfive.data.sources import Tree, folder_tree, natural
 from topfive.data.stores import ARCHIVES, archive
 from topfive.errors import DataError
 
@@ -28,22 +31,33 @@ class Picture:
         return decode(data, self.name, upright).image
 
 
-def pictures(places: Sequence[str]) -> list[Picture]:
-    """The pictures at each of `places`, in natural order within each.
+def pictures(places: Sequence[str]) -> tuple[list[Picture], list[str]]:
+    """The pictures at each of `places`, in natural order within each; and what was left out there, in words.
 
     Files are not opened yet: one that is gone or no picture is found out when it is read. Raises: DataError for a
     folder that does not exist or holds no pictures.
     """
     found: list[Picture] = []
-    for place in places:
+    notes: list[str] = []
+    for place in chain.from_iterable(map(_meant, places)):
         if Path(place).is_dir():
-            found += _below(folder_tree(Path(place)))
+            tree = folder_tree(Path(place))
         elif place.lower().endswith(ARCHIVES) and Path(place).is_file():
             store = archive(place)
-            found += _below(Tree(place, store, store.entries()))
+            tree = Tree(place, store, store.entries(), store.notes)
         else:
             found.append(_file(place))
-    return found
+            continue
+        found += _below(tree)
+        notes += tree.notes()
+    return found, notes
+
+
+def _meant(place: str) -> list[str]:
+    """The names that a pattern stands for which no shell has expanded; `place` itself where it is none or is there."""
+    if os.path.exists(place) or not glob.has_magic(place):
+        return [place]
+    return sorted(glob.glob(place), key=natural) or [place]
 
 
 def _file(name: str) -> Picture:
@@ -53,7 +67,8 @@ def _file(name: str) -> Picture:
 def _below(tree: Tree) -> list[Picture]:
     names = tree.pictures("")
     if not names:
-        raise DataError(f"there are no pictures below {tree.where!r}")
+        there = f", only {left_out}" if (left_out := tree.left_out("")) else ""
+        raise DataError(f"there are no pictures below {tree.where!r}{there}")
 
     def reader(name: str) -> Callable[[], bytes]:
         return lambda: tree.store.read(name)

@@ -63,6 +63,7 @@ class Pack(msgspec.Struct, frozen=True):
     train: tuple[str, ...]  # names of shards, in order
     held_out: tuple[str, ...]
     notes: tuple[str, ...]
+    upright: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
         notes = (*source.notes, how)
         content = Pack(
             source.name, of, source.fingerprint, source.classes, source.words, source.split, source.mirror, side,
-            tuple(names["train"]), tuple(names["held-out"]), notes,
+            tuple(names["train"]), tuple(names["held-out"]), notes, source.upright,
         )  # fmt: skip
         write_aside(stated, msgspec.json.format(msgspec.json.encode(content)))
     except BrokenProcessPool:
@@ -163,6 +164,7 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         f"{stated.fingerprint}-{stated.side}",
         Joined(parts),
         mirror=stated.mirror,
+        upright=stated.upright,
         words=stated.words,
         notes=stated.notes,
     )
@@ -270,7 +272,9 @@ def _encode(item: Item) -> tuple[bytes | None, str]:
     try:
         decoded = source.decode(item)
         image = decoded.image
-        if min(image.size) <= side and decoded.format == "JPEG" and not decoded.notes:
+        as_it_is = min(image.size) <= side and decoded.format == "JPEG" and not decoded.notes
+        # why: what stays lying must not say how it would be turned, since others in the pack no longer can
+        if as_it_is and (source.upright or not source.decode(item, True).notes):
             return source.store.read(item.name), ""
     except Unreadable as error:
         return None, error.reason

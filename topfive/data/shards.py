@@ -14,18 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from topfive.data.sources import (
-    HELD_OUT,
-    SEED,
-    TRAIN,
-    Item,
-    Source,
-    Tree,
-    fingerprint,
-    is_picture,
-    split,
-)
-from topfive.data.stores import Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
+from topfive.data.decoding import Unreadable, is_picture, not_a_picture
+from topfive.data.sources import HELD_OUT, SEED, TRAIN, Item, Source, Tree, fingerprint, kinds_of, split
+from topfive.data.stores import ARCHIVES, Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")
@@ -43,11 +34,12 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class _Known(msgspec.Struct, frozen=True):
     stamp: str
     samples: tuple[Sample, ...]
+    left_out: tuple[tuple[str, str], ...]  # members that belong to no sample, and what they are
 
 
 def is_pattern(where: str) -> bool:
-    """Whether `where` stands for shards: a URL, `{000..009}`, or a `*`."""
-    return "://" in where or BRACES.search(where) is not None or ("*" in where and not Path(where).exists())
+    """Whether `where` stands for shards: a URL, `{000..009}`, or a `*`; a folder may be called like that, too."""
+    return "://" in where or ((BRACES.search(where) is not None or "*" in where) and not Path(where).exists())
 
 
 def from_pattern(where: str, progress: Progress) -> Source:
@@ -57,6 +49,11 @@ def from_pattern(where: str, progress: Progress) -> Source:
         places = sorted(name for place in places for name in glob.glob(place))
     if not places:
         raise DataError(f"no file is called {where!r}")
+    others = [place for place in places if "://" not in place and not place.lower().endswith(ARCHIVES)]
+    if others:
+        raise DataError(
+            f"{where!r} stands for shards, and {others[0]!r} is no tar: name the folder that the class folders are in"
+        )
     return _source(where, places, (), progress)
 
 
@@ -89,6 +86,7 @@ def expanded(pattern: str) -> list[str]:
 def _source(where: str, places: list[str], names: tuple[str, ...], progress: Progress) -> Source:
     parts: dict[str, Archive] = {}
     samples: dict[str, tuple[Sample, ...]] = {}
+    left_out: list[tuple[str, str]] = []
     for i, place in enumerate(places):
         shard = archive(place, progress)
         if not isinstance(shard, Archive):
@@ -96,7 +94,9 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
         name = place.rpartition("/")[2]
         if name in parts:
             raise DataError(f"two shards are called {name!r}: give them different names")
-        parts[name], samples[name] = shard, _samples(shard)
+        known = _samples(shard)
+        parts[name], samples[name] = shard, known.samples
+        left_out += known.left_out
         progress("reading labels", i + 1, len(places))
     names = names or _numbered(label for shard in samples.values() for _, label in map(msgspec.structs.astuple, shard))
     index = {**{str(i): i for i in range(len(names))}, **{name: i for i, name in enumerate(names)}}
@@ -122,18 +122,19 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
     if len(names) < 2:
         raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
     notes = tuple(note for part in parts.values() for note in part.notes)
+    notes += (f"left out, no part of a sample: {kinds_of(left_out)}",) if left_out else ()
     name = plain(Path(where).name or where)
     mark = fingerprint(names, (*train, *held_out), sizes)
     return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes)
 
 
-def _samples(shard: Archive) -> tuple[Sample, ...]:
+def _samples(shard: Archive) -> _Known:
     """Every sample of a shard; what was read once is kept beside the index. Raises: DataError with key and offsets."""
     kept = cache_folder() / "labels" / f"{digest([shard.file.place()])}.msgpack"
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         known = msgspec.msgpack.decode(kept.read_bytes(), type=_Known)
         if known.stamp == shard.stamp:
-            return known.samples
+            return known
     groups: dict[str, dict[str, str]] = {}
     last = ""
     members = sorted(shard.index.members.items(), key=lambda item: item[1].offset)
@@ -144,30 +145,57 @@ def _samples(shard: Archive) -> tuple[Sample, ...]:
         kind = "picture" if is_picture(name) else kind.lower()
         if key != last and key in groups:
             first = shard.index.members[next(iter(groups[key].values()))].offset
-            raise DataError(f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}")
+            raise DataError(
+                f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}{_first_dot(name)}"
+            )
         parts = groups.setdefault(key, {})
         if kind in parts and kind in ("picture", *LABELS):
             first = shard.index.members[parts[kind]].offset
-            raise DataError(f"{shard.file}: the sample {key!r} has two of {kind!r}, at {first} and {member.offset}")
+            two = f"the sample {key!r} has two of {kind!r}, at {first} and {member.offset}"
+            raise DataError(f"{shard.file}: {two}{_first_dot(name)}")
         parts[kind], last = name, key
-    samples = []
+    samples: list[Sample] = []
+    left_out: list[tuple[str, str]] = []
     with shard.file.open() as opened:
         for key, parts in groups.items():
+            told = {} if "picture" in parts else {name: _told(shard, name) for name in parts.values()}
+            found = [name for name, reason in told.items() if not reason]
+            if len(found) == 1:
+                parts["picture"] = found[0]
             kind = next((kind for kind in LABELS if kind in parts), "")
             if "picture" not in parts and not kind:
-                continue  # something else: a readme, a list
+                left_out += told.items()  # something else: a readme, a list
+                continue
             if "picture" not in parts or not kind:
-                lacks = "picture" if kind else "label"
-                at = shard.index.members[next(iter(parts.values()))].offset
-                raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}")
+                others = [(name, reason) for name, reason in told.items() if name != parts.get(kind)]
+                lacks = (f"picture, only {kinds_of(others)}" if others else "picture") if kind else "label"
+                name = next(iter(parts.values()))
+                at = shard.index.members[name].offset
+                raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}{_first_dot(name)}")
             member = shard.index.members[parts[kind]]
             opened.seek(member.offset)
             samples.append(Sample(parts["picture"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
     if not samples:
         raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
+    known = _Known(shard.stamp, tuple(samples), tuple(left_out))
     with contextlib.suppress(OSError, UnicodeError):
-        write_aside(kept, msgspec.msgpack.encode(_Known(shard.stamp, tuple(samples))))
-    return tuple(samples)
+        write_aside(kept, msgspec.msgpack.encode(known))
+    return known
+
+
+def _first_dot(name: str) -> str:
+    """What may be wrong with a member whose name has more dots than the one before its kind."""
+    file = name.rpartition("/")[2]
+    rule = f"; WebDataset's samples are named up to the first dot, and {file!r} has more: write others in their place"
+    return rule if file.count(".") > 1 else ""
+
+
+def _told(shard: Archive, name: str) -> str:
+    """What a member is that its name does not tell, "" for an image."""
+    try:
+        return not_a_picture(shard.start(name), name)
+    except Unreadable as error:
+        return error.reason
 
 
 def _label(data: bytes, kind: str, shard: Archive, key: str) -> str:

@@ -15,15 +15,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from topfive.data.decoding import SUFFIXES, Decoded, Unreadable, decode
-from topfive.data.stores import Below, Entry, Folder, Pixels, Store, plain
+from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_picture, not_a_picture
+from topfive.data.stores import Below, Entry, Folder, Pixels, Store, Tellable, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
 HELD_OUT_SHARE = 0.2
 SEED = 0
-CONVERTIBLE = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".pdf")
 NOISE = ("thumbs.db", "desktop.ini")
 NOT_UPRIGHT = "ImageNet's classes: EXIF orientation is ignored, as its protocols do"
 WNID = re.compile(r"n\d{8}")
@@ -64,18 +63,18 @@ class Source:
         """Where the picture is, for people."""
         return f"{self.where.rstrip('/')}/{item.name}"
 
-    def decode(self, item: Item) -> Decoded:
-        """The whole picture. Raises: Unreadable, naming its path."""
+    def decode(self, item: Item, upright: bool | None = None) -> Decoded:
+        """The whole picture, turned by EXIF if `upright`, by default the source's. Raises: Unreadable with its path."""
         if isinstance(self.store, Pixels):
             return Decoded(Image.fromarray(self.store.array(item.name)), "", ())
         try:
-            return decode(self.store.read(item.name), item.name, self.upright)
+            return decode(self.store.read(item.name), item.name, self.upright if upright is None else upright)
         except Unreadable as error:
             raise Unreadable(self.path(item), error.reason) from None
 
-    def read(self, item: Item) -> Image.Image:
-        """The whole picture as RGB. Raises: Unreadable, naming its path."""
-        return self.decode(item).image
+    def read(self, item: Item, upright: bool | None = None) -> Image.Image:
+        """The whole picture as RGB, turned as `decode` turns it. Raises: Unreadable, naming its path."""
+        return self.decode(item, upright).image
 
     @cached_property
     def stamp(self) -> str:
@@ -86,12 +85,13 @@ class Source:
 class Tree:
     """The entries of a store as a tree, hidden ones left out and counted."""
 
-    def __init__(self, where: str, store: Store, entries: Iterable[Entry], said: Iterable[str] = ()) -> None:
+    def __init__(self, where: str, store: Tellable, entries: Iterable[Entry], said: Iterable[str] = ()) -> None:
         self.where, self.store, self.said = where, store, list(said)
         self.folders: dict[str, list[str]] = defaultdict(list)
         self.files: dict[str, list[str]] = defaultdict(list)
         self.sizes: dict[str, int] = {}
         self.hidden: list[str] = []
+        self._told: dict[str, str] = {}
         hidden_below: str | None = None
         for entry in sorted(entries, key=lambda entry: entry.name.split("/")):
             if hidden_below and entry.name.startswith(hidden_below):
@@ -120,30 +120,51 @@ class Tree:
 
     def pictures(self, folder: str) -> list[str]:
         """The names of every picture below `folder`, in natural order."""
+        return sorted((name for name in self.all(folder) if not self.reason(name)), key=natural)
+
+    def left_out(self, *folders: str) -> str:
+        """The files below `folders` that are no images, each kind counted once; "" where there are none."""
+        reasons = ((name, self.reason(name)) for folder in folders for name in self.all(folder))
+        return kinds_of((name, reason) for name, reason in reasons if reason)
+
+    def reason(self, name: str) -> str:
+        """Why a file is not taken for an image, "" where it is: by its name, or else by its first bytes."""
+        if is_picture(name):
+            return ""
+        if name not in self._told:
+            try:
+                self._told[name] = not_a_picture(self.store.start(name), name)
+            except Unreadable as error:
+                self._told[name] = error.reason
+        return self._told[name]
+
+    def all(self, folder: str) -> list[str]:
+        """The names of every file below `folder`."""
         found: list[str] = []
         waiting = [folder]
         while waiting:  # why: no recursion, because a tree may be deeper than Python's stack
             here = waiting.pop()
             prefix = f"{here}/" if here else ""
-            found += [prefix + name for name in self.files.get(here, ()) if is_picture(name)]
+            found += [prefix + name for name in self.files.get(here, ())]
             waiting += [prefix + name for name in reversed(self.folders.get(here, ()))]
-        return sorted(found, key=natural)
+        return found
 
     def notes(self) -> list[str]:
         """What was left out, each kind once, after what the store has to say."""
         notes = [*self.said, *([f"ignored: {listed(self.hidden)}"] if self.hidden else [])]
-        suffixes = Counter(Path(name).suffix.lower() for name in self.sizes)
-        notes += [
-            f"{suffixes[suffix]:,} {suffix} files are not read: convert them to JPEG or PNG"
-            for suffix in CONVERTIBLE
-            if suffixes[suffix]
-        ]
-        return notes
+        left_out = self.left_out("")
+        return [*notes, f"left out, no images: {left_out}"] if left_out else notes
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file of that name is taken for a picture."""
-    return Path(name).suffix.lower() in SUFFIXES
+def kinds_of(left_out: Iterable[tuple[str, str]]) -> str:
+    """(name, reason) of files as `3 .heic (a HEIC picture: convert it to JPEG or PNG), 1 without suffix (text)`."""
+    counts = Counter((Path(name).suffix.lower() or "without suffix", reason) for name, reason in left_out)
+    told = [
+        f"{count:,} {plain(suffix)} ({reason}{': convert it to JPEG or PNG' if reason in CONVERTIBLE else ''})"
+        for (suffix, reason), count in counts.most_common(8)
+    ]
+    more = counts.total() - sum(count for _, count in counts.most_common(8))
+    return ", ".join([*told, f"{more:,} others"] if more else told)
 
 
 def folder(root: Path) -> Source:
@@ -160,7 +181,7 @@ def folder_tree(root: Path) -> Tree:
         raise DataError(f"there is no folder {str(root)!r}")
     if not root.is_dir():
         raise DataError(f"{str(root)!r} is a file; give the folder that holds the class folders")
-    store = Folder(root)
+    store = Folder(root, (*TRAIN, *HELD_OUT))
     try:
         entries, skipped, _ = store.listing
     except PermissionError as error:
@@ -178,6 +199,7 @@ def class_folders(tree: Tree) -> Source:
     train_root = next((parts[name] for name in TRAIN if name in parts), None)
     held_out_root = next((parts[name] for name in HELD_OUT if name in parts), None)
     if train_root is None:
+        _refuse_bare_parts(tree)
         classes, named = _classes(tree, "")
         train, held_out = split(named)
         how = f"split here, seed {SEED}"
@@ -201,9 +223,7 @@ def class_folders(tree: Tree) -> Source:
         train = tuple(Item(name, label) for name, label in named)
         held_out = tuple(Item(name, index[label]) for name, label in held_out_named)
         how = f"{train_root}/ and {held_out_root}/ as they lie"
-        others = [parts[name] for name in HELD_OUT if name in parts and parts[name] != held_out_root]
-        if others:
-            notes.append(f"not used: {listed(others)}")
+    notes += _unused(tree, (*train, *held_out))
     imagenet = all(WNID.fullmatch(name) for name in classes)
     if imagenet:
         notes.append(NOT_UPRIGHT)
@@ -219,6 +239,31 @@ def class_folders(tree: Tree) -> Source:
         upright=not imagenet,
         notes=tuple(notes),
     )
+
+
+def _refuse_bare_parts(tree: Tree) -> None:
+    """Raises: DataError where folders are parts of a data set by their names, and would be taken for classes."""
+    names = tree.folders[""]
+    if names and all(name.lower() in (*TRAIN, *HELD_OUT) for name in names):
+        counts = ", ".join(f"{len(tree.pictures(name)):,} in {name}/" for name in names)
+        raise DataError(
+            f"{tree.where!r} looks like the parts of a data set without classes (images: {counts}); wanted is one "
+            f"folder for each class inside of {names[0] if names[0].lower() in TRAIN else TRAIN[0]}/, with its images"
+        )
+
+
+def _unused(tree: Tree, items: Iterable[Item]) -> list[str]:
+    """A note on the images that are in neither part, by the folder at the top that they are in."""
+    used = {item.name for item in items}
+    tops = Counter(
+        f"in {plain(top)}/" if below else "beside the folders"
+        for name in tree.sizes
+        if name not in used and not tree.reason(name)
+        for top, below, _ in [name.partition("/")]
+    )
+    told = ", ".join(f"{count:,} {top}" for top, count in tops.most_common(5))
+    more = f" and {len(tops) - 5} other folders" if len(tops) > 5 else ""
+    return [f"images that are not used: {told}{more}"] if told else []
 
 
 def matched(theirs: tuple[str, ...], ours: tuple[str, ...], where: str, there: str) -> list[int]:
@@ -294,7 +339,9 @@ def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple
             + (f"; the files there: {there}" if there else "")
         )
     if empty and not few_are_enough:
-        raise DataError(f"{where!r} has no picture of {listed(empty)}: fill or remove the folder")
+        only = tree.left_out(*(f"{root}/{name}" if root else name for name in empty))
+        there = f", only {only}" if only else ""
+        raise DataError(f"{where!r} has no picture of {listed(empty)}{there}: fill or remove the folder")
     names = tuple(name for name in pictures if pictures[name])
     if len(names) < 2 and not few_are_enough:
         inside = tree.folders.get(f"{root}/{names[0]}" if root else names[0], [])

@@ -25,13 +25,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topfive.data.decoding import SUFFIXES, Unreadable
+from topfive.data.decoding import START, Unreadable, is_picture
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.system import BINARY
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
 MOST_MEMBER = 2**30  # bytes of one picture, far beyond any: a size that lies takes no memory
 MOST_HEADER = 2**20  # bytes of a long name or other extended header of a tar
+INDEXED = "2"  # changes with what an index holds, so that those of before are made anew
 DEEPEST = 2  # tars within tars: ILSVRC's training tar holds one tar a class
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
@@ -61,17 +62,32 @@ class Store(Protocol):
         ...
 
 
+class Tellable(Store, Protocol):
+    """A store that also tells what a file in it is."""
+
+    def start(self, name: str) -> bytes:
+        """The first START bytes. Raises: Unreadable."""
+        ...
+
+
 # --- a folder -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder as it lies. Each real folder is listed once, so that links cannot count a picture twice or loop."""
+    """A folder as it lies. Each real folder is listed once, so that links cannot count a picture twice or loop.
+
+    `apart` names folders at the top, in lower case, that are parts of a data set: each lists a real folder for itself.
+    """
 
     root: Path
+    apart: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
         return read_file(self.root / name)
+
+    def start(self, name: str) -> bytes:
+        return read_file(self.root / name, START)
 
     @cached_property
     def listing(self) -> tuple[tuple[Entry, ...], tuple[str, ...], str]:
@@ -79,12 +95,12 @@ class Folder:
         entries: list[Entry] = []
         skipped: list[str] = []
         hashed = hashlib.blake2b(str(self.root.absolute()).encode(errors="surrogateescape"), digest_size=16)
-        seen: set[tuple[int, int]] = set()
+        seen: set[tuple[str, int, int]] = set()
         links: list[tuple[str, str]] = []
         waiting = [(str(self.root), "")]
         while waiting or links:
-            # why: links last, so that a link to a sibling never takes its pictures away from it
-            path, below = waiting.pop() if waiting else links.pop()
+            # why: links last, by name, so that a link to a sibling never takes its pictures away from it
+            path, below = waiting.pop() if waiting else links.pop(0)
             try:
                 known = os.stat(path)
             except OSError as error:
@@ -92,10 +108,15 @@ class Folder:
                     raise
                 skipped.append(f"{below[:40]}... (a path of {len(path):,} characters is too long)")
                 continue
-            if (known.st_dev, known.st_ino) in seen:
+            top = below.partition("/")[0].lower()
+            identity = (top if top in self.apart else "", known.st_dev, known.st_ino)
+            if below and self._leads_up(path):
+                skipped.append(f"{below} (a link that leads back up)")
+                continue
+            if identity in seen:
                 skipped.append(f"{below} (a link to what is read already)")
                 continue
-            seen.add((known.st_dev, known.st_ino))
+            seen.add(identity)
             if below:
                 entries.append(Entry(below, 0, True))
             with os.scandir(path) as inside:
@@ -113,25 +134,36 @@ class Folder:
                     hashed.update(f"{name}\0{state}\n".encode(errors="surrogateescape"))
         return tuple(sorted(entries, key=lambda entry: entry.name)), tuple(skipped), hashed.hexdigest()
 
+    def _leads_up(self, path: str) -> bool:
+        """Whether it is a link to a folder that it or the root lies in: following it would never end."""
+        if not os.path.islink(path):
+            return False
+        real = os.path.realpath(path)
+        lies_in = (os.path.realpath(os.path.dirname(path)), os.path.realpath(self.root))
+        return any(place == real or place.startswith(real.rstrip("/") + "/") for place in lies_in)
+
     @property
     def stamp(self) -> str:
         return self.listing[2]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root}  # why: the listing stays behind when the store goes to another process
+        return {
+            "root": self.root,
+            "apart": self.apart,
+        }  # why: the listing stays behind when the store goes to another process
 
 
 def _is_folder(found: os.DirEntry[str]) -> bool:
     try:
         return found.is_dir()
     except OSError as error:  # a link to itself, or into a folder that may not be read: an entry, and an unreadable one
-        if isinstance(error, PermissionError) and Path(found.name).suffix.lower() not in SUFFIXES:
+        if isinstance(error, PermissionError) and not is_picture(found.name):
             raise  # why: it may be a class
         return False
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; a pipe or device of that name is never waited for. Raises: Unreadable."""
+def read_file(path: Path, most: int = MOST_MEMBER) -> bytes:
+    """The first `most` bytes of a regular file; a pipe or device is never waited for. Raises: Unreadable."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
     except OSError as error:
@@ -149,7 +181,8 @@ def read_file(path: Path) -> bytes:
             raise Unreadable(str(path), "not a regular file")
         if about.st_size > MOST_MEMBER:
             raise Unreadable(str(path), f"{about.st_size:,} bytes is more than any picture has")
-        return os.read(handle, about.st_size) if about.st_size < 2**20 else _all(handle, about.st_size)
+        size = min(most, about.st_size)
+        return os.read(handle, size) if size < 2**20 else _all(handle, size)
     except OSError as error:
         raise Unreadable(str(path), error.strerror or type(error).__name__) from None
     finally:
@@ -292,14 +325,7 @@ class Archive:
             raise Unreadable(name, f"not in {self.file}")
         if member.stored > MOST_MEMBER:
             raise Unreadable(name, f"{member.stored:,} bytes is more than any picture has")
-        try:
-            offset = member.offset
-            if member.method is not None:  # the length of a zip's local header stands only in that header
-                header = self.file.read_at(offset, 30)
-                offset += 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-            data = self.file.read_at(offset, member.stored)
-        except (OSError, ValueError) as error:
-            raise Unreadable(name, f"{self.file} cannot be read: {error}") from None
+        data = self._stored(name, member, member.stored)
         if len(data) < member.stored:
             raise Unreadable(name, f"{self.file} ends inside of it, {member.stored - len(data):,} bytes missing")
         if member.method == zipfile.ZIP_DEFLATED:
@@ -310,6 +336,27 @@ class Archive:
         if member.method is not None and zlib.crc32(data) != member.crc:
             raise Unreadable(name, f"damaged in {self.file}: the checksum differs")
         return data
+
+    def start(self, name: str) -> bytes:
+        member = self.index.members[name]
+        data = self._stored(name, member, min(member.stored, 2 * START))
+        if member.method == zipfile.ZIP_DEFLATED:
+            try:
+                return zlib.decompressobj(-15).decompress(data, START)
+            except zlib.error as error:
+                raise Unreadable(name, f"damaged in {self.file}: {error}") from None
+        return data[:START]
+
+    def _stored(self, name: str, member: Member, size: int) -> bytes:
+        """The first `size` bytes as they lie in the archive."""
+        try:
+            offset = member.offset
+            if member.method is not None:  # the length of a zip's local header stands only in that header
+                header = self.file.read_at(offset, 30)
+                offset += 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+            return self.file.read_at(offset, size)
+        except (OSError, ValueError) as error:
+            raise Unreadable(name, f"{self.file} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -329,6 +376,9 @@ class Held:
         if name not in self.members:
             raise Unreadable(name, f"not in {self.path}")
         return self.members[name]
+
+    def start(self, name: str) -> bytes:
+        return self.members[name][:START]
 
 
 @dataclass(frozen=True)
@@ -350,11 +400,14 @@ class Joined:
 class Below:
     """What is below one folder of a store, named from there."""
 
-    store: Store
+    store: Tellable
     prefix: str  # with its slash
 
     def read(self, name: str) -> bytes:
         return self.store.read(self.prefix + name)
+
+    def start(self, name: str) -> bytes:
+        return self.store.start(self.prefix + name)
 
     @property
     def stamp(self) -> str:
@@ -418,7 +471,7 @@ def write_aside(path: Path, content: bytes) -> None:
 
 def _cached(file: Local | Remote, progress: Progress) -> Index:
     stamp = file.stamp()
-    kept = cache_folder() / "indexes" / f"{digest([file.place()])}.msgpack"
+    kept = cache_folder() / "indexes" / f"{digest([INDEXED, file.place()])}.msgpack"
     with contextlib.suppress(OSError, msgspec.MsgspecError):  # a cache that is damaged or of old is made anew
         index = msgspec.msgpack.decode(kept.read_bytes(), type=Index)
         if index.stamp == stamp:
@@ -513,11 +566,11 @@ def _zip_index(file: Local | Remote, stamp: str) -> Index:
     try:
         with file.open() as opened, zipfile.ZipFile(opened) as zipped:
             for info in zipped.infolist():
-                name = _safe(info.filename.rstrip("/"), passed)
+                name = _safe(info.filename, passed)
                 if name is None:
                     continue
                 kind = stat.S_IFMT(info.external_attr >> 16)
-                if info.is_dir():
+                if info.filename.endswith(("/", "\\")):
                     folders.add(name)
                 elif kind not in (0, stat.S_IFREG):
                     passed["links, devices and the like"] += 1
@@ -573,8 +626,9 @@ def _held(file: Local, progress: Progress) -> Held:
 
 def _safe(name: str, passed: Counter[str]) -> str | None:
     """The member's name in one form, or None for one that leads out of the archive."""
+    name = name.replace("\\", "/")  # why: some programs on Windows write its own separator
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or (parts and parts[0].endswith(":")):
+    if name.startswith("/") or ".." in parts or "\0" in name or (parts and parts[0].endswith(":")):
         passed["names that lead out of the archive"] += 1
         return None
     return "/".join(parts) or None

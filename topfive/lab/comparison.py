@@ -120,8 +120,17 @@ def machine_of(folder: Path, machine: Machine) -> Machine:
 class Comparison:
     """A comparison in its folder: rows that are finished are kept there, and only the missing ones are made."""
 
-    def __init__(self, source: Source, names: tuple[str, ...], setting: Setting, machine: Machine, folder: Path):
+    def __init__(
+        self,
+        source: Source,
+        names: tuple[str, ...],
+        setting: Setting,
+        machine: Machine,
+        folder: Path,
+        max_bad: str | None = None,
+    ) -> None:
         self.source, self.setting, self.machine, self.folder = source, setting, machine, folder
+        self.max_bad = max_bad
         asked = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
         by_key = {self._key(entry): entry for entry in asked}  # a network named twice, or by an alias, is one row
         self.keys, self.subjects = list(by_key), list(by_key.values())
@@ -223,7 +232,7 @@ class Comparison:
 
         crop = recipes.quick(None, 1).augmentation.crop
         try:
-            data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick)
+            data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick, self.max_bad)
         except TooManyUnreadable as error:
             raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
         (self.folder / DECODING).write_bytes(msgspec.json.encode(dict(data.done.most_common())))
@@ -348,7 +357,7 @@ class Comparison:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / MACHINE).write_bytes(msgspec.json.format(msgspec.json.encode(self.machine)))
             stated = self.folder / "setting.json"
-            if stated.exists():
+            if stated.exists() and self._finished():  # why: without a row there is nothing that could be mixed up
                 before = msgspec.json.decode(stated.read_bytes(), type=Setting)
                 changed = [
                     f"{field} {getattr(before, field)!r} there, {getattr(self.setting, field)!r} now"
@@ -357,7 +366,8 @@ class Comparison:
                 ]
                 if changed:
                     what = "; ".join(changed)
-                    raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out")
+                    stay = "; images that cannot be read may stay there (--max-bad)" if self.unreadable() else ""
+                    raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out{stay}")
             stated.write_bytes(msgspec.json.format(msgspec.json.encode(self.setting)))
         except (OSError, msgspec.MsgspecError) as error:
             raise ResourceError(f"{self.folder} cannot be used for results: {error}") from None

@@ -51,10 +51,11 @@ class Job:
         group: Group,
         folder: Path,
         towers: bool = False,
+        max_bad: str | None = None,
     ) -> None:
         self.network = with_classes(network, len(source.classes))
         self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
-        self.group, self.folder = group, folder
+        self.group, self.folder, self.max_bad = group, folder, max_bad
         self.costs = count(self.network, (3, size, size))
         fixed = isinstance(recipe.augmentation.crop, Centre)
         for side in {recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)} - {size}:
@@ -187,12 +188,14 @@ class Job:
 
     def _read(self, workers: int | None, reading: Callable[[int], object]) -> Data:
         try:
-            data = prepare(self.source, self.size, self.recipe.augmentation.crop, workers, reading)
+            data = prepare(self.source, self.size, self.recipe.augmentation.crop, workers, reading, self.max_bad)
             if data.unreadable and self.run:
                 note_unreadable(self.folder, data.unreadable.values())
             return data
         except TooManyUnreadable as error:
             where = f"; all of them: {note_unreadable(self.folder, error.unreadable)}" if self.run else ""
+            if self.run:
+                self.run.forget()  # why: once some are removed, the same command is of other pictures
             self._let_go()
             raise DataError(f"{error}{where}") from None
         except BaseException:

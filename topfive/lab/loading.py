@@ -8,6 +8,7 @@ import csv
 import ctypes
 import math
 import os
+import re
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -30,7 +31,7 @@ from topfive.augmentations import DRAWS, AreaCrop, Augmentation, Box, Centre, Cr
 from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
 from topfive.data.stores import Pixels
-from topfive.errors import DataError, ResourceError
+from topfive.errors import DataError, ResourceError, UsageError
 from topfive.recipes import Recipe, steps_of_epoch
 
 MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
@@ -108,7 +109,8 @@ def epoch_batches(
 class Data(ABC):
     """The pictures of a source at one size, as training and evaluation take them."""
 
-    def __init__(self, source: Source, size: int) -> None:
+    def __init__(self, source: Source, size: int, max_bad: str | None = None) -> None:
+        self.max_bad = max_bad
         self.source, self.size, self.classes, self.mirror = source, size, len(source.classes), source.mirror
         self.unreadable: dict[str, Unreadable] = {}  # by path: each file is named once, however often it is met
         self.done: Counter[str] = Counter()  # what decoding did knowingly, and to how many pictures
@@ -139,17 +141,18 @@ def prepare(
     crop: Crop,
     workers: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
+    max_bad: str | None = None,
 ) -> Data:
     """Every picture read once; then kept in memory, or, with `workers` or where memory is short, read anew each epoch.
 
-    Raises: DataError where more are unreadable than a few, or none of a split is left.
+    Raises: DataError where more are unreadable than a few, or than `max_bad`, or none of a split is left.
     """
     _keep_freed_memory()
     workers = streaming(source, size, crop, workers)
     if workers is None:
         _, best = kept_sizes(crop, size, usual_side(source))
-        return Kept(source, size, min(best, largest_side(source)), progress)
-    return Streamed(source, size, workers, progress)
+        return Kept(source, size, min(best, largest_side(source)), progress, max_bad)
+    return Streamed(source, size, workers, progress, max_bad)
 
 
 def streaming(source: Source, size: int, crop: Crop, workers: int | None = None) -> int | None:
@@ -215,16 +218,28 @@ class TooManyUnreadable(DataError):
         self.unreadable = unreadable
 
 
-def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = ()) -> None:
+def most_unreadable(max_bad: str | None, count: int) -> int:
+    """How many of `count` pictures are passed over at most: `N` or `P%`. Raises: UsageError for anything else."""
+    if max_bad is None:
+        return int(max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count))
+    number = max_bad.removesuffix("%")
+    if not re.fullmatch(r"\d+(\.\d+)?" if number != max_bad else r"\d+", number, re.ASCII):
+        raise UsageError(f"--max-bad {max_bad!r} is no number of images, such as 25, and no share of them, such as 5%")
+    return int(float(number) * count / 100) if number != max_bad else int(number)
+
+
+def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = (), max_bad: str | None = None) -> None:
     """Raises: TooManyUnreadable where more than a few pictures are unreadable, or none of a split is left."""
     count = len(source.train) + len(source.held_out)
-    most = max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count)
+    most = most_unreadable(max_bad, count)
     if len(bad) > most or not all(left):
         reasons = Counter(error.reason for error in bad).most_common(3)
+        why = f"at most {most} are passed over" if all(left) else "none of a part is left"
+        way_out = f"; --max-bad {len(bad)} passes over as many" if all(left) else ""
         raise TooManyUnreadable(
             f"{len(bad)} of the {count} pictures of {source.name} cannot be read "
-            f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and at most {most:.0f} are passed over; the "
-            f"first: {bad[0].name!r}",
+            f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and {why}{way_out}; the first: "
+            f"{bad[0].name if bad else ''!r}",
             bad,
         )
 
@@ -279,14 +294,16 @@ def largest_side(source: Source) -> int:
 class Kept(Data):
     """Decoded once and kept: training pictures as squares of `side`, held-out ones of `size`."""
 
-    def __init__(self, source: Source, size: int, side: int, progress: Callable[[int], object]) -> None:
-        super().__init__(source, size)
+    def __init__(
+        self, source: Source, size: int, side: int, progress: Callable[[int], object], max_bad: str | None = None
+    ) -> None:
+        super().__init__(source, size, max_bad)
         self.pictures = decode(source, source.train, side, progress)
         self.aside = decode(source, source.held_out, size, progress)
         for part in (self.pictures, self.aside):
             self.unreadable.update({error.name: error for error in part.unreadable})
             self.done += part.done
-        few_enough(source, list(self.unreadable.values()), [len(self.pictures), len(self.aside)])
+        few_enough(source, list(self.unreadable.values()), [len(self.pictures), len(self.aside)], max_bad)
         self.normalisation = statistics(self.pictures.pixels)
 
     def __len__(self) -> int:
@@ -349,8 +366,10 @@ class Streamed(Data):
     readable pictures alone. One that is gone later is left out of its batch.
     """
 
-    def __init__(self, source: Source, size: int, workers: int, progress: Callable[[int], object]) -> None:
-        super().__init__(source, size)
+    def __init__(
+        self, source: Source, size: int, workers: int, progress: Callable[[int], object], max_bad: str | None = None
+    ) -> None:
+        super().__init__(source, size, max_bad)
         self.workers = workers
         good: list[tuple[Item, ...]] = []
         for items in (source.train, source.held_out):
@@ -362,7 +381,7 @@ class Streamed(Data):
                 kept += index.tolist()
                 progress(len(index) + len(bad))
             good.append(tuple(items[i] for i in kept))
-        few_enough(source, list(self.unreadable.values()), list(map(len, good)))
+        few_enough(source, list(self.unreadable.values()), list(map(len, good)), max_bad)
         self.items, self.aside = good
         self.labels = torch.tensor([item.label for item in self.items])
         sample = decode(source, self.items[:: max(1, len(self.items) // SAMPLE)], size)
@@ -384,7 +403,7 @@ class Streamed(Data):
         for (pixels, index, bad, _), (_, real) in zip(_results(self._loader[1]), batches):
             self.unreadable.update({error.name: error for error in bad})
             if bad:
-                few_enough(self.source, list(self.unreadable.values()), [len(index)])
+                few_enough(self.source, list(self.unreadable.values()), [len(index)], self.max_bad)
             if isinstance(crop, PadCrop):
                 windows = _windows(pixels.numpy(), crop, side, uniforms(recipe.seed, epoch, index))
                 pixels = torch.from_numpy(windows)

@@ -123,9 +123,9 @@ def columns(model: Model, source: Source) -> tuple[NDArray[np.int64], list[str]]
             + (f"; {more} of its {len(known)} classes are not in {source.name}" if more else "")
         )
     if model.about.upright != source.upright:
-        notes.append(
-            f"{model.name}: EXIF orientation was {'applied' if model.about.upright else 'ignored'} in training"
-        )
+        done = "applied" if model.about.upright else "ignored"
+        like = "as its own library does" if model.about.origin else "as in its training"
+        notes.append(f"{model.name}: EXIF orientation is {done}, {like}")
     return np.array([known[name] for name in source.classes], np.int64), notes
 
 

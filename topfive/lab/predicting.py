@@ -129,11 +129,12 @@ class Judge:
 
 
 def predicted(
-    judges: Sequence[Judge], count: int, read: Callable[[int], Image.Image]
+    judges: Sequence[Judge], count: int, read: Callable[[int, bool], Image.Image]
 ) -> Iterator[tuple[int, list[NDArray[np.float32]] | Unreadable]]:
     """For each of `count` pictures, in order, what each judge gives, or why it cannot be read.
 
-    `read` gives a picture in RGB and raises Unreadable; it is called by threads.
+    `read(picture, upright)` gives one in RGB, turned by EXIF or not, and raises Unreadable; it is called by threads.
+    Whether it is turned is the model's to say, whatever command asks: as it was in its training.
     """
     threads = max(1, torch.get_num_threads())
     each = sum(judge.protocol.count() for judge in judges)
@@ -141,10 +142,11 @@ def predicted(
     done: dict[int, list[NDArray[np.float32]] | Unreadable] = {}
     parts: dict[int, dict[int, NDArray[np.float32]]] = defaultdict(dict)
     following = 0
+    turned = {judge.model.about.upright for judge in judges}
 
     def drawn(picture: int) -> list[list[Pixels]]:
-        image = read(picture)
-        return [judge.draw(image) for judge in judges]
+        images = {upright: read(picture, upright) for upright in turned}
+        return [judge.draw(images[judge.model.about.upright]) for judge in judges]
 
     def collect() -> Iterator[tuple[int, list[NDArray[np.float32]] | Unreadable]]:
         nonlocal following
@@ -235,7 +237,7 @@ def judge(
     mine = range(group.rank, len(source.held_out), group.world)
     scores = [np.full((len(mine), judge.network.classes), np.nan, np.float32) for judge in judges]
     unreadable: dict[int, str] = {}
-    for i, found in predicted(judges, len(mine), lambda i: source.read(source.held_out[mine[i]])):
+    for i, found in predicted(judges, len(mine), lambda i, upright: source.read(source.held_out[mine[i]], upright)):
         if isinstance(found, Unreadable):
             unreadable[mine[i]] = found.reason
         else:

@@ -71,7 +71,7 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     sample = _few(source, recipe.batch)
     load, began = Load(), time.perf_counter()
     workers = streaming(source, size, recipe.augmentation.crop, workers)
-    data = prepare(sample, size, recipe.augmentation.crop, workers)
+    data = prepare(sample, size, recipe.augmentation.crop, workers, max_bad=job.max_bad)
     read = (time.perf_counter() - began) / (len(sample.train) + len(sample.held_out))
     parts = len(sides) + 2
     progress(1 / parts)
