@@ -65,7 +65,7 @@ def train(
     set
         A field of the recipe, as often as you like: lr=0.02, optimizer.weight_decay=1e-4, schedule.at=[0.5,0.75].
     out
-        The run folder; by default runs/NETWORK-SOURCE-RECIPE.
+        The run folder; by default runs/NETWORK-SOURCE-RECIPE, beside the source where that would lie inside.
     size
         The side of the square that the network sees, in pixels; by default its own where the pictures fill it.
     epochs
@@ -106,6 +106,7 @@ def train(
     from topfive.data.opening import open_source
     from topfive.lab.job import Job, fitted, network_of
     from topfive.lab.processes import Group
+    from topfive.outputs import placed
     from topfive.progress import counting
     from topfive.recipes import changed
 
@@ -123,7 +124,7 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
-    folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
+    folder = str(placed(source, f"runs/{value.name}-{source.name}-{rules.name}", out))
     machine = _machine(Path(folder), value, source, rules, side, towers or dry_run, quiet)
     if "parts" not in changes:
         whole, rules = rules, fitted(rules, value, side, len(source.classes), machine)
@@ -157,13 +158,21 @@ def train(
         save_every=save_every,
         dry_run=dry_run,
         tensorboard=tensorboard,
+        again=False,
         quiet=quiet,
         format=format,
     )
 
 
 def resume(
-    run: str, /, *, workers: int | None = None, save_every: float = 120.0, quiet: bool = False, format: Format = "text"
+    run: str,
+    /,
+    *,
+    data: str | None = None,
+    workers: int | None = None,
+    save_every: float = 120.0,
+    quiet: bool = False,
+    format: Format = "text",
 ) -> None:
     """Go on with a run where it was interrupted, at the exact step.
 
@@ -171,8 +180,10 @@ def resume(
     ----------
     run
         The folder that train made.
+    data
+        Where its images are now, if they were moved; they must be the same.
     workers
-        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+        As many processes for a run that reads its images anew in every epoch; by default as before.
     save_every
         Seconds between two saves of the whole state.
     quiet
@@ -185,6 +196,7 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
+    from topfive.data.scored import still_there
     from topfive.layers import Network as Value
     from topfive.progress import counting
     from topfive.recipes import Recipe
@@ -195,8 +207,11 @@ def resume(
         network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(f"{run} is of another topfive: {error}") from None
+    place = data or str(stated.source.get("path") or stated.source["where"])
+    still_there(run, place, f"topfive resume {shlex.quote(run)} --data NEW")
     with bar(quiet) as progress:
-        source = open_source(str(stated.source["where"]), counting(progress, "MB", 1e6))
+        source = open_source(place, counting(progress, "MB", 1e6))
+    saved = any((Path(run) / "checkpoints").glob("step-*"))
     _train(
         network=network,
         source=source,
@@ -205,12 +220,13 @@ def resume(
         machine=_machine(Path(run), network, source, recipe, stated.size, stated.towers, quiet),
         out=run,
         command=stated.command,
-        start=None,
+        start=None if saved or not stated.start else stated.start.where,
         workers=workers,
         towers=stated.towers,
         save_every=save_every,
         dry_run=False,
         tensorboard=False,
+        again=True,
         quiet=quiet,
         format=format,
     )
@@ -304,6 +320,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     """What a training would do, without any of it but a few steps."""
     from topfive import figures
     from topfive.lab.towers import table
+    from topfive.outputs import mark
     from topfive.recipes import field_rows, plan_points, plan_rows
     from topfive.tables import Column, Section
     from topfive.training_report import duration
@@ -340,7 +357,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
         sections.append(_devices_section(devices))
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
-        out.mkdir(parents=True, exist_ok=True)
+        mark(out)
         for path in figures.save(figures.schedule(plan_points(recipe, pictures)), out / "plan.png"):
             say(str(path), False)
 
@@ -376,9 +393,11 @@ def _train(
     save_every: float,
     dry_run: bool,
     tensorboard: bool,
+    again: bool,
     quiet: bool,
     format: Format,
 ) -> None:
+    from hashlib import sha256
     from pathlib import Path
     from tempfile import TemporaryDirectory
     from time import perf_counter
@@ -389,7 +408,9 @@ def _train(
     from topfive.lab import processes
     from topfive.lab.events import Events
     from topfive.lab.job import Job
+    from topfive.lab.loading import BAD_FILES, Data
     from topfive.progress import Progress
+    from topfive.runs import Begun
 
     group = processes.joined()
     quiet = quiet or not group.first
@@ -399,7 +420,8 @@ def _train(
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers)
         weights = _weights(start) if start else b""
-        notes = job.open(command)
+        begun = Begun(str(Path(start).absolute()), sha256(weights).hexdigest()) if start else None
+        notes = job.open(command, workers, again, begun)
         for line in (
             str(source),
             *source.notes,
@@ -408,7 +430,8 @@ def _train(
             *notes,
         ):
             say(line, quiet)
-        events = Events(folder / "tensorboard") if tensorboard and group.first else None
+        wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run goes on with all that it wrote
+        events = Events(folder / "tensorboard") if wanted and group.first else None
         rows: list[Epoch] = []
         total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
         try:
@@ -419,9 +442,11 @@ def _train(
                     seen += count
                     progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.held_out))))
 
-                def ready(data: object) -> None:
+                def ready(data: Data) -> None:
                     nonlocal seen, began
                     seen, began = 0, perf_counter()
+                    if data.passed_over and group.first:
+                        say(f"{data.passed_over}; all of them: {folder / BAD_FILES}", False)
 
                 def stepped(count: int) -> None:
                     nonlocal seen
@@ -435,7 +460,8 @@ def _train(
                         )
                     )
 
-                for row in job.epochs(shlex.join(command), workers, save_every, weights, reading, stepped, ready):
+                going_on = shlex.join(command_line())
+                for row in job.epochs(going_on, save_every, weights, reading, stepped, ready):
                     rows.append(row)
                     if events:
                         events.add(row)
@@ -476,7 +502,8 @@ def _on_two_devices(job: Job) -> list[str]:
 def _told(row: Epoch, size: int) -> str:
     """A row in a sentence."""
     scores, seen = row.scores, SQUARE.describe(size)
-    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,})" if scores else ""
+    bad = f", {scores.unreadable:,} of them unreadable: errors" if scores and scores.unreadable else ""
+    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,}{bad})" if scores else ""
     slow = f", {row.waiting:.0%} of the time waiting for pictures: more --workers, or topfive data pack, would help"
     return (
         f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){held_out}, "
