@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +35,15 @@ class Trained(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run's folder says; `images` is none for one that was made before images were recorded."""
+    """What a run's folder says."""
 
     folder: Path
     stated: Stated
-    images: tuple[Known, Known] | None  # training, validation
+
+    @cached_property
+    def images(self) -> tuple[Known, Known] | None:
+        """Those of training and of validation; none of a run of before they were recorded. Raises: RefusedError."""
+        return _images(self.folder / IMAGES)
 
     @property
     def place(self) -> str:
@@ -62,7 +67,7 @@ def run_of(where: str) -> Kept | None:
     for folder in (path, *path.parents[:3]):
         if (folder / "run.json").is_file() and (folder == path or (folder / "checkpoints") in (path, *path.parents)):
             shown = Path(where) if folder == path else folder
-            return Kept(shown, load_run(folder), _images(folder / IMAGES))
+            return Kept(shown, load_run(folder))
     return None
 
 
@@ -83,12 +88,12 @@ def to_score(models: Sequence[Trained], where: str | None, progress: Progress = 
         where = runs[0].place
         still_there(str(runs[0].folder), where, f"topfive evaluate {runs[0].folder} NEW")
     own = next((run for run in runs if run and _same(run.place, str(where))), None)
-    source = open_source(where, progress, whole=not own or own.images is not None)
+    source = open_source(where, progress, whole=not own or (own.folder / IMAGES).exists())
     notes: list[str] = []
     # why: what was split when it was trained on is told again by the same split, wherever it lies now
     if source.split == SCORED_WHOLE and any(model.fingerprint == _split(source).fingerprint for model in models):
         source = _split(source)
-    elif own and own.images and own.stated.source["fingerprint"] != source.fingerprint:
+    elif own and own.stated.source["fingerprint"] != source.fingerprint and own.images:
         source, notes = _validated(source, own, own.images)
     for model, run in zip(models, runs):
         notes += _trained_on(source, model, run)
@@ -98,8 +103,11 @@ def to_score(models: Sequence[Trained], where: str | None, progress: Progress = 
 def said(source: Source) -> str:
     """What is scored, in a line."""
     count, images = len(source.held_out), "image" if len(source.held_out) == 1 else "images"
+    classes = len({item.label for item in source.held_out})
     if not source.train:
-        return f"scored: all {count:,} {images} of {source.name}, {len(source.classes)} of the classes"
+        return (
+            f"scored: all {count:,} {images} of {source.name}, in {classes:,} {'class' if classes == 1 else 'classes'}"
+        )
     return f"scored: the {count:,} validation {images} of {source.name} ({source.split}), none of the others"
 
 
