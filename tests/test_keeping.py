@@ -232,8 +232,8 @@ def large(tmp_path: Path) -> Path:
             for i in range(count):
                 path = tmp_path / "large" / part / name / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                wide = noise.integers(0, 256, (25, 25, 3), np.uint8)
-                Image.fromarray(wide).resize((100, 100), Image.Resampling.NEAREST).save(path)
+                wide = noise.integers(0, 256, (50, 50, 3), np.uint8)
+                Image.fromarray(wide).resize((200, 200), Image.Resampling.NEAREST).save(path)
     for bad in ("train/flat/3.png", "val/down/2.png", "val/down/5.png"):
         (tmp_path / "large" / bad).write_bytes(b"no image")
     return tmp_path / "large"
