@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from topfive.cli import main
 from topfive.data.opening import open_source
@@ -144,8 +146,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_keeping import job
 one = job(Path(sys.argv[1]), Path(sys.argv[2]))
-one.open([])
-list(one.epochs("again", None if sys.argv[3] == "None" else int(sys.argv[3]), every=0.0))
+one.open([], None if sys.argv[3] == "None" else int(sys.argv[3]))
+list(one.epochs("again", every=0.0))
 """
 
 
@@ -217,6 +219,113 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, pictures: 
     assert process.returncode == code
     last = newest_in(out)
     assert f"stopped and saved at step {last.step}; go on with: topfive train" in said
+
+
+@pytest.fixture
+def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs have the same arithmetic, whichever would be the fastest at the moment."""
+    machine = this_machine()
+    monkeypatch.setattr("topfive.commands.training._machine", lambda *given: machine)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Images larger than the squares of which a training would keep them; some of each part cannot be read."""
+    noise = np.random.default_rng(1)
+    for part, count in (("train", 12), ("val", 6)):
+        for name in ("across", "down", "flat"):
+            for i in range(count):
+                path = tmp_path / "large" / part / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                wide = noise.integers(0, 256, (50, 50, 3), np.uint8)
+                Image.fromarray(wide).resize((200, 200), Image.Resampling.NEAREST).save(path)
+    for bad in ("train/flat/3.png", "val/down/2.png", "val/down/5.png"):
+        (tmp_path / "large" / bad).write_bytes(b"no image")
+    return tmp_path / "large"
+
+
+@pytest.mark.usefixtures("one_machine")
+@pytest.mark.parametrize("workers", [None, 1])
+def test_resume_reads_the_images_as_the_run_did(
+    workers: int | None,
+    pictures: Path,
+    large: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Read anew or kept in memory, which of the two is the run's, and not that of the command that goes on."""
+    monkeypatch.chdir(large.parent)
+    command = ["train", str(pictures / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
+    command += ["--epochs", "2", *(["--workers", str(workers)] if workers is not None else []), "--out"]
+    assert main([*command, "alone"]) == 0
+    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr(Stopping, "at", 3)
+    assert main([*command, "stopped"]) == 143
+    assert "go on with: topfive train" in capsys.readouterr().err
+    monkeypatch.setattr(Stopping, "at", -1)
+    assert main(["resume", "stopped"]) == 0
+    assert end(Path("stopped")) == end(Path("alone"))
+    # the number of those that read anew changes nothing; whether any do does
+    assert main(["resume", "stopped", "--workers", "0"]) == (0 if workers else 2)
+    assert workers or "which gives another result" in capsys.readouterr().err
+
+
+def test_images_that_cannot_be_read_are_errors_in_training_as_in_evaluation(
+    pictures: Path, large: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(large.parent)
+    command = ["train", str(pictures / "tiny.json"), "large", "--recipe", "quick", "--size", "32", "--batch", "8"]
+    assert main([*command, "--epochs", "1", "--out", "run", "--format", "json"]) == 0
+    said = capsys.readouterr()
+    scores = json.loads(said.out)["rows"][-1]["scores"]
+    assert (scores["images"], scores["unreadable"]) == (18, 2)
+    assert "3 of 54 images, 1 training and 2 validation images, which count as errors" in said.err
+    assert "bad_files.csv" in said.err and "2 of them cannot be read and count as errors" in Path(
+        "run/report.html"
+    ).read_text(encoding="utf-8")
+    assert main(["evaluate", "run", "--out", "judged", "--precision", "float32", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["images"], row["unreadable"]) == (18, 2)
+    assert abs(row["correct1"] - scores["correct1"]) <= 1  # in another precision
+    assert main(["compare", "hog-svm", "--data", "large", "--out", "compared", "--format", "json"]) == 0
+    said = capsys.readouterr()
+    (row,) = json.loads(said.out)["rows"]
+    assert (row["images"], row["unreadable"]) == (18, 2)
+    assert "1 training and 2 validation images, which count as errors" in said.err
+    assert "count as errors in every accuracy" in Path("compared/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("one_machine")
+def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.chdir(tmp_path)
+    command = ["train", str(pictures / "tiny.json"), str(pictures), "--recipe", "quick", "--size", "32", "--quiet"]
+    assert main([*command, "--epochs", "1", "--out", "first"]) == 0
+    command += ["--epochs", "2", "--batch", "16", "--tensorboard", "--start", "first", "--out"]
+    assert main([*command, "alone"]) == 0
+    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr(Stopping, "at", 8)
+    assert main([*command, "stopped"]) == 143
+    monkeypatch.setattr(Stopping, "at", -1)
+    assert main(["resume", "stopped"]) == 0
+    seen = EventAccumulator("stopped/tensorboard").Reload()
+    assert [event.step for event in seen.Scalars("training/loss")] == [1, 2]
+    assert end(Path("stopped")) == end(Path("alone"))
+
+    def killed(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # before anything was saved
+        patch.setattr("topfive.lab.job.prepare", killed)
+        assert main([*command, "early"]) == 130
+    assert main(["resume", "early"]) == 0
+    assert end(Path("early")) == end(Path("alone"))
+    assert main([*command[: command.index("--start")], "--out", "alone"]) == 2
+    assert "start " in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_is_never_saved(

@@ -28,7 +28,18 @@ import pytest
 
 from topfive import runs
 from topfive.errors import RefusedError, ResourceError, UsageError
-from topfive.runs import Checkpoint, Run, Stated, find_runs, load_run, newest_in, open_checkpoint, open_run
+from topfive.runs import (
+    Begun,
+    Checkpoint,
+    Reading,
+    Run,
+    Stated,
+    find_runs,
+    load_run,
+    newest_in,
+    open_checkpoint,
+    open_run,
+)
 
 STATED = Stated(
     network={"name": "small", "body": {"layers": [{"type": "Conv", "channels": 64}, {"type": "Relu"}]}},
@@ -774,7 +785,7 @@ OTHER = {
     'number of network.body.layers 2 -> 1, network.body.layers[1] {"type":"Relu"} -> none': _with(
         network={"body": {"layers": [{"type": "Conv", "channels": 64}]}}
     ),
-    "recipe.epochs 20 -> 30": _with(recipe={"epochs": 30}),
+    "recipe.epochs 20 -> 10": _with(recipe={"epochs": 10}),
     "recipe.lr 0.05 -> 0.1, recipe.optimizer.momentum 0.9 -> 0.8": _with(
         recipe={"lr": 0.1, "optimizer": {"type": "Sgd", "momentum": 0.8}}
     ),
@@ -800,6 +811,26 @@ def test_a_run_of_other_settings_is_refused_and_they_are_named(tmp_path: Path, t
     wanted = f"{tmp_path} was started with other settings: {told}; name another folder, or use those"
     assert str(refused.value) == wanted and refused.value.exit_code == 2
     open_run(tmp_path, STATED).close()
+
+
+def test_a_long_value_is_shown_where_it_differs(tmp_path: Path) -> None:
+    made(tmp_path, 1)
+    long = ["topfive", "train", "small", *(f"--set=field{i}=1" for i in range(9))]
+    for stated in (_with(command=[*long, "--workers", "2"]), _with(command=[*long, "--workers", "3", "--quiet"])):
+        with open_run(tmp_path / "run", stated) as run:
+            said = " ".join(run.notes)
+    assert "--workers 2 there" in said and "--workers 3 --quiet now" in said and "..." in said
+
+
+def test_weights_to_begin_with_are_a_setting(tmp_path: Path) -> None:
+    """Where they were recorded: a run of before is gone on with."""
+    other = _with(start=Begun("/elsewhere", "abcdef0123456789"))
+    open_run(tmp_path / "old", STATED).close()
+    open_run(tmp_path / "old", other).close()
+    read = _with(reading=Reading(32))
+    open_run(tmp_path / "new", read).close()
+    with pytest.raises(UsageError, match="start none -> abcdef01; name another folder"):
+        open_run(tmp_path / "new", msgspec.structs.replace(read, start=other.start))
 
 
 def test_a_run_goes_on_elsewhere_and_says_what_is_not_the_same(tmp_path: Path) -> None:

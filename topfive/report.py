@@ -42,7 +42,7 @@ def measured_section(rows: Sequence[Measured]) -> Section:
     shown = [
         {**row, "top1_interval": _range("top1_low", "top1_high")(row), "counted_by": _counted(row)} for row in ranked
     ]
-    said = [f"{row['protocol']}, n = {row['images']:,}" for row in ranked[:1]]
+    said = [f"{row['protocol']}, n = {row['images']:,}{_unread(row)}" for row in ranked[:1]]
     points = [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
     if ranked:
         one = ranked[0]
@@ -132,6 +132,11 @@ def write(
             written += figures.save(figures.curves([row for row in rows if row.get("curve")]), folder / "curves.png")
         pages.render(page, kind, rows, meta)
     return [*written, page]
+
+
+def _unread(row: Measured) -> str:
+    count = int(row.get("unreadable") or 0)
+    return f", of which {count:,} cannot be read and count as errors" if count else ""
 
 
 def _counted(row: Measured) -> str:

@@ -1,6 +1,8 @@
 """A run's folder: it says everything about the run, and survives kill -9, a full disk and a second start.
 
+    .topfive         written first: results of ours, and no image in it is taken for data
     run.json         what the run is; written once
+    images.csv.gz    which images it is trained and validated on; written once
     rows.jsonl       what was measured, a row a line; replaced whole
     lock             held by the process that works here, and names it
     checkpoints/     step-00000400/, best-00000300/: files, and manifest.json with the sha256 of each
@@ -26,17 +28,34 @@ import msgspec
 
 from topfive import system
 from topfive.errors import RefusedError, ResourceError, UsageError
+from topfive.outputs import MARK, MARKED
 
 VERSION = 1  # of the manifest
 KEPT = {"step": 2, "best": 1}
 PAUSES = (0.1, 0.5, 1.0)  # seconds before each new try at a disk that fails for a moment
 MOST_DIFFERENCES = 5
+LONGEST = 60  # letters of a value that differs
 SEAL = b',\n "sha256": "'
-BESIDE = ("lock", "bad_files.csv")  # what may lie in a folder that holds no run yet
-LEFTOVER = re.compile(r"(run\.json|rows\.jsonl|probe|[a-z]+-\d+)\.\d+\.tmp")
-SAME_PICTURES = ("where", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
+IMAGES = "images.csv.gz"
+BESIDE = ("lock", "bad_files.csv", MARK)  # what may lie in a folder that holds no run yet
+LEFTOVER = re.compile(r"(run\.json|rows\.jsonl|images\.csv\.gz|\.topfive|probe|[a-z]+-\d+)\.\d+\.tmp")
+SAME_PICTURES = ("where", "path", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
 
 T = TypeVar("T")
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How the images come to a training, which its result depends on."""
+
+    side: int | None  # of the squares that are kept in memory; None where they are read anew in every epoch
+    workers: int | None = None  # that read them anew; their number changes nothing
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The weights that a training began with."""
+
+    where: str
+    sha256: str
 
 
 class Stated(msgspec.Struct, frozen=True):
@@ -46,7 +65,7 @@ class Stated(msgspec.Struct, frozen=True):
     name: str
     recipe: dict[str, object]
     size: int
-    source: dict[str, object]  # where, name, fingerprint, classes, words, train, held_out, split, upright, notes
+    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, held_out, split, upright, notes
     decoding: str
     machine: dict[str, object]
     versions: dict[str, str]
@@ -54,6 +73,8 @@ class Stated(msgspec.Struct, frozen=True):
     world: int
     made: str
     towers: bool = False
+    reading: Reading | None = None  # None where it was not recorded yet
+    start: Begun | None = None
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -225,9 +246,10 @@ class Run:
                 _remove(path)
 
 
-def open_run(folder: Path, stated: Stated) -> Run:
+def open_run(folder: Path, stated: Stated, images: Callable[[], bytes] | None = None, again: bool = False) -> Run:
     """The run's folder, new or as it was left, locked and tried for writing.
 
+    `images` gives the content of images.csv.gz where it is not there yet; `again` is for a run that is to be there.
     Raises: UsageError where it is in use, is of another run or of none; RefusedError where run.json is damaged;
     ResourceError where it cannot be written.
     """
@@ -244,12 +266,16 @@ def open_run(folder: Path, stated: Stated) -> Run:
     run = Run(folder)
     try:
         run._take()
+        if not (folder / MARK).exists():
+            _insist(lambda: _whole(folder / MARK, MARKED), folder / MARK, 0, run.notes)
         if path.exists():
-            run.notes += _compare(
-                folder, load_run(folder), msgspec.json.decode(msgspec.json.encode(stated), type=Stated)
-            )
+            now = msgspec.json.decode(msgspec.json.encode(stated), type=Stated)
+            run.notes += _compare(folder, load_run(folder), now, again)
         else:
             _insist(lambda: _whole(path, _sealed(stated)), path, 0, run.notes)
+        if images and not (folder / IMAGES).exists():
+            content = images()
+            _insist(lambda: _whole(folder / IMAGES, content), folder / IMAGES, len(content), run.notes)
         _insist(lambda: _prepare(folder), folder, 0, run.notes)
     except BaseException:
         run.close()
@@ -269,11 +295,11 @@ def load_run(folder: Path) -> Stated:
     return _unsealed(folder / "run.json", Stated)
 
 
-def newest_in(folder: Path) -> Checkpoint:
+def newest_in(folder: Path, kind: str = "step") -> Checkpoint:
     """The newest whole checkpoint of a run, for those who only read. Raises: UsageError, RefusedError."""
     load_run(folder)
-    found = [path for path in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
-    for path in sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True):
+    found = [path for path in (folder / "checkpoints").glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d+", path.name)]
+    for path in sorted(found, key=lambda path: int(path.name.removeprefix(f"{kind}-")), reverse=True):
         with contextlib.suppress(RefusedError):
             return open_checkpoint(path)
     raise RefusedError(f"{folder} has no whole checkpoint")
@@ -292,29 +318,49 @@ def find_runs(root: Path) -> list[Path]:
 # --- the same run? --------------------------------------------------------------------------------------------------
 
 
-def _compare(folder: Path, then: Stated, now: Stated) -> list[str]:
+def _compare(folder: Path, then: Stated, now: Stated, again: bool) -> list[str]:
     """What differs and may, in sentences. Raises: UsageError for what may not."""
+
+    def begun(run: Stated) -> dict[str, object]:
+        # why: a run of before the two were recorded does not say what it began with; one with a checkpoint needs not
+        known = then.reading is not None and not (again and now.start is None)
+        return {"start": run.start.sha256[:8] if run.start else None} if known else {}
 
     def determining(run: Stated) -> dict[str, object]:
         source = {key: value for key, value in run.source.items() if key not in SAME_PICTURES}
         machines = {"world": run.world, "towers": run.towers}
-        return {"network": run.network, "recipe": run.recipe, "size": run.size, **machines, "source": source}
+        parts = {"network": run.network, "recipe": run.recipe, "size": run.size, **machines, "source": source}
+        return {**parts, **begun(run)}
 
     def elsewhere(run: Stated) -> dict[str, object]:
         return {**run.versions, **run.machine, "decoding": run.decoding}
 
     def otherwise(run: Stated) -> dict[str, object]:
-        return {"pictures in": run.source.get("where"), "command": " ".join(run.command)}
+        place = "path" if "path" in then.source and "path" in now.source else "where"
+        return {"pictures in": run.source.get(place), "command": " ".join(run.command)}
 
     if found := [f"{what} {old} -> {new}" for what, old, new in _differences(determining(then), determining(now))]:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
         listed = ", ".join(found[:MOST_DIFFERENCES]) + more
-        raise UsageError(f"{folder} was started with other settings: {listed}; name another folder, or use those")
+        raise UsageError(f"{folder} was started with other settings: {listed}; {_advice(folder, then, now, again)}")
     inexact, exact = (
         [f"{what} {old} there, {new} now" for what, old, new in _differences(part(then), part(now))]
         for part in (elsewhere, otherwise)
     )
     return [f"{'; '.join(inexact)}: not bit for bit", *exact] if inexact else exact
+
+
+def _advice(folder: Path, then: Stated, now: Stated, again: bool) -> str:
+    """What to do about a run of other settings."""
+    if again:
+        return "it goes on with those alone: give it its own images with --data, or train anew"
+    before, after = then.recipe.get("epochs"), now.recipe.get("epochs")
+    if isinstance(before, int) and isinstance(after, int) and after > before:
+        return (
+            f"its schedule ends with epoch {before} and cannot be stretched afterwards: to train its weights further, "
+            f"name a new folder and --start {folder}"
+        )
+    return "name another folder, or use those"
 
 
 def _differences(old: object, new: object, path: str = "") -> Iterator[tuple[str, str, str]]:
@@ -330,12 +376,22 @@ def _differences(old: object, new: object, path: str = "") -> Iterator[tuple[str
                 yield from _differences(one, other, f"{path}[{at}]")
                 break
     elif old != new:
-        yield path, _shown(old), _shown(new)
+        yield path, *_shown(old, new)
 
 
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return "none" if value is None else text if len(text) <= 60 else f"{text[:57]}..."
+def _shown(old: object, new: object) -> tuple[str, str]:
+    """Values that differ, for people: of long ones what is around the first place where they do."""
+    one, other = (
+        "none" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for value in (old, new)
+    )
+    if max(len(one), len(other)) <= LONGEST:
+        return one, other
+    first = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    start = max(0, first - LONGEST // 3)
+    one, other = (f"...{text[start:]}" if start else text for text in (one, other))
+    one, other = (text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in (one, other))
+    return one, other
 
 
 # --- the lock -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class Scored(TypedDict):
     images: int
     correct1: int
     correct5: int | None
+    unreadable: NotRequired[int]
 
 
 class Trained(TypedDict):
@@ -96,6 +97,7 @@ def epoch_rows(rows: Sequence[Trained]) -> list[dict[str, Any]]:
                 "train_top1_accuracy": row["train_accuracy"],
                 "train_top5_accuracy": row["train_top5"],
                 "images": n or None,
+                "unreadable": scores.get("unreadable", 0) if scores else None,
                 "top1_accuracy": right / n if n else None,
                 "top1_low": low,
                 "top1_high": high,
@@ -122,8 +124,10 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
     evaluated = [row for row in epochs if row["images"]]
     if evaluated:
         n = evaluated[-1]["images"]
+        bad = f" ({unread(evaluated)})" if evaluated[-1]["unreadable"] else ""
         said.append(
-            f"Held out: {_protocol(stated)}, n = {n:,}, with Wilson's 95 % interval. Training: as cropped and mixed."
+            f"Held out: {_protocol(stated)}, n = {n:,}{bad}, with Wilson's 95 % interval. Training: as cropped and "
+            "mixed."
         )
     picked = marked(epochs)
     columns, left_out = _fitting(_epoch_columns(epochs), [_readable(row) for row in epochs if row["epoch"] in picked])
@@ -169,6 +173,11 @@ def answer(stated: Stated, rows: Sequence[Trained], dash: str = "-") -> str:
     if best and best is not last:
         more = f"; the best was {100 * best['top1_accuracy']:.1f} % after epoch {best['epoch']}"
     return f"{name} reaches {reached} {after}{more}"
+
+
+def unread(evaluated: Sequence[Mapping[str, Any]]) -> str:
+    """How many of the validation images cannot be read, and what becomes of them."""
+    return f"{evaluated[-1]['unreadable']:,} of them cannot be read and count as errors"
 
 
 def marked(epochs: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -381,6 +390,7 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
 
     recipe, pictures = _read(stated)
     epochs = epoch_rows(rows)
+    tested = [row for row in epochs if row["images"]]
     best = _best(epochs)
     aside = (
         folder / f"curves-0.{os.getpid()}.tmp"
@@ -416,7 +426,11 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
                 "versions": stated.versions,
                 "made": stated.made,
                 "command": again,
-                "notes": [*pictures.notes, *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"])],
+                "notes": [
+                    *pictures.notes,
+                    *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
+                    *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
+                ],
             },
         )
         for path in (*made, page):

@@ -44,7 +44,8 @@ def compare(
     report
         Where the page goes; by default report.html in --out.
     out
-        The folder for rows, figures and page; by default runs/compare-SOURCE.
+        The folder for rows, figures and page; by default runs/compare-SOURCE, beside the source where that would lie
+        inside.
     size
         The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the pictures.
     epochs
@@ -72,6 +73,7 @@ def compare(
     from msgspec.structs import asdict
 
     from topfive import report as reporting
+    from topfive.outputs import mark, placed
 
     command = shlex.join(command_line())
     if published:
@@ -80,6 +82,7 @@ def compare(
         literature = reporting.published_rows()
         folder = Path(out or "runs/published")
         page = Path(report) if report else folder / "report.html"
+        mark(folder)
         meta = {"source": "papers.toml, from the papers", "command": command, "versions": {"topfive": version()}}
         reporting.write(folder, page, "published", literature, meta)
         write(format, literature, {"winners": reporting.history_rows()}, reporting.published_sections())
@@ -103,12 +106,12 @@ def compare(
         source = open_source(data, counting(progress, "MB", 1e6))
     if blacklist:
         source = without(source, Path(blacklist))
-    folder = Path(out or f"runs/compare-{source.name}")
+    folder = placed(source, f"runs/compare-{source.name}", out)
     machine = machine_of(folder, machine)
     side = size or default_size(source)
     shared = (side, epochs, batch, seed, str(machine), workers)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
-    page = Path(report) if report else folder / "report.html"
+    page = placed(source, "", report, "--report") if report else folder / "report.html"
     comparison = Comparison(source, networks or DEFAULT, setting, machine, folder, max_bad)
     say(str(source), quiet)
     for line in (*source.notes, str(machine), *overlooked(device)):
@@ -134,6 +137,8 @@ def compare(
         done, asked = len(comparison.rows()), len(comparison.subjects)
         raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
     finally:
+        if comparison.passed_over:
+            say(comparison.passed_over, False)
         for bad in comparison.unreadable() if comparison.decoded else ():
             say(f"passed over, unreadable: {bad['path']!r}: {bad['why']}", False)
         made = [asdict(row) for row in comparison.rows()]

@@ -52,28 +52,29 @@ def check(
     source
         Anything that compare --data takes; by default scikit-learn's digits.
     report
-        Where the page goes; by default runs/check-SOURCE.html.
+        Where the page goes; by default runs/check-SOURCE.html, beside the source where that would lie inside.
     quiet
         Only the tables.
     format
         text, markdown, csv or json; csv has the findings alone.
     """
-    from pathlib import Path
-
     from msgspec import to_builtins
 
     from topfive.data import checking
     from topfive.data.opening import open_source
     from topfive.errors import DataError
+    from topfive.outputs import mark, placed
     from topfive.pages import checked
     from topfive.progress import counting
 
     with bar(quiet) as progress:
         found = open_source(source, counting(progress, "MB", 1e6))
+        page = placed(found, f"runs/check-{found.name}.html", report, "--report")
         for line in (str(found), *found.notes):
             say(line, quiet)
         result = checking.check(found, counting(progress, "pictures"))
-    page = Path(report or f"runs/check-{found.name}.html")
+    if not report:
+        mark(page.parent)
     checked.render(page, result, found, shlex.join(command_line()))
     findings = [to_builtins(finding) for finding in result.findings]
     write(format, findings, {"report": to_builtins(result)}, checking.sections(result))
@@ -107,6 +108,7 @@ def pack(
 
     from topfive.data import packing
     from topfive.data.opening import open_source
+    from topfive.outputs import placed
     from topfive.progress import counting
 
     if side < 1:
@@ -115,7 +117,7 @@ def pack(
         found = open_source(source, counting(progress, "MB", 1e6))
         for line in (str(found), *found.notes):
             say(line, quiet)
-        packing.pack(found, Path(out), side, counting(progress, "pictures"))
+        packing.pack(found, placed(found, "", out, "OUT"), side, counting(progress, "pictures"))
     print(out)
     size = sum(path.stat().st_size for path in Path(out).iterdir())
     say(f"{size / 1e6:,.0f} MB; next: topfive compare --data {shlex.quote(out)}", quiet)

@@ -43,8 +43,9 @@ def evaluate(
 ) -> None:
     """Top-1 and Top-5 of trained networks on held-out pictures, under a protocol, with everything that went wrong.
 
-    Several models are compared picture by picture, and judged together as an ensemble. torchrun starts it on many
-    devices; each picture is scored once.
+    A source with train/ and val/ is scored on val/, a run's own source on the images that the run was validated on; a
+    folder without train/ is scored whole. Several models are compared picture by picture, and judged together as an
+    ensemble. torchrun starts it on many devices; each picture is scored once.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def evaluate(
     predictions
         Keep the probabilities of every picture in this CSV file (with several models one file each).
     out
-        The folder for the page; by default runs/evaluate-MODEL-SOURCE.
+        The folder for the page; by default runs/evaluate-MODEL-SOURCE, beside the source where that would lie inside.
     report
         Where the page goes; by default report.html in --out.
     batch
@@ -90,12 +91,13 @@ def evaluate(
     from topfive import evaluation_report as reporting
     from topfive import predictions as seen
     from topfive import protocols
+    from topfive.data import scored
     from topfive.data.imagenet import without
-    from topfive.data.opening import open_source
     from topfive.lab import processes
     from topfive.lab.measuring import device_of, overlooked, this_machine
     from topfive.lab.models import open_model, with_names
     from topfive.lab.predicting import ensemble, fits, judge, together
+    from topfive.outputs import mark, placed
     from topfive.progress import counting
 
     if batch < 1:
@@ -107,18 +109,24 @@ def evaluate(
     group = processes.joined(device)
     quiet = quiet or not group.first
     try:
-        machine = this_machine(device)
-        opened = [open_model(name, network) for name in dict.fromkeys(names)]
+        machine, given = this_machine(device), list(dict.fromkeys(names))
+        opened = [open_model(name, network) for name in given]
         together(opened, shares)  # why: what cannot be is said now, and not after everything was evaluated
         with bar(quiet) as progress:
-            source = open_source(where, counting(progress, "MB", 1e6))
+            trained = [
+                scored.Trained(name, one.about.fingerprint, one.about.source) for name, one in zip(given, opened)
+            ]
+            source, warnings = scored.to_score(trained, where, counting(progress, "MB", 1e6))
         if blacklist:
             source = without(source, Path(blacklist))
         opened = with_names(opened, classes, source)
         together(opened, shares)
-        notes = [note for model in opened for note in model.notes]
+        folder = placed(source, f"runs/evaluate-{opened[0].name}-{source.name}", out)
+        page = placed(source, "", report, "--report") if report else folder / "report.html"
+        kept = placed(source, "", predictions, "--predictions") if predictions else None
+        notes = [*warnings, *(note for model in opened for note in model.notes)]
         for line in (
-            str(source),
+            scored.said(source),
             *source.notes,
             f"{machine}, {group.world} processes" * (group.world > 1) or str(machine),
             *unused,
@@ -152,8 +160,8 @@ def evaluate(
     each = [one for one in judged if one.protocol == first.protocol] if ladder else list(judged)
     if len(opened) > 1:
         judged.append(ensemble(each, shares))
-    if predictions:  # first of all, since everything else can be had from them
-        for path, one in zip(_paths(Path(predictions), judged), judged):
+    if kept:  # first of all, since everything else can be had from them
+        for path, one in zip(_paths(kept, judged), judged):
             seen.write(path, one.predictions)
             say(str(path), quiet)
     rows = [
@@ -169,8 +177,8 @@ def evaluate(
     sentences = [reporting.compared(one.predictions, other.predictions) for one, other in pairwise(each)]
     sentences += dict.fromkeys([*notes, *(note for one in judged for note in one.notes)])
     sentences += reporting.remarks(rows, len(source.classes))
-    folder = Path(out or f"runs/evaluate-{opened[0].name}-{source.name}")
-    page = Path(report) if report else folder / "report.html"
+    if not report:
+        mark(folder)
     words = dict(zip(first.predictions.classes, first.model.about.names))
     reporting.write(
         page,
@@ -210,18 +218,16 @@ def examine(models: Sequence[str]) -> None:
 
 
 def _models_and_source(arguments: tuple[str, ...]) -> tuple[list[str], str | None]:
-    """The models, and the source: the last one of several arguments, or the one that a single run was trained on."""
-    from pathlib import Path
-
-    from topfive.runs import load_run
+    """The models, and the source: the last one of several arguments, or none for that of a single run."""
+    from topfive.data.scored import run_of
 
     if not arguments:
         raise UsageError("name a run folder or a file of weights, then a source: topfive evaluate MODEL SOURCE")
     if len(arguments) > 1:
         return list(arguments[:-1]), arguments[-1]
-    if not (Path(arguments[0]) / "run.json").exists():
+    if not run_of(arguments[0]):
         raise UsageError(f"name the pictures too: topfive evaluate {shlex.quote(arguments[0])} SOURCE")
-    return [arguments[0]], str(load_run(Path(arguments[0])).source["where"])
+    return [arguments[0]], None
 
 
 def _paths(path: Path, judged: Sequence[Judged]) -> list[Path]:

@@ -68,7 +68,7 @@ def train(
     set
         A field of the recipe, as often as you like: lr=0.02, optimizer.weight_decay=1e-4, schedule.at=[0.5,0.75].
     out
-        The run folder; by default runs/NETWORK-SOURCE-RECIPE.
+        The run folder; by default runs/NETWORK-SOURCE-RECIPE, beside the source where that would lie inside.
     size
         The side of the square that the network sees, in pixels; by default its own where the pictures fill it.
     epochs
@@ -117,6 +117,7 @@ def train(
     from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
+    from topfive.outputs import placed
     from topfive.progress import counting
     from topfive.recipes import changed
 
@@ -136,7 +137,7 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
-    folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
+    folder = str(placed(source, f"runs/{value.name}-{source.name}-{rules.name}", out))
     machine = _machine(Path(folder), value, source, rules, side, device, towers or dry_run, quiet)
     if "parts" not in changes:
         whole, rules = rules, fitted(rules, value, side, len(source.classes), machine)
@@ -171,6 +172,7 @@ def train(
         save_every=save_every,
         dry_run=dry_run,
         tensorboard=tensorboard,
+        again=False,
         quiet=quiet,
         format=format,
     )
@@ -180,6 +182,7 @@ def resume(
     run: str,
     /,
     *,
+    data: str | None = None,
     workers: int | None = None,
     device: str | None = None,
     max_bad: str | None = None,
@@ -193,8 +196,10 @@ def resume(
     ----------
     run
         The folder that train made.
+    data
+        Where its images are now, if they were moved; they must be the same.
     workers
-        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+        As many processes for a run that reads its images anew in every epoch; by default as before.
     device
         auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
     max_bad
@@ -212,6 +217,7 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
+    from topfive.data.scored import still_there
     from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of, resumed_on
     from topfive.layers import Network as Value
@@ -226,8 +232,11 @@ def resume(
     except msgspec.ValidationError as error:
         raise UsageError(f"{run} is of another topfive: {error}") from None
     device = device_of(device) if device else resumed_on(str(stated.machine["device"]), run)
+    place = data or str(stated.source.get("path") or stated.source["where"])
+    still_there(run, place, f"topfive resume {shlex.quote(run)} --data NEW")
     with bar(quiet) as progress:
-        source = open_source(str(stated.source["where"]), counting(progress, "MB", 1e6))
+        source = open_source(place, counting(progress, "MB", 1e6))
+    saved = any((Path(run) / "checkpoints").glob("step-*"))
     _train(
         network=network,
         source=source,
@@ -236,13 +245,14 @@ def resume(
         machine=_machine(Path(run), network, source, recipe, stated.size, device, stated.towers, quiet),
         out=run,
         command=stated.command,
-        start=None,
+        start=None if saved or not stated.start else stated.start.where,
         workers=workers,
         max_bad=max_bad,
         towers=stated.towers,
         save_every=save_every,
         dry_run=False,
         tensorboard=False,
+        again=True,
         quiet=quiet,
         format=format,
     )
@@ -346,6 +356,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     """What a training would do, without any of it but a few steps."""
     from topfive import figures
     from topfive.lab.towers import table
+    from topfive.outputs import mark
     from topfive.recipes import field_rows, plan_points, plan_rows
     from topfive.tables import Column, Section
     from topfive.training_report import duration
@@ -382,7 +393,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
         sections.append(_devices_section(devices))
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
-        out.mkdir(parents=True, exist_ok=True)
+        mark(out)
         for path in figures.save(figures.schedule(plan_points(recipe, pictures)), out / "plan.png"):
             say(str(path), False)
 
@@ -419,6 +430,7 @@ def _train(
     save_every: float,
     dry_run: bool,
     tensorboard: bool,
+    again: bool,
     quiet: bool,
     format: Format,
 ) -> None:
@@ -432,7 +444,9 @@ def _train(
     from topfive.lab import processes
     from topfive.lab.events import Events
     from topfive.lab.job import Job
+    from topfive.lab.loading import BAD_FILES, Data
     from topfive.progress import Progress
+    from topfive.runs import Begun
 
     group = processes.joined(machine.device)
     quiet = quiet or not group.first
@@ -442,7 +456,8 @@ def _train(
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers, max_bad)
         beginning = _start(start, job) if start else None
-        notes = job.open(command)
+        begun = Begun(str(Path(start).absolute()), beginning.model.sha256) if start and beginning else None
+        notes = job.open(command, workers, again, begun)
         for line in (
             str(source),
             *source.notes,
@@ -452,7 +467,8 @@ def _train(
             *notes,
         ):
             say(line, quiet)
-        events = Events(folder / "tensorboard") if tensorboard and group.first else None
+        wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run goes on with all that it wrote
+        events = Events(folder / "tensorboard") if wanted and group.first else None
         rows: list[Epoch] = []
         total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
         try:
@@ -463,9 +479,11 @@ def _train(
                     seen += count
                     progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.held_out))))
 
-                def ready(data: object) -> None:
+                def ready(data: Data) -> None:
                     nonlocal seen, began
                     seen, began = 0, perf_counter()
+                    if data.passed_over and group.first:
+                        say(f"{data.passed_over}; all of them: {folder / BAD_FILES}", False)
 
                 def stepped(count: int) -> None:
                     nonlocal seen
@@ -479,7 +497,8 @@ def _train(
                         )
                     )
 
-                for row in job.epochs(shlex.join(command), workers, save_every, beginning, reading, stepped, ready):
+                going_on = shlex.join(command_line())
+                for row in job.epochs(going_on, save_every, beginning, reading, stepped, ready):
                     rows.append(row)
                     if events:
                         events.add(row)
@@ -520,7 +539,8 @@ def _on_two_devices(job: Job) -> list[str]:
 def _told(row: Epoch, size: int) -> str:
     """A row in a sentence."""
     scores, seen = row.scores, SQUARE.describe(size)
-    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,})" if scores else ""
+    bad = f", {scores.unreadable:,} of them unreadable: errors" if scores and scores.unreadable else ""
+    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,}{bad})" if scores else ""
     slow = f", {row.waiting:.0%} of the time waiting for pictures: more --workers, or topfive data pack, would help"
     return (
         f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){held_out}, "

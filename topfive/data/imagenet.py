@@ -95,7 +95,7 @@ def _source(
         notes += [note for part in store.parts.values() if isinstance(part, Archive | Held) for note in part.notes]
     if len(seen) < len(classes):
         notes.append(f"no training pictures of {listed([name for i, name in enumerate(classes) if i not in seen])}")
-    items = (*train, *val)
+    items, sizes = (*train, *val), {**train_sizes, **val_sizes}
     return Source(
         plain(Path(tree.where).name or tree.where),
         tree.where,
@@ -103,11 +103,12 @@ def _source(
         tuple(train),
         tuple(val),
         how,
-        fingerprint(classes, items, {**train_sizes, **val_sizes}),
+        fingerprint(classes, items, sizes),
         store,
         upright=False,
         words=words,
         notes=tuple(notes),
+        sizes=sizes,
     )
 
 

@@ -1,6 +1,7 @@
 """Which layout a place has: `open_source` takes a path, a URL or a name, and finds out."""
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,22 +9,23 @@ import numpy as np
 
 from topfive.data import cifar, imagenet, packing, shards
 from topfive.data.fetching import PUBLIC, fetched
-from topfive.data.sources import SEED, Source, Tree, class_folders, folder_tree, split
+from topfive.data.sources import SPLIT_HERE, Source, Tree, class_folders, folder_tree, split
 from topfive.data.stores import ARCHIVES, Pixels, Progress, archive, silent
 from topfive.errors import DataError, UsageError, did_you_mean
 
 DIGITS = "digits"
 
 
-def open_source(where: str | None, progress: Progress = silent) -> Source:
+def open_source(where: str | None, progress: Progress = silent, whole: bool = False) -> Source:
     """The source that `where` means: a folder, an archive, shards (a pattern or URL), a named set, or the digits.
 
+    Where nothing in it is called train, it is split here; with `whole` all of it is held out, to be scored.
     Raises: DataError in one sentence that names what was found and what is wanted; UsageError for an unknown name.
     """
     if where is None or (where == DIGITS and not Path(where).exists()):
         return digits()
     if shards.is_pattern(where):
-        return shards.from_pattern(where, progress)
+        return shards.from_pattern(where, progress, whole)
     path = Path(where)
     if not path.exists() and where in PUBLIC:
         there = fetched(where)
@@ -33,9 +35,9 @@ def open_source(where: str | None, progress: Progress = silent) -> Source:
         words = PUBLIC[where].words
         return replace(source, name=where, words=tuple(words.get(name, name) for name in source.classes))
     if path.is_dir():
-        return _of(folder_tree(path), progress)
+        return _of(folder_tree(path), progress, whole)
     if where.lower().endswith(ARCHIVES):
-        return _of(_archive_tree(where, progress), progress)
+        return _of(_archive_tree(where, progress), progress, whole)
     if path.exists():
         raise DataError(f"{where!r} is a file, and no archive that is read ({', '.join(ARCHIVES)})")
     near = did_you_mean(where, (*PUBLIC, DIGITS)) if "/" not in where else ""
@@ -54,16 +56,23 @@ def digits() -> Source:
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
     train, held_out = split(names)
     store = Pixels({DIGITS: np.repeat(pixels[..., None], 3, 3)}, digest)
-    how = f"split here, seed {SEED}"
-    return Source(DIGITS, DIGITS, tuple("0123456789"), train, held_out, how, digest, store, mirror=False)
+    return Source(DIGITS, DIGITS, tuple("0123456789"), train, held_out, SPLIT_HERE, digest, store, mirror=False)
 
 
-def _of(tree: Tree, progress: Progress) -> Source:
-    for layout in (packing.recognise, cifar.recognise, imagenet.recognise, shards.recognise):
+def lasting(source: Source) -> str:
+    """What opens the source again from any working folder: a name, a URL, or an absolute path."""
+    if source.name in PUBLIC and str(fetched(source.name)) == source.where:
+        return source.name
+    named = "://" in source.where or (source.where == DIGITS and not Path(DIGITS).exists())
+    return source.where if named else os.path.abspath(source.where)
+
+
+def _of(tree: Tree, progress: Progress, whole: bool = False) -> Source:
+    for layout in (packing.recognise, cifar.recognise, imagenet.recognise):
         source = layout(tree, progress)
         if source is not None:
             return source
-    return class_folders(tree)
+    return shards.recognise(tree, progress, whole) or class_folders(tree, whole)
 
 
 def _archive_tree(where: str, progress: Progress) -> Tree:

@@ -15,7 +15,18 @@ from pathlib import Path
 import msgspec
 
 from topfive.data.decoding import Unreadable, is_picture, not_a_picture
-from topfive.data.sources import HELD_OUT, SEED, TRAIN, Item, Source, Tree, fingerprint, kinds_of, split
+from topfive.data.sources import (
+    HELD_OUT,
+    SCORED_WHOLE,
+    SPLIT_HERE,
+    TRAIN,
+    Item,
+    Source,
+    Tree,
+    fingerprint,
+    kinds_of,
+    split,
+)
 from topfive.data.stores import ARCHIVES, Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
 from topfive.errors import DataError
 
@@ -42,7 +53,7 @@ def is_pattern(where: str) -> bool:
     return "://" in where or ((BRACES.search(where) is not None or "*" in where) and not Path(where).exists())
 
 
-def from_pattern(where: str, progress: Progress) -> Source:
+def from_pattern(where: str, progress: Progress, whole: bool = False) -> Source:
     """The shards that a pattern or URL names. Raises: DataError, UsageError."""
     places = expanded(where)
     if "*" in where and "://" not in where:
@@ -54,13 +65,13 @@ def from_pattern(where: str, progress: Progress) -> Source:
         raise DataError(
             f"{where!r} stands for shards, and {others[0]!r} is no tar: name the folder that the class folders are in"
         )
-    return _source(where, places, (), progress)
+    return _source(where, places, (), progress, whole)
 
 
-def recognise(tree: Tree, progress: Progress) -> Source | None:
+def recognise(tree: Tree, progress: Progress, whole: bool = False) -> Source | None:
     """The source, where the tree is a shard or a folder of nothing but shards."""
     if any(name.endswith(".cls") for name in tree.files[""]):
-        return _source(tree.where, [tree.where], (), progress)
+        return _source(tree.where, [tree.where], (), progress, whole)
     tars = [name for name in tree.files[""] if name.endswith(".tar")]
     if not tars or tree.folders[""]:
         return None
@@ -70,7 +81,7 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
             lines = tree.store.read(stated).decode("utf-8", "replace").splitlines()
             names = tuple(line.strip() for line in lines if line.strip())
             break
-    return _source(tree.where, [f"{tree.where.rstrip('/')}/{name}" for name in tars], names, progress)
+    return _source(tree.where, [f"{tree.where.rstrip('/')}/{name}" for name in tars], names, progress, whole)
 
 
 def expanded(pattern: str) -> list[str]:
@@ -83,7 +94,7 @@ def expanded(pattern: str) -> list[str]:
     return [name for n in numbers for name in expanded(pattern[: found.start()] + n + pattern[found.end() :])]
 
 
-def _source(where: str, places: list[str], names: tuple[str, ...], progress: Progress) -> Source:
+def _source(where: str, places: list[str], names: tuple[str, ...], progress: Progress, whole: bool) -> Source:
     parts: dict[str, Archive] = {}
     samples: dict[str, tuple[Sample, ...]] = {}
     left_out: list[tuple[str, str]] = []
@@ -116,16 +127,19 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
     if items["train"] and items["held out"]:
         train, held_out = (tuple(Item(*item) for item in items[part]) for part in ("train", "held out"))
         how = "training and held-out shards by their names"
+    elif whole and not items["train"]:
+        held_out = tuple(Item(*item) for part in items.values() for item in part)
+        train, how = (), SCORED_WHOLE
     else:
         train, held_out = split([item for part in items.values() for item in part])
-        how = f"split here, seed {SEED}"
+        how = SPLIT_HERE
     if len(names) < 2:
         raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
     notes = tuple(note for part in parts.values() for note in part.notes)
     notes += (f"left out, no part of a sample: {kinds_of(left_out)}",) if left_out else ()
     name = plain(Path(where).name or where)
     mark = fingerprint(names, (*train, *held_out), sizes)
-    return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes)
+    return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes, sizes=sizes)
 
 
 def _samples(shard: Archive) -> _Known:

@@ -4,11 +4,10 @@ A source is never written to. Classes are matched by name, never by the order of
 """
 
 import hashlib
-import random
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +17,14 @@ from PIL import Image
 from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_picture, not_a_picture
 from topfive.data.stores import Below, Entry, Folder, Pixels, Store, Tellable, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
+from topfive.outputs import holds_results, signs_in
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
 HELD_OUT_SHARE = 0.2
 SEED = 0
+SPLIT_HERE = "split here by each path's hash"
+SCORED_WHOLE = "all of it is scored"
 NOISE = ("thumbs.db", "desktop.ini")
 NOT_UPRIGHT = "ImageNet's classes: EXIF orientation is ignored, as its protocols do"
 WNID = re.compile(r"n\d{8}")
@@ -52,6 +54,7 @@ class Source:
     upright: bool = True  # whether EXIF orientation is applied: not so under ImageNet's protocols
     words: tuple[str, ...] = ()  # the classes in words, where their names are codes
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)  # in bytes, by name, where known
 
     def __str__(self) -> str:
         return (
@@ -92,13 +95,19 @@ class Tree:
         self.sizes: dict[str, int] = {}
         self.hidden: list[str] = []
         self._told: dict[str, str] = {}
+        self.results: list[str] = []  # folders of our own results, whose figures are nobody's images
         hidden_below: str | None = None
+        entries = list(entries)
+        signed = signs_in(entry.name for entry in entries)
         for entry in sorted(entries, key=lambda entry: entry.name.split("/")):
             if hidden_below and entry.name.startswith(hidden_below):
                 continue
             parent, _, name = entry.name.rpartition("/")
             if name.startswith((".", "__MACOSX")) or name.lower() in NOISE:
                 self.hidden.append(entry.name)
+                hidden_below = entry.name + "/"
+            elif entry.folder and entry.name in signed:
+                self.results.append(entry.name)
                 hidden_below = entry.name + "/"
             elif entry.folder:
                 self.folders[parent].append(name)
@@ -116,6 +125,7 @@ class Tree:
                 tree.files[name[len(prefix) :]] = self.files.get(name, [])
         tree.sizes = {name[len(prefix) :]: size for name, size in self.sizes.items() if name.startswith(prefix)}
         tree.hidden, tree.said = self.hidden, self.said
+        tree.results = [name[len(prefix) :] for name in self.results if name.startswith(prefix)]
         return tree
 
     def pictures(self, folder: str) -> list[str]:
@@ -152,6 +162,7 @@ class Tree:
     def notes(self) -> list[str]:
         """What was left out, each kind once, after what the store has to say."""
         notes = [*self.said, *([f"ignored: {listed(self.hidden)}"] if self.hidden else [])]
+        notes += [f"not read, since they are results of topfive: {listed(self.results)}"] if self.results else []
         left_out = self.left_out("")
         return [*notes, f"left out, no images: {left_out}"] if left_out else notes
 
@@ -186,23 +197,34 @@ def folder_tree(root: Path) -> Tree:
         entries, skipped, _ = store.listing
     except PermissionError as error:
         raise ResourceError(f"{error.filename!r} may not be read: give yourself read permission") from None
+    if holds_results({entry.name for entry in entries if "/" not in entry.name}):
+        raise DataError(f"{str(root)!r} holds results of topfive: name the folder that holds the images")
     tree = Tree(str(root), store, entries)
     tree.hidden += skipped
     return tree
 
 
-def class_folders(tree: Tree) -> Source:
-    """The source that class folders are, in one split or two. Raises: DataError."""
+def class_folders(tree: Tree, whole: bool = False) -> Source:
+    """The source that class folders are, in one split or two; of one without train/ all is held out for `whole`.
+
+    Raises: DataError.
+    """
     notes = tree.notes()
     # why: a folder called train may also be the class of trains; a split holds folders, a class holds pictures
     parts = {name.lower(): name for name in tree.folders[""] if tree.folders.get(name)}
     train_root = next((parts[name] for name in TRAIN if name in parts), None)
+    train: tuple[Item, ...]
     held_out_root = next((parts[name] for name in HELD_OUT if name in parts), None)
-    if train_root is None:
+    if train_root is None and not whole:
         _refuse_bare_parts(tree)
+    if train_root is None and whole:
+        parted = all(name.lower() in HELD_OUT for name in tree.folders[""])  # else one may be the class of tests
+        classes, named = _classes(tree, held_out_root or "" if parted else "", few_are_enough=True)
+        train, held_out, how = (), tuple(Item(name, label) for name, label in named), SCORED_WHOLE
+    elif train_root is None:
         classes, named = _classes(tree, "")
         train, held_out = split(named)
-        how = f"split here, seed {SEED}"
+        how = SPLIT_HERE
     elif held_out_root is None:
         flat = [name for name in tree.folders[""] if name.lower() in HELD_OUT and tree.pictures(name)]
         if flat:
@@ -212,7 +234,7 @@ def class_folders(tree: Tree) -> Source:
             )
         classes, named = _classes(tree, train_root)
         train, held_out = split(named)
-        how = f"split here from {train_root}/, seed {SEED}"
+        how = f"{SPLIT_HERE}, from {train_root}/"
     else:
         classes, named = _classes(tree, train_root)
         held_out_classes, held_out_named = _classes(tree, held_out_root, few_are_enough=True)
@@ -238,6 +260,7 @@ def class_folders(tree: Tree) -> Source:
         tree.store,
         upright=not imagenet,
         notes=tuple(notes),
+        sizes=tree.sizes,
     )
 
 
@@ -287,20 +310,28 @@ def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str
 
 
 def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """A fifth of each class held out, at least one; the same for the same names, whatever their order on disk."""
+    """About a fifth of each class held out, at least one and never all, by a hash of each image's path.
+
+    An image that is added moves no other one, but where its class had no path below or none above the share.
+    """
     by_class: dict[int, list[str]] = {}
     for name, label in named:
         by_class.setdefault(label, []).append(name)
     train, held_out = [], []
     for label, names in by_class.items():
-        names = sorted(names)
-        random.Random(f"{SEED} {label}").shuffle(names)
-        aside = max(1, round(len(names) * HELD_OUT_SHARE))
         if len(names) == 1:
             raise DataError(f"a class has a single picture ({names[0]!r}): none is left to hold out")
-        held_out += [Item(name, label) for name in sorted(names[:aside])]
-        train += [Item(name, label) for name in sorted(names[aside:])]
+        ranked = sorted((_chance(name), name) for name in names)
+        aside = min(max(1, sum(chance < HELD_OUT_SHARE for chance, _ in ranked)), len(names) - 1)
+        held_out += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
+        train += [Item(name, label) for name in sorted(name for _, name in ranked[aside:])]
     return tuple(train), tuple(held_out)
+
+
+def _chance(name: str) -> float:
+    """A number in 0..1 that depends on the path alone."""
+    digest = hashlib.sha256(f"{SEED} {name}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:7]) / 2**56
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
@@ -331,13 +362,15 @@ def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple
             raise DataError(f"{where!r} has two folders for one class: {twin!a} and {name!a}")
     pictures = {name: tree.pictures(f"{root}/{name}" if root else name) for name in folders}
     empty = [name for name, inside in pictures.items() if not inside]
-    if len(empty) == len(folders):
+    if not any(pictures.values()):
         seen = Counter(Path(name).suffix.lower() or "no suffix" for name in tree.sizes)
         there = ", ".join(f"{count:,} {suffix}" for suffix, count in seen.most_common(5))
         raise DataError(
             f"no picture was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}"
             + (f"; the files there: {there}" if there else "")
         )
+    ours = {folder.removeprefix(f"{root}/" if root else "").split("/")[0] for folder in tree.results}
+    empty = [name for name in empty if name not in ours]  # why: a folder of nothing but results is no class
     if empty and not few_are_enough:
         only = tree.left_out(*(f"{root}/{name}" if root else name for name in empty))
         there = f", only {only}" if only else ""

@@ -19,12 +19,13 @@ from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab import shallow
 from topfive.lab.arithmetic import fastest, repeated
-from topfive.lab.evaluation import Scores
+from topfive.lab.evaluation import Scores, of_all
 from topfive.lab.loading import BAD_FILES, Data, Kept, TooManyUnreadable, note_unreadable, prepare, usual_side
 from topfive.lab.measuring import DISTURBED, Machine, Task, measure
 from topfive.lab.modules import Subject, make, torch_costs
 from topfive.lab.training import train
 from topfive.layers import Network, from_json, with_classes
+from topfive.outputs import mark
 from topfive.papers import facts, known
 from topfive.progress import Progress
 from topfive.renames import network_called
@@ -135,6 +136,7 @@ class Comparison:
         by_key = {self._key(entry): entry for entry in asked}  # a network named twice, or by an alias, is one row
         self.keys, self.subjects = list(by_key), list(by_key.values())
         self.decoded = False  # whether this run has read the pictures, and so knows of unreadable ones
+        self.passed_over = ""  # how many are, in a sentence
         self._prepare_folder()
 
     def rows(self) -> list[Row]:
@@ -232,12 +234,12 @@ class Comparison:
 
         crop = recipes.quick(None, 1).augmentation.crop
         try:
-            data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick, self.max_bad)
+            data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick, max_bad=self.max_bad)
         except TooManyUnreadable as error:
             raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
         (self.folder / DECODING).write_bytes(msgspec.json.encode(dict(data.done.most_common())))
         note_unreadable(self.folder, data.unreadable.values())
-        self.decoded = True
+        self.decoded, self.passed_over = True, data.passed_over
         return data
 
     def _work(self, entry: Subject | None) -> float:
@@ -317,6 +319,7 @@ class Comparison:
                 f"{shallow.NAME} takes all pictures at once, and they are not kept in memory: leave it out"
             )
         scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
+        scores = of_all(scores, len(data.source.held_out))
         macs = params - (1 if classes == 2 else classes)
         return Row(
             name=shallow.NAME,
@@ -344,7 +347,7 @@ class Comparison:
             "top5_low": low5,
             "top5_high": high5,
             "images": scores.images,
-            "unreadable": len(self.source.held_out) - scores.images,
+            "unreadable": scores.unreadable,
             "protocol": self.setting.protocol,
         }
 
@@ -354,7 +357,7 @@ class Comparison:
 
     def _prepare_folder(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            mark(self.folder)
             (self.folder / MACHINE).write_bytes(msgspec.json.format(msgspec.json.encode(self.machine)))
             stated = self.folder / "setting.json"
             if stated.exists() and self._finished():  # why: without a row there is nothing that could be mixed up
@@ -380,6 +383,8 @@ class Comparison:
                 row = msgspec.json.decode(line, type=Row)
             except msgspec.MsgspecError:
                 continue  # why: a run killed while it wrote leaves half a line; that row is made again
+            if row.unreadable and row.images != len(self.source.held_out):
+                continue  # why: of before unreadable images counted as errors; it is made again
             rows[row.key] = row
         return rows
 

@@ -16,6 +16,7 @@ class Scores(msgspec.Struct, frozen=True):
     images: int
     correct1: int
     correct5: int | None
+    unreadable: int = 0  # of the images, each an error
 
     @property
     def top1_accuracy(self) -> float:
@@ -24,6 +25,11 @@ class Scores(msgspec.Struct, frozen=True):
     @property
     def top5_accuracy(self) -> float | None:
         return None if self.correct5 is None else self.correct5 / self.images
+
+
+def of_all(scores: Scores, images: int) -> Scores:
+    """The scores over all validation images, of which those that could not be read count as errors."""
+    return msgspec.structs.replace(scores, images=images, unreadable=images - scores.images)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:

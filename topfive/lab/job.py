@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import torch
 
 from topfive.augmentations import Centre
 from topfive.costs import VALUE_BYTES, SizeError, count
+from topfive.data.opening import lasting
+from topfive.data.scored import recorded
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.lab.comparison import default_size, named
 from topfive.lab.keeping import RunKeeper
-from topfive.lab.loading import Data, TooManyUnreadable, note_unreadable, prepare, usual_side
+from topfive.lab.loading import Data, TooManyUnreadable, chosen, note_unreadable, prepare, repeated, usual_side
 from topfive.lab.measuring import Machine
 from topfive.lab.modules import build
 from topfive.lab.processes import Group
@@ -27,7 +30,7 @@ from topfive.lab.training import Epoch, train
 from topfive.lab.whitening import whiten
 from topfive.layers import Network, with_classes
 from topfive.recipes import Recipe, steps_of_epoch
-from topfive.runs import Run, Stated, open_run
+from topfive.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.variations import for_small_images
 
 FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
@@ -69,6 +72,8 @@ class Job:
         self.devices = two_devices(machine.device) if towers else None
         self.table: list[Row] = table(self.network, (3, size, size), recipe.batch) if towers else []
         self.run: Run | None = None
+        self.reading: Reading | None = None  # as the folder says, once it is open
+        self.start: Begun | None = None
 
     def stated(self, command: list[str]) -> Stated:
         """What the run is, for its folder."""
@@ -80,6 +85,7 @@ class Job:
             size=self.size,
             source={
                 "where": source.where,
+                "path": lasting(source),
                 "name": source.name,
                 "fingerprint": source.fingerprint,
                 "classes": list(source.classes),
@@ -101,18 +107,35 @@ class Job:
             world=self.group.world,
             made=datetime.datetime.now().isoformat(timespec="seconds"),
             towers=self.devices is not None,
+            reading=self.reading,
+            start=self.start,
         )
 
-    def open(self, command: list[str]) -> list[str]:
-        """Take the folder; what its user should be told. Raises: UsageError, RefusedError, ResourceError."""
+    def open(
+        self, command: list[str], workers: int | None = None, again: bool = False, start: Begun | None = None
+    ) -> list[str]:
+        """Take the folder; what its user should be told. Raises: UsageError, RefusedError, ResourceError.
+
+        `workers` read the images anew in every epoch, unless the folder says otherwise; `again` is for a run that is
+        there, `start` what a new one begins with.
+        """
+        now = chosen(self.source, self.size, self.recipe.augmentation.crop, workers)
+        self.reading, self.start = now, start
+        before = b""
         if self.group.first:
-            self.run = open_run(self.folder, self.stated(command))
-        return self.run.notes if self.run else []
+            self.run = open_run(self.folder, self.stated(command), partial(recorded, self.source), again)
+            before = msgspec.json.encode(load_run(self.folder).reading)
+        try:
+            known = msgspec.json.decode(self.group.shared(before), type=Reading | None)
+            self.reading, notes = repeated(known, now, workers, self.folder)
+        except BaseException:
+            self._let_go()
+            raise
+        return [*self.run.notes, *notes] if self.run else []
 
     def epochs(
         self,
         again: str,
-        workers: int | None = None,
         every: float = 120.0,
         start: Start | None = None,
         reading: Callable[[int], object] = lambda count: None,
@@ -123,7 +146,7 @@ class Job:
 
         `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.
         """
-        data = self._read(workers, reading)
+        data = self._read(reading)
         ready(data)
         net = self.network_for(data, start)
         keeper = RunKeeper(self.run, self.group, self.about(), every, again)
@@ -186,9 +209,10 @@ class Job:
             "memory_bytes": self.costs.training_bytes(part),
         }
 
-    def _read(self, workers: int | None, reading: Callable[[int], object]) -> Data:
+    def _read(self, progress: Callable[[int], object]) -> Data:
         try:
-            data = prepare(self.source, self.size, self.recipe.augmentation.crop, workers, reading, self.max_bad)
+            crop = self.recipe.augmentation.crop
+            data = prepare(self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad)
             if data.unreadable and self.run:
                 note_unreadable(self.folder, data.unreadable.values())
             return data

@@ -33,6 +33,7 @@ from topfive.data.sources import Item, Source
 from topfive.data.stores import Pixels
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.recipes import Recipe, steps_of_epoch
+from topfive.runs import Reading
 
 MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
 MEMORY_SHARE = 0.3  # of the machine's memory that decoded pictures may take; beyond it they are read anew every epoch
@@ -116,6 +117,19 @@ class Data(ABC):
         self.done: Counter[str] = Counter()  # what decoding did knowingly, and to how many pictures
         self.normalisation = (torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
 
+    @property
+    def passed_over(self) -> str:
+        """How many images cannot be read, in a sentence; nothing where all can."""
+        bad = set(self.unreadable)
+        aside = sum(self.source.path(item) in bad for item in self.source.held_out)
+        count = len(self.source.train) + len(self.source.held_out)
+        return (
+            f"passed over, unreadable: {len(bad):,} of {count:,} images, {len(bad) - aside:,} training and {aside:,} "
+            "validation images, which count as errors"
+            if bad
+            else ""
+        )
+
     @abstractmethod
     def __len__(self) -> int:
         """Training pictures."""
@@ -141,25 +155,44 @@ def prepare(
     crop: Crop,
     workers: int | None = None,
     progress: Callable[[int], object] = lambda done: None,
+    reading: Reading | None = None,
     max_bad: str | None = None,
 ) -> Data:
     """Every picture read once; then kept in memory, or, with `workers` or where memory is short, read anew each epoch.
 
-    Raises: DataError where more are unreadable than a few, or than `max_bad`, or none of a split is left.
+    `reading` says which, else it is chosen. Raises: DataError where more are unreadable than a few, or than `max_bad`,
+    or none of a split is left.
     """
     _keep_freed_memory()
-    workers = streaming(source, size, crop, workers)
-    if workers is None:
-        _, best = kept_sizes(crop, size, usual_side(source))
-        return Kept(source, size, min(best, largest_side(source)), progress, max_bad)
-    return Streamed(source, size, workers, progress, max_bad)
+    reading = reading or chosen(source, size, crop, workers)
+    if reading.side is not None:
+        return Kept(source, size, reading.side, progress, max_bad)
+    return Streamed(source, size, reading.workers or 0, progress, max_bad)
 
 
-def streaming(source: Source, size: int, crop: Crop, workers: int | None = None) -> int | None:
-    """How many workers read the pictures anew in every epoch: `workers`, by default None where memory holds them."""
-    if workers is None and largest_side(source) < kept_sizes(crop, size, usual_side(source))[0]:
-        return os.cpu_count() or 1
-    return workers
+def chosen(source: Source, size: int, crop: Crop, workers: int | None = None) -> Reading:
+    """How the images come: read anew in every epoch by `workers`, by default kept in memory where it holds them."""
+    (least, best), largest = kept_sizes(crop, size, usual_side(source)), largest_side(source)
+    if workers is None and largest >= least:
+        return Reading(min(best, largest))
+    return Reading(None, os.cpu_count() or 1 if workers is None else workers)
+
+
+def repeated(before: Reading | None, now: Reading, workers: int | None, folder: Path) -> tuple[Reading, list[str]]:
+    """How a run in `folder` that began with `before` goes on, where `workers` is asked for; and what is to be said.
+
+    Raises: UsageError where that would change its result.
+    """
+    if before is None:
+        return now, [f"{folder} does not say how its images were read: give --workers as before, or it is not the same"]
+    if before.side is None:
+        return (before if workers is None else Reading(None, workers)), []
+    if workers is not None:
+        raise UsageError(
+            f"{folder} keeps its images in memory, as squares of {before.side} pixels; --workers would read them anew "
+            "in every epoch, which gives another result: leave it out, or name another folder"
+        )
+    return before, []
 
 
 def _keep_freed_memory() -> None:

@@ -30,7 +30,7 @@ from topfive.networks import ALIASES
 from topfive.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, timm_config
 from topfive.protocols import PROTOCOLS, SQUARE, Protocol
 from topfive.renames import COUNTER, Match, network_called, recognise
-from topfive.runs import newest_in, open_checkpoint
+from topfive.runs import Checkpoint, newest_in, open_checkpoint
 
 HUB = ("model.safetensors", "pytorch_model.bin")  # what timm's files are called that have a config.json beside them
 
@@ -88,8 +88,10 @@ def open_model(where: str, network: str | None = None) -> Model:
     """
     path = Path(where)
     if path.is_dir():
-        checkpoint = open_checkpoint(path) if (path / "manifest.json").exists() else newest_in(path)
-        return _ours(path.resolve().name, str(checkpoint.folder / MODEL), checkpoint.read(MODEL))
+        alone = (path / "manifest.json").exists()
+        checkpoint = open_checkpoint(path) if alone else newest_in(path)
+        found = _ours(path.resolve().name, str(checkpoint.folder / MODEL), checkpoint.read(MODEL))
+        return found if alone else replace(found, notes=(_which(path, checkpoint),))
     if not path.is_file():
         raise UsageError(f"there is no run folder or file of weights {where!r}")
     if examined(path).kind == "safetensors":  # which also says that its size is that of its tensors
@@ -218,6 +220,19 @@ def save(model: Model, path: Path) -> None:
     """Write the model as a file of ours, whole or not at all. Raises: OSError."""
     about: dict[str, Any] = msgspec.to_builtins(model.about)
     write_aside(path, packed(model.classifier.state_dict(), about))
+
+
+def _which(run: Path, checkpoint: Checkpoint) -> str:
+    """Which of a run's checkpoints is used, and how to have the other."""
+    said = f"{run}: its last checkpoint is used, of step {checkpoint.step:,}"
+    try:
+        best = newest_in(run, "best")
+    except RefusedError:  # it was not evaluated yet, or the best is damaged
+        return said
+    if best.step == checkpoint.step:
+        return f"{said}, which is the best too"
+    epoch = f" after epoch {best.about['epoch']}" if "epoch" in best.about else ""
+    return f"{said}; the best one{epoch} is {best.folder}: name it instead of the run"
 
 
 def _ours(name: str, where: str, data: bytes) -> Model:

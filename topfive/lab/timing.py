@@ -13,7 +13,7 @@ from topfive.data.sources import Source
 from topfive.lab.evaluation import evaluate
 from topfive.lab.job import Job
 from topfive.lab.load import Load
-from topfive.lab.loading import Data, prepare, streaming
+from topfive.lab.loading import Data, chosen, prepare
 from topfive.lab.measuring import DISTURBED, Machine
 from topfive.lab.modules import Classifier
 from topfive.lab.optimizing import Learner
@@ -70,8 +70,8 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     sides = {recipe_at(recipe, share).side(1, size): share for share in (1.0, *(share for _, share in recipe.sizes))}
     sample = _few(source, recipe.batch)
     load, began = Load(), time.perf_counter()
-    workers = streaming(source, size, recipe.augmentation.crop, workers)
-    data = prepare(sample, size, recipe.augmentation.crop, workers, max_bad=job.max_bad)
+    reading = chosen(source, size, recipe.augmentation.crop, workers)
+    data = prepare(sample, size, recipe.augmentation.crop, reading=reading, max_bad=job.max_bad)
     read = (time.perf_counter() - began) / (len(sample.train) + len(sample.held_out))
     parts = len(sides) + 2
     progress(1 / parts)

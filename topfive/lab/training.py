@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from topfive.errors import DivergedError
-from topfive.lab.evaluation import Scores, evaluate
+from topfive.lab.evaluation import Scores, evaluate, of_all
 from topfive.lab.loading import Batch, Data, augmented, mixed, uniforms
 from topfive.lab.measuring import Machine, memory_peak
 from topfive.lab.modules import Classifier, Net
@@ -156,6 +156,7 @@ def train(
             if keeper and group.world == 1:  # why: several processes have not as many batches each to stop between
                 held_out = _watched(held_out, partial(keeper.step, at, model, learner))
             scores = evaluate(machine.infer_form(group.same(learner.averaged())), held_out, machine, group)
+            scores = of_all(scores, len(data.source.held_out))
         at.seconds = before + time.perf_counter() - began
         row = _row(at, recipe.side(at.epoch, data.size), scores, data.classes, memory_peak(machine))
         at = at.after(row)
