@@ -34,6 +34,7 @@ ALIKE: Verdict = "look-alike"
 
 SIDE, COLOUR, CLOSER = 32, 8, 64  # pixels: of a signature's brightness, of its two colours, of the closer look
 SIGNATURE = SIDE * SIDE + 2 * COLOUR * COLOUR  # bytes
+LARGE = 48  # pixels of the shorter side, from which on the closer look shows more
 SMALLEST = 16  # pixels of the shorter side: smaller pictures have too little in them to tell the same from the like
 PLAIN = 8  # levels between the darkest and the brightest part of a picture of one colour
 FLAT = 0.5  # levels of brightness: pictures with less detail would match each other by their noise
@@ -53,6 +54,7 @@ COLOURS_APART, PER_COLOUR = 0.12, 0.3  # colours further apart than this add so 
 MOST_OF_A_COPY, MOST_OF_A_COPY_CLOSER, MOST_OF_A_LOOK_ALIKE, LEAST_ASKED = 0.08, 0.14, 0.35, 1 / 8
 OF_A_PROBABLE_COPY = 1.6  # times the difference of a copy
 STANDS_APART = 0.5  # of the others up to twice as far from an image as its copy, the share that is no further than it
+FEW = 20  # images of a group with others near them: from fewer nothing is known of the group
 FAR = 10.0  # times the difference of a copy: further is all the same
 GREY, OF_A_GREY_COPY = 4.0, 0.25  # levels of colour below which a picture may be a grey copy; how far apart that counts
 
@@ -126,7 +128,7 @@ def near(
     )
     colour = _colour(signatures, first, second, mirrored, at)
     difference += colour
-    large = np.minimum(sides[first], sides[second]) >= CLOSER
+    large = np.minimum(sides[first], sides[second]) >= LARGE
     again = np.flatnonzero(large & (difference <= MOST_OF_A_LOOK_ALIKE))
     if len(again):
         some, place = np.unique(np.concatenate([first[again], second[again]]), return_inverse=True)
@@ -174,10 +176,15 @@ def _verdicts(first: Index, second: Index, apart: Array, group: Index) -> list[V
         stands = within(far) >= STANDS_APART * within(2 * far)
         most = 1.0
         while most >= LEAST_ASKED:
-            shares = (within(most) / np.maximum(within(2 * most), 1))[within(2 * most) > 0]
+            some = within(2 * most) > 0
+            shares = within(most)[some] / within(2 * most)[some]
             # why: an image counts once, however many others it has
-            weights = 1 / np.bincount(image)[image][within(2 * most) > 0]
-            if not len(shares) or np.average(shares, weights=weights) >= STANDS_APART:
+            weights = 1 / np.bincount(image)[image][some]
+            if (
+                (most == 1 and weights.sum() < FEW)
+                or not some.any()
+                or np.average(shares, weights=weights) >= STANDS_APART
+            ):
                 break
             most /= 2
         limit = np.zeros(len(far))
