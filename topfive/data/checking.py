@@ -1,16 +1,18 @@
 """`topfive data check`: every picture read once, what is wrong with them, and the verdict in words."""
 
 import statistics
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+import numpy as np
 from PIL import Image
 
 from topfive.data import duplicates
 from topfive.data.decoding import Unreadable
 from topfive.data.findings import BIASES, HARMS, NOTE, Copies, Finding, Look, counted, found, shown
-from topfive.data.scanning import Seen, cached, cached_scan
+from topfive.data.scanning import Seen, cached, cached_scan, scan
 from topfive.data.sources import Source
 from topfive.data.stores import Progress, silent
 from topfive.tables import Column, Row, Section
@@ -44,7 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     train: int
     held_out: int
     unreadable: int
-    leaked: int  # held-out pictures that are in training too, exactly or nearly
+    leaked: int  # held-out pictures that are in training too, exactly or as a copy
     findings: tuple[Finding, ...]  # the gravest first
     classes: tuple[ClassCount, ...]
     sizes: tuple[Share, ...]  # the commonest first
@@ -64,8 +66,17 @@ def check(source: Source, progress: Progress = silent, workers: int | None = Non
 
     Raises: ResourceError where a process that reads was killed.
     """
-    look = Look(source, cached_scan(source, workers, True, progress))
-    near = cached(source, "near", duplicates.Near, lambda: _near(look, progress))
+    with tempfile.TemporaryFile() as signatures:  # in a file: of a million images they are a gigabyte
+        look = Look(source, cached_scan(source, workers, signatures, progress))
+
+        def search() -> duplicates.Near:
+            if not signatures.tell():
+                scan(source, look.items, workers, signatures, progress)
+            signatures.flush()
+            rows = np.memmap(signatures, np.uint8, "r", shape=(len(look.items), duplicates.SIGNATURE))
+            return _near(look, rows, progress)
+
+        near = cached(source, "near", duplicates.Near, search)
     copies = Copies(look, near)
     sides = sorted(look.seen[i].shorter for i in look.readable) or [0]
     return Report(
@@ -175,32 +186,27 @@ def class_row(one: ClassCount) -> Row:
     }
 
 
-def _near(look: Look, progress: Progress) -> duplicates.Near:
+def _near(look: Look, signatures: duplicates.Bytes, progress: Progress) -> duplicates.Near:
     """Near duplicates among the first of each group of exact ones, by their positions in the source."""
     first: dict[bytes, int] = {}
-    held_out: Counter[bytes] = Counter()
     for i in look.readable:
-        digest = look.seen[i].digest
-        first.setdefault(digest, i)
-        held_out[digest] += look.held_out(i)
-    one_each = list(first.values())
+        first.setdefault(look.seen[i].digest, i)
 
-    def read(n: int) -> Image.Image | None:
+    def read(i: int) -> Image.Image | None:
         try:
-            return look.source.read(look.items[one_each[n]])
+            return look.source.read(look.items[i])
         except Unreadable:  # it could be read a moment ago
             return None
 
-    result = duplicates.near(
-        [look.seen[i].signature for i in one_each],
-        [look.seen[i].shorter for i in one_each],
+    return duplicates.near(
+        signatures,
+        list(first.values()),
+        [seen.shorter for seen in look.seen],
+        [item.label for item in look.items],
         read,
-        [held_out[digest] > 0 for digest in first],
         look.source.mirror,
         progress,
     )
-    pairs = (pair._replace(first=one_each[pair.first], second=one_each[pair.second]) for pair in result.pairs)
-    return duplicates.Near(tuple(pairs), tuple(one_each[n] for n in result.plain), result.left_out)
 
 
 def _classes(look: Look, copies: Copies) -> Iterator[ClassCount]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 from PIL import __version__ as pillow
@@ -24,7 +24,7 @@ from topfive.errors import ResourceError
 
 CHUNK = 64  # pictures that a process reads at once
 FEW = 256  # pictures that are read sooner than processes start
-VERSION = f"2 {pillow}"  # of what is kept: another decoder may see other pixels
+VERSION = f"3 {pillow}"  # of what is kept: another decoder may see other pixels
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One picture: what it is, or the reason why it cannot be read ("" where it can).
 
-    `digest` is that of its size and decoded pixels, `signature` what near duplicates are found by.
+    `digest` is that of its size and decoded pixels.
     """
 
     reason: str = ""
@@ -41,7 +41,6 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     format: str = ""
     notes: tuple[str, ...] = ()
     digest: bytes = b""
-    signature: bytes = b""
 
     @property
     def shorter(self) -> int:
@@ -59,26 +58,31 @@ def scan(
     source: Source,
     items: Sequence[Item],
     workers: int | None = None,
-    signatures: bool = True,
+    signatures: IO[bytes] | None = None,
     progress: Progress = silent,
 ) -> list[Seen]:
     """What each of `items` is, in their order; `workers` processes read them, by default one for each processor.
 
-    Raises: ResourceError where a process was killed.
+    To `signatures` is written what near duplicates are found by, SIGNATURE bytes an image (zeros where it cannot be
+    read). Raises: ResourceError where a process was killed.
     """
     count = system.processors() if workers is None else workers
+    found: list[Seen] = []
+
+    def keep(part: Sequence[tuple[Seen, bytes]]) -> None:
+        found.extend(seen for seen, _ in part)
+        if signatures is not None:
+            signatures.writelines(of for _, of in part)
+        progress("reading pictures", len(found), len(items))
+
     if count < 1 or len(items) < FEW:
-        found = []
         for item in items:
-            found.append(_seen(source, item, signatures))
-            progress("reading pictures", len(found), len(items))
+            keep([_seen(source, item, signatures is not None)])
         return found
-    found = []
-    pool = system.pool(count, _begin, (source, items, signatures))
+    pool = system.pool(count, _begin, (source, items, signatures is not None))
     try:
         for part in pool.map(_read, range(0, len(items), CHUNK)):
-            found += part
-            progress("reading pictures", len(found), len(items))
+            keep(part)
     except BrokenProcessPool:
         raise ResourceError(
             f"a process that read pictures of {source.name} was killed, most likely for want of memory; close other "
@@ -90,15 +94,14 @@ def scan(
 
 
 def cached_scan(
-    source: Source, workers: int | None = None, signatures: bool = True, progress: Progress = silent
+    source: Source, workers: int | None = None, signatures: IO[bytes] | None = None, progress: Progress = silent
 ) -> list[Seen]:
-    """What every training and then every held-out picture is, from the cache where nothing has changed."""
+    """What every training and then every held-out picture is, from the cache where nothing has changed.
+
+    `signatures` as for `scan`, and empty afterwards where the cache had the rest.
+    """
     items = (*source.train, *source.held_out)
-    if signatures:
-        return cached(source, "signatures", list[Seen], lambda: scan(source, items, workers, True, progress))
-    with contextlib.suppress(LookupError):
-        return _from_cache(source, "signatures", list[Seen])
-    return cached(source, "scan", list[Seen], lambda: scan(source, items, workers, False, progress))
+    return cached(source, "scan", list[Seen], lambda: scan(source, items, workers, signatures, progress))
 
 
 def cached(source: Source, what: str, kind: type[T], make: Callable[[], T]) -> T:
@@ -133,18 +136,18 @@ def _key(source: Source) -> str:
     return f"{VERSION} {SIGNATURE} {digest.hexdigest()}"
 
 
-def _seen(source: Source, item: Item, signatures: bool) -> Seen:
+def _seen(source: Source, item: Item, signatures: bool) -> tuple[Seen, bytes]:
     try:
         image, format, notes = source.decode(item)
     except Unreadable as error:
-        return Seen(error.reason)
+        return Seen(error.reason), bytes(SIGNATURE if signatures else 0)
     digest = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
     digest.update(image.tobytes())
     of = signature(image) if signatures else b""
-    return Seen("", image.width, image.height, format, notes, digest.digest(), of)
+    return Seen("", image.width, image.height, format, notes, digest.digest()), of
 
 
-_reading: Callable[[Item], Seen]  # in a process of the pool
+_reading: Callable[[Item], tuple[Seen, bytes]]  # in a process of the pool
 _items: Sequence[Item]
 
 
@@ -163,5 +166,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read(start: int) -> list[Seen]:
+def _read(start: int) -> list[tuple[Seen, bytes]]:
     return [_reading(item) for item in _items[start : start + CHUNK]]
