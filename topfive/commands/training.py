@@ -94,7 +94,8 @@ def train(
         Only print the schedule, the steps, the operations, the memory and, from a few steps, the time; with --out, draw
         the schedule there.
     dry_run
-        Two steps and one evaluation, in a folder that is removed again.
+        Two steps at every size of the images that the run will have, and one evaluation, in a folder that is removed
+        again.
     tensorboard
         Write the rows for TensorBoard too, into tensorboard/ in the run folder.
     quiet
@@ -108,7 +109,7 @@ def train(
 
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
-    from topfive.lab.job import Job, fitted, network_of
+    from topfive.lab.job import Job, adapted, fitted, network_of
     from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
     from topfive.progress import counting
@@ -129,6 +130,10 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
+    if "sizes" not in changes:
+        rules, left_out = adapted(rules, value, side)
+        if left_out:
+            say(left_out, quiet)
     folder = out or f"runs/{value.name}-{source.name}-{rules.name}"
     machine = _machine(Path(folder), value, source, rules, side, device, towers or dry_run, quiet)
     if "parts" not in changes:
@@ -422,7 +427,7 @@ def _train(
     quiet = quiet or not group.first
     with TemporaryDirectory() as scratch:
         if dry_run:
-            source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
+            source, recipe, out = *_cut_short(source, recipe), scratch
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers)
         weights = _weights(start) if start else b""
@@ -480,10 +485,16 @@ def _train(
             processes.left()
 
 
-def _cut_short(source: Source, recipe: Recipe) -> Source:
+def _cut_short(source: Source, recipe: Recipe) -> tuple[Source, Recipe]:
+    """Images for two steps and one evaluation, and an epoch for each size of the images that the run would have."""
     from dataclasses import replace
 
-    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
+    import msgspec
+
+    shares = list(dict.fromkeys(recipe.share(epoch) for epoch in range(1, recipe.epochs + 1)))
+    sizes = tuple(((n + 1) / len(shares), share) for n, share in enumerate(shares))
+    short = msgspec.structs.replace(recipe, epochs=len(shares), sizes=sizes, evaluate_every=len(shares))
+    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch]), short
 
 
 def _on_two_devices(job: Job) -> list[str]:
