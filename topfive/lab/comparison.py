@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from traceback import clear_frames
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -143,7 +143,7 @@ class Comparison:
         return [
             msgspec.structs.asdict(finished[key])
             if key in finished
-            else {**empty, **_named(entry), "failed": str(self.failures[key])}
+            else {**empty, **_named(entry)._asdict(), "failed": str(self.failures[key])}
             for entry, key in zip(self.subjects, self.keys)
             if key in finished or key in self.failures
         ]
@@ -151,7 +151,7 @@ class Comparison:
     def error(self) -> TopfiveError | None:
         """What ends the command where networks failed: of the first failure's kind, and so with its exit code."""
         for key, first in self.failures.items():
-            name = _named(self.subjects[self.keys.index(key)])["name"]
+            name = _named(self.subjects[self.keys.index(key)]).name
             found = type(first)(f"{len(self.failures)} of {len(self.keys)} networks failed, the first {name}: {first}")
             found.__cause__ = first.__cause__ or first
             return found
@@ -317,7 +317,7 @@ class Comparison:
             if epoch.scores
         )
         return Row(
-            **_named(entry),
+            *_named(entry),
             **self._accuracy(scores),
             params=params,
             macs=macs,
@@ -343,7 +343,7 @@ class Comparison:
         scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
         macs = params - (1 if classes == 2 else classes)
         return Row(
-            **_named(None),
+            *_named(None),
             **self._accuracy(scores),
             params=params,
             macs=macs,
@@ -376,7 +376,7 @@ class Comparison:
         found = self.failures[key] = failure(error, entry.factory if entry else None)
         if found is not error:
             found.__cause__ = error
-        return f"{_named(entry)['name']} failed: {found}"
+        return f"{_named(entry).name} failed: {found}"
 
     def _key(self, entry: Subject | None) -> str:
         what = msgspec.json.encode((entry, self.setting))
@@ -453,11 +453,19 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
-def _named(entry: Subject | None) -> dict[str, str]:
-    """What a row says of its network before anything is measured; None is the shallow baseline."""
+class _Named(NamedTuple):
+    """What a row says of its network before anything is measured: its first fields."""
+
+    name: str
+    family: str
+    kind: str
+
+
+def _named(entry: Subject | None) -> _Named:
+    """Of None, the shallow baseline, too."""
     if entry is None:
-        return {"name": shallow.NAME, "family": "shallow", "kind": "shallow"}
-    return {"name": entry.name, "family": _family(entry), "kind": "network" if entry.network else "module"}
+        return _Named(shallow.NAME, "shallow", "shallow")
+    return _Named(entry.name, _family(entry), "network" if entry.network else "module")
 
 
 def _family(entry: Subject) -> str:
