@@ -316,8 +316,11 @@ class Comparison:
             for epoch in epochs
             if epoch.scores
         )
+        name, family, kind = _named(entry)
         return Row(
-            *_named(entry),
+            name=name,
+            family=family,
+            kind=kind,
             **self._accuracy(scores),
             params=params,
             macs=macs,
@@ -342,8 +345,11 @@ class Comparison:
             )
         scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
         macs = params - (1 if classes == 2 else classes)
+        name, family, kind = _named(None)
         return Row(
-            *_named(None),
+            name=name,
+            family=family,
+            kind=kind,
             **self._accuracy(scores),
             params=params,
             macs=macs,
