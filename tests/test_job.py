@@ -111,7 +111,7 @@ def test_our_recipes_train_every_network_at_every_size(name: str) -> None:
         (
             Pool("max", 10),
             GlobalPool(),
-            "without its smaller images, of 16 pixels: where its maps would vanish",
+            "without its smaller images, of 16 pixels: its maps would vanish",
             [24, 32],
         ),
     ],

@@ -340,7 +340,7 @@ def test_the_commands_train_go_on_list_and_plan(
         (
             ["--set", "augmentation.crop=Centre", "--set", "sizes=[[1.0,0.5]]"],
             2,
-            "takes whole images only: --set sizes=[]",
+            "takes whole images only): --set sizes=[]",
         ),
         (["--start", "nowhere"], 2, "there is no run folder or file of weights 'nowhere'"),
         (["--batch", "1"], 2, "batch"),

@@ -427,7 +427,7 @@ def _train(
     quiet = quiet or not group.first
     with TemporaryDirectory() as scratch:
         if dry_run:
-            source, recipe, out = *_cut_short(source, recipe), scratch
+            source, recipe, out = *_cut_short(source, recipe, size), scratch
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers)
         weights = _weights(start) if start else b""
@@ -485,15 +485,16 @@ def _train(
             processes.left()
 
 
-def _cut_short(source: Source, recipe: Recipe) -> tuple[Source, Recipe]:
+def _cut_short(source: Source, recipe: Recipe, size: int) -> tuple[Source, Recipe]:
     """Images for two steps and one evaluation, and an epoch for each size of the images that the run would have."""
     from dataclasses import replace
 
     import msgspec
 
-    shares = list(dict.fromkeys(recipe.share(epoch) for epoch in range(1, recipe.epochs + 1)))
-    sizes = tuple(((n + 1) / len(shares), share) for n, share in enumerate(shares))
-    short = msgspec.structs.replace(recipe, epochs=len(shares), sizes=sizes, evaluate_every=len(shares))
+    shares = {recipe.side(epoch, size): recipe.share(epoch) for epoch in range(1, recipe.epochs + 1)}
+    count = len(shares)
+    sizes = tuple(((n + 1) / count, share) for n, share in enumerate(shares.values()))
+    short = msgspec.structs.replace(recipe, epochs=count, sizes=sizes, evaluate_every=count)
     return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch]), short
 
 

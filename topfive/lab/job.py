@@ -58,7 +58,7 @@ class Job:
         for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
             if why := _refusal(self.network, recipe, size, side):
                 raise UsageError(
-                    f"{network.name} cannot be trained at {side} beside {size} pixels, {why}: --set sizes=[]"
+                    f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): --set sizes=[]"
                 )
         if towers and group.world > 1:
             raise UsageError("--towers lays the network on two devices of one process: start it without torchrun")
@@ -228,7 +228,7 @@ def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
     try:
         there = count(network, (3, side, side))
     except SizeError:
-        return "where its maps would vanish"
+        return "its maps would vanish"
     if there.params != made.params:
         return "its fully connected layers take images of one size only"
     if there.head_params != made.head_params:
