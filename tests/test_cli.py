@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -129,6 +130,45 @@ def test_show_as_json_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(row["params"] for row in whole["head_rows"]) == whole["totals"]["head_params"]
     assert whole["totals"]["training_bytes_estimate"] == counted.training_bytes(32)
     assert {"claims", "differs", "errors", "source"} <= whole.keys()
+
+
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "networks",
+        "show googlenet",
+        "show inception-v3 --layers",
+        "explain 76.1 --network resnet-50",
+        "train cifar-resnet-20 --plan --size 8 --epochs 1 --recipe quick",
+    ],
+)
+def test_no_number_is_a_word_for_machines(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = []
+
+    def gather(value: object, key: str) -> None:
+        if isinstance(value, (dict, list)):
+            for name, inner in value.items() if isinstance(value, dict) else ((key, inner) for inner in value):
+                gather(inner, name)
+        elif isinstance(value, str) and NUMBER.fullmatch(value) and key != "arxiv":  # which is a name
+            words.append((key, value))
+
+    gather(json.loads(printed(capsys, *command.split(), "--format", "json")), "")
+    assert not words
+
+
+def test_show_has_both_axes_of_what_a_layer_has_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """1x7 kernels see another height than width; the numbers in CSV are those in JSON."""
+    table = printed(capsys, "show", "inception-v3", "--layers", "--format", "csv")
+    rows = [row for row in csv.DictReader(io.StringIO(table)) if row["layer"].startswith("conv 1x7")]
+    counted = {row.name: row for row in costs.count(get("inception-v3")).rows}
+    assert rows
+    for row in rows:
+        for name in ("receptive_field", "stride", "centre", "least_receptive_field"):
+            assert (float(row[f"{name}_height"]), float(row[f"{name}_width"])) == getattr(counted[row["name"]], name)
+    assert any(row["receptive_field_height"] != row["receptive_field_width"] for row in rows)
 
 
 def test_show_compares_with_the_paper_only_what_the_paper_speaks_of(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,17 +14,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from topfive import report, tables
 from topfive.cli import main
 from topfive.data.sources import folder
 from topfive.lab.comparison import DEFAULT, Comparison, subject
 
 FACTORY = """
+import torch
 from torch import nn
 def small(num_classes):
     body = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(*body, nn.Linear(8, num_classes))
 def wrong():
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(7))
+def looks(num_classes):
+    rates = [x.item() for x in torch.linspace(0, 0.1, 4)]
+    return nn.Sequential(nn.Conv2d(3, 8 if rates[3] > rates[0] else 9, 32), nn.Flatten(), nn.Linear(8, num_classes))
+class Late(nn.Linear):
+    def forward(self, x):
+        if self.training:
+            raise ValueError("not on a Friday")
+        return super().forward(x)
+def late(num_classes):
+    return nn.Sequential(nn.Flatten(), Late(3 * 32 * 32, num_classes))
 """
 
 
@@ -79,6 +91,22 @@ def test_a_folder_of_three_classes_from_end_to_end(
     command[command.index("--epochs") + 1] = "3"
     assert main(command) == 2
     assert "epochs 2 there, 3 now" in capfd.readouterr().err
+
+
+def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One is refused before anything is read, one fails when it is trained; the last one asks for a tensor's values."""
+    command = ["compare", "beside:wrong", "beside:late", "beside:looks", "--data", str(colours), "--epochs", "1"]
+    assert main([*command, "--out", "out", "--format", "json"]) == 4  # as `beside:wrong` by itself
+    printed = capfd.readouterr()
+    wrong, late, looks = json.loads(printed.out)["rows"]
+    assert "gives (2, 7) for two pictures" in wrong["failed"] and "not on a Friday" in late["failed"]
+    assert wrong["top1_accuracy"] is late["params"] is looks["failed"] is None
+    assert looks["macs"] == 3 * 32 * 32 * 8 + 8 * 3 and looks["images"] > 0
+    assert "2 of 3 networks failed, the first beside:wrong: " in printed.err.splitlines()[-1]
+    page = Path("out/report.html").read_text()
+    assert "<strong>beside:late failed:</strong>" in page and ">beside:looks</span> names " in page
+    table = tables.markdown([report.measured_section([late, looks])])
+    assert "| beside:late |" in table and "- beside:late failed: " in table
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what other programs take")

@@ -17,7 +17,8 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from topfive import figures
+from topfive import figures, report
+from topfive.pages import _published_answer, caption
 
 FAMILIES = [family for family in figures.COLOURS if family != "shallow"]
 
@@ -97,6 +98,27 @@ def test_pareto_front_is_what_comparing_every_pair_finds() -> None:
         return any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
 
     assert sorted(figures.pareto(points)) == [i for i, p in enumerate(points) if not beaten(p)]
+
+
+def test_a_front_joins_networks_of_one_protocol_alone() -> None:
+    """Ten crops help: `crops` would stand on the front and end it, and be the answer."""
+    rows = [
+        {"name": name, "family": "VGG", "ops": ops, "params": 1, "top1_error": error, "protocol": protocol}
+        for name, ops, error, protocol in (
+            ("small", 1e9, 30.0, "1-crop"),
+            ("crops", 2e9, 20.0, "10-crop"),
+            ("large", 4e9, 25.0, "1-crop, val (48,238 non-blacklisted)"),
+        )
+    ]
+    assert figures.finding(rows) == "From small to large: 5.0 points more for 4.0 times the operations (1-crop)"
+    lines = [
+        str(line.get_gid()) for line in figures.bubbles(rows).findobj() if str(line.get_gid()).startswith("front-")
+    ]
+    assert lines == ["front-0"]  # from the first to the last, past the one between them
+    said = caption("published", rows, {})
+    assert "The line joins the 1-crop networks that none of them beats" in said
+    literature = report.published_rows()
+    assert "tested by 1-crop" in _published_answer(literature)
 
 
 @pytest.mark.parametrize(

@@ -470,7 +470,11 @@ def test_the_commands_train_go_on_list_and_plan(
         (["--set", "lrr=1"], 2, "did you mean lr"),
         (["--set", "epochs=0"], 2, "epochs"),
         (["--recipe", "alexnt"], 2, "did you mean alexnet"),
-        (["--set", "augmentation.crop=Centre", "--set", "sizes=[[1.0,0.5]]"], 2, "pictures of one size only"),
+        (
+            ["--set", "augmentation.crop=Centre", "--set", "sizes=[[1.0,0.5]]"],
+            2,
+            "takes whole images only): --set sizes=[]",
+        ),
         (["--start", "nowhere"], 2, "there is no run folder or file of weights 'nowhere'"),
         (["--batch", "1"], 2, "batch"),
     ],

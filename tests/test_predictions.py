@@ -130,9 +130,10 @@ def test_classes_and_pairs_are_those_of_a_naive_count(seen: Predictions) -> None
 
 def test_reliability_is_that_of_a_naive_loop(seen: Predictions) -> None:
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
+    edges = [float(np.float32(n / 15)) for n in range(16)]
     for row, label in zip(seen.scores.tolist(), seen.labels.tolist()):
         if not any(map(math.isnan, row)):
-            at = next(n for n in range(15) if n / 15 < max(row) <= (n + 1) / 15)
+            at = next(n for n in range(15) if edges[n] < max(row) <= edges[n + 1])
             bins[at].append((max(row), place(row, label) == 1))
     answers = sum(map(len, bins))
     gap = sum(abs(sum(right for _, right in one) - sum(sure for sure, _ in one)) for one in bins) / answers
@@ -151,6 +152,15 @@ def test_calibration_error_by_hand() -> None:
     assert [one.images for one in predictions.reliability(seen) if one.images] == [10, 10]
     edge = replace(seen, scores=np.array([[1.0, 0.0]] * 20, np.float32))  # 1 is in the last bin
     assert predictions.reliability(edge)[-1].images == 20
+
+
+def test_a_probability_on_an_edge_is_in_the_bin_below_it() -> None:
+    """Bins are (n/15, (n+1)/15], and the probabilities have 32 bits: the edges are the numbers that those give."""
+    edges = np.arange(1, 16, dtype=np.float32) / np.float32(15)
+    scores = np.zeros((15, 16), np.float32)
+    scores[:, 0] = edges
+    on = Predictions(tuple("abcdefghijklmnop"), tuple(map(str, range(15))), np.zeros(15, int), scores, {}, "1-crop")
+    assert [one.images for one in predictions.reliability(on)] == [1] * 15
 
 
 def test_log_loss_is_scikit_learns_and_finite_where_a_probability_is_zero(seen: Predictions) -> None:

@@ -31,6 +31,12 @@ def test_csv_reads_back_with_empty_cells_for_what_is_missing() -> None:
     assert [{**row, "error": float(row["error"]), "none": row["none"] or None} for row in back] == ROWS
 
 
+def test_csv_has_json_for_what_is_nested() -> None:
+    nested: list[dict[str, object]] = [{"name": "a", "curve": ({"epoch": 1, "loss": None},)}]
+    (back,) = csv.DictReader(io.StringIO(tables.csv(nested)))  # type: ignore[arg-type]
+    assert json.loads(back["curve"]) == [{"epoch": 1, "loss": None}]
+
+
 def test_markdown_keeps_its_columns_whatever_a_cell_holds() -> None:
     lines = tables.markdown([Section("Title", rows=ROWS[:1], columns=COLUMNS, points=["7*7*3"])]).splitlines()
     assert lines == [

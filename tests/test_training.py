@@ -12,8 +12,8 @@ from topfive.errors import DivergedError
 from topfive.lab.loading import Data, prepare
 from topfive.lab.measuring import this_machine
 from topfive.lab.modules import build
-from topfive.lab.training import Epoch, train
-from topfive.layers import with_classes
+from topfive.lab.training import Epoch, _parts, train
+from topfive.layers import BatchNorm, Linear, Network, Relu, chain, with_classes
 from topfive.networks import get
 from topfive.recipes import Recipe, quick
 from topfive.variations import for_small_images
@@ -54,3 +54,42 @@ def test_a_loss_that_is_no_number_ends_the_training(pictures: Data) -> None:
     recipe = msgspec.structs.replace(quick(None, epochs=1), lr=float("nan"))
     with pytest.raises(DivergedError, match="no longer a number at step"):
         run("cifar-plain-20", pictures, recipe)
+
+
+@pytest.mark.parametrize("count, batch, parts", [(7, 4, 2), (7, 4, 4), (9, 4, 3), (3, 4, 4), (2, 2, 2)])
+def test_no_part_of_a_batch_is_one_image_where_the_network_normalises_over_it(
+    count: int, batch: int, parts: int, pictures: Data
+) -> None:
+    """torch refuses to normalise one value, which is all that a unit, or a map of one pixel, gives for one image."""
+    few = prepare(replace(pictures.source, train=pictures.source.train[:count]), 16, CIFAR.crop)
+    recipe = msgspec.structs.replace(quick(None, epochs=1, batch=batch), parts=parts)
+    network = Network("own", "own", (3, 16, 16), chain(fc=Linear(6), bn=BatchNorm(), relu=Relu(), fc2=Linear(10)))
+    seen: list[int] = []
+    net = build(network)
+    net.get_submodule("bn").register_forward_pre_hook(
+        lambda module, inputs: seen.append(len(inputs[0])) if module.training else None
+    )
+    (row,) = train(net, few, recipe, this_machine())
+    assert min(seen) >= 2 and sum(seen) == count - (count % batch == 1) and row.loss > 0
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_parts_are_a_batch_cut_in_order(least: int) -> None:
+    for count in range(least, 20):
+        for parts in range(1, 20):
+            pieces = [list(range(count))[part] for part in _parts(count, parts, least)]
+            assert [i for piece in pieces for i in piece] == list(range(count)) and len(pieces) <= parts
+            assert min(map(len, pieces)) >= least
+            size = -(-count // parts)
+            if least == 1:  # as it always was, so that a run goes on as it began
+                assert pieces == [list(range(count))[i : i + size] for i in range(0, count, size)]
+
+
+def test_an_image_that_is_left_alone_stands_beside_itself(pictures: Data) -> None:
+    """Of a training set of two images one cannot be read: normalisation has two to go by, the loss counts one."""
+    one = prepare(replace(pictures.source, train=pictures.source.train[:1]), 16, CIFAR.crop)
+    recipe = quick(None, epochs=1)
+    network = Network("own", "own", (3, 16, 16), chain(fc=Linear(6), bn=BatchNorm(), fc2=Linear(10)))
+    steps: list[int] = []
+    (row,) = train(build(network), one, recipe, this_machine(), steps.append)
+    assert steps == [1] and row.train_accuracy in (0.0, 1.0)

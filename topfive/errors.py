@@ -1,5 +1,7 @@
 """What can go wrong, as a tree; each branch has the exit code that a shell script can rely on.
 
+A comparison of which networks failed ends with the code of the first failure.
+
 TopfiveError                1   a bug of ours
 ├── UsageError              2   an argument, a name or a size that cannot be
 ├── DataError               3   the pictures

@@ -9,6 +9,7 @@ import math
 import re
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -91,6 +92,17 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the protocol that most of them have: ten crops are no rival of one."""
+    counts = Counter(map(protocol, rows))
+    return [row for row in rows if protocol(row) == counts.most_common(1)[0][0]]
+
+
+def protocol(row: Row) -> str:
+    """`1-crop` of `1-crop, val (48,238 non-blacklisted)`."""
+    return str(row.get("protocol") or "").split(",")[0]
+
+
 def ops(row: Row) -> float | None:
     """The operations of a row's one picture; None for a shallow baseline, which is not a network of so many."""
     return None if row.get("kind") == "shallow" or not row.get("ops") else float(row["ops"])
@@ -128,7 +140,8 @@ def ops_unit(rows: Iterable[Row]) -> tuple[float, str]:
 
 def finding(rows: Sequence[Row]) -> str:
     """What the accuracy-operations figure shows, in one sentence computed from its rows."""
-    seen = drawn(rows)
+    every = drawn(rows)
+    seen = alike(every)
     if not seen:
         return "No network has both an accuracy and a count of operations"
     costed = [row for row in seen if ops(row)]
@@ -142,10 +155,12 @@ def finding(rows: Sequence[Row]) -> str:
     if band is None:
         front = [costed[i] for i in pareto([(row["ops"], top1(row) or 0) for row in costed])]
         first, gained = front[0], reached - (top1(front[0]) or 0)
+        tested = f" ({protocol(best)})" if len(seen) < len(every) else ""
         if first is best:
-            return f"{best['name']} is the most accurate and takes the fewest operations"
+            return f"{best['name']} is the most accurate and takes the fewest operations{tested}"
         times = significant(best["ops"] / first["ops"])
-        return f"From {first['name']} to {best['name']}: {gained:.1f} points more for {times} times the operations"
+        more = f"{gained:.1f} points more for {times} times the operations"
+        return f"From {first['name']} to {best['name']}: {more}{tested}"
     cheapest = min((row for row in costed if (top1(row) or 0) >= band[0]), key=lambda row: float(row["ops"]))
     lead = f"{best['name']} is the most accurate ({reached:.1f} %)"
     if cheapest is best:
@@ -419,6 +434,8 @@ def _covered(box: Floats, circles: Floats) -> int:
 def bubbles(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None, caption: str = "") -> Figure:
     """Top-1 accuracy against the operations of one picture, bubble area for memory, a line along the Pareto front.
 
+    The front is that of the commonest protocol's networks alone.
+
     `title` is computed from the rows unless given ("" for none). The sheet grows until every label has a place of its
     own; in a narrow figure of very many networks the labels that find none are left out, and the caption says how many.
     """
@@ -485,7 +502,9 @@ def _bubbles(
     _across(axes, places, radii, right - left)
 
     points = [sheet.at(axes, x, top1(row) or 0) for x, row in zip(places, costed, strict=True)]
-    front = pareto([(x, top1(row) or 0) for x, row in zip(places, costed, strict=True)])
+    rivals = set(map(id, alike(costed)))
+    joined = [i for i, row in enumerate(costed) if id(row) in rivals]
+    front = [joined[i] for i in pareto([(places[i], top1(costed[i]) or 0) for i in joined])]
     segments = []
     for a, b in pairwise(front):  # from edge to edge of the bubbles
         (x0, y0), (x1, y1) = points[a], points[b]

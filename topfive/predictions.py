@@ -183,7 +183,8 @@ def reliability(predictions: Predictions) -> list[Bin]:
     given = predictions.answers >= 0
     sure, right = predictions.confidence[given], (predictions.ahead == 0)[given]
     edges = [n / BINS for n in range(BINS + 1)]
-    at = np.clip(np.searchsorted(edges, sure) - 1, 0, BINS - 1)
+    # why: in the precision of the probabilities, in which 1/15 is another number than in 64 bits
+    at = np.clip(np.searchsorted(np.array(edges, np.float32), sure.astype(np.float32)) - 1, 0, BINS - 1)
     bins = []
     for n in range(BINS):
         mine = at == n

@@ -156,11 +156,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def side(self, epoch: int, size: int) -> int:
         """The side of the training pictures in `epoch`, counted from 1, where `size` is the full one."""
-        share = self.share(epoch)
-        if share == 1.0:
-            return size
-        # why: whole multiples of 32, so that maps that are halved five times have no odd border
-        return max(1, round(share * size / 32) * 32 if share * size >= 32 else round(share * size))
+        return side_of(self.share(epoch), size)
+
+
+def side_of(share: float, size: int) -> int:
+    """The side in pixels that is a share of the full one."""
+    if share == 1.0:
+        return size
+    # why: whole multiples of 32, so that maps that are halved five times have no odd border
+    return max(1, round(share * size / 32) * 32 if share * size >= 32 else round(share * size))
 
 
 def learning_rate(recipe: Recipe, done: float, errors: Sequence[float] = (), training_error: float = 1.0) -> float:

@@ -38,19 +38,21 @@ COLUMNS = (
 
 def measured_section(rows: Sequence[Measured]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
-    ranked = sorted(rows, key=lambda row: -float(row["top1_accuracy"]))
+    ranked = sorted((row for row in rows if not row["failed"]), key=lambda row: -float(row["top1_accuracy"]))
+    failed = [row for row in rows if row["failed"]]
     shown = [
         {**row, "top1_interval": _range("top1_low", "top1_high")(row), "counted_by": _counted(row)} for row in ranked
     ]
     said = [f"{row['protocol']}, n = {row['images']:,}{_unread(row)}" for row in ranked[:1]]
-    points = [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
+    points = [f"{row['name']} failed: {row['failed']}" for row in failed]
+    points += [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
     if ranked:
         one = ranked[0]
         points.append(
             f"Medians: latency of one picture, rate in batches of {one['throughput_batch']}; peak memory over the bare "
             "process: infer, one picture; train, one step of a batch. The page has the spread."
         )
-    return Section("", said, shown, COLUMNS, points=points)
+    return Section("", said, [*shown, *failed], COLUMNS, points=points)
 
 
 def published_rows() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from topfive import papers
 from topfive.errors import UsageError
 from topfive.layers import Network, with_classes
 from topfive.networks import CLAIMS, DIFFERS, ERRATA, NETWORKS
-from topfive.tables import Column, Row, Section, percent, scaled
+from topfive.tables import Column, Row, Section, Value, percent, scaled
 
 TRAINING_BATCH = 32
 
@@ -73,6 +73,7 @@ ERROR_COLUMNS = (
     Column("where", "where", right=False, wraps=True),
     Column("note", "note", right=False, wraps=True),
 )
+_FIELDS = "receptive_field", "stride", "centre", "least_receptive_field"  # of (height, width)
 _UNITS = {1: "", 1000: "K", 1024: "K of 1024", 10**6: "M", 10**9: "G"}
 
 
@@ -156,13 +157,19 @@ def cost_rows(rows: tuple[costing.Row, ...]) -> list[Row]:
             "macs": row.macs,
             "weight_bytes": row.weight_bytes,
             "activation_bytes": row.activation_bytes,
-            "receptive_field": _square(row.receptive_field),
-            "stride": _square(row.stride),
-            "centre": _square(row.centre),
-            "least_receptive_field": _square(row.least_receptive_field),
+            **{
+                f"{name}_{axis}": value
+                for name in _FIELDS
+                for axis, value in zip(("height", "width"), getattr(row, name), strict=True)
+            },
         }
         for row in rows
     ]
+
+
+def _with_squares(rows: list[Row]) -> list[Row]:
+    """The same for people: both axes of what the layers have seen in one word."""
+    return [{**row, **{name: _square(row[f"{name}_height"], row[f"{name}_width"]) for name in _FIELDS}} for row in rows]
 
 
 def totals(sheet: Sheet) -> dict[str, Any]:
@@ -185,13 +192,13 @@ def totals(sheet: Sheet) -> dict[str, Any]:
 
 
 def claim_rows(sheet: Sheet) -> list[Row]:
-    """The paper's numbers beside ours."""
+    """The paper's numbers beside ours; `<20` and sizes such as 28x28x256 stay words."""
     return [
         {
             "row": verdict.row,
             "of": verdict.of,
-            "printed": verdict.printed,
-            "ours": verdict.ours,
+            "printed": _number(verdict.printed),
+            "ours": _number(verdict.ours),
             "unit": verdict.unit,
             "verdict": verdict.verdict,
             "where": verdict.where,
@@ -244,7 +251,7 @@ def sections(sheet: Sheet, layers: bool = False) -> list[Section]:
 
 def costs_section(sheet: Sheet, layers: bool = False) -> Section:
     costs = sheet.costs
-    rows = cost_rows(costs.rows if layers else costs.stages)
+    rows = _with_squares(cost_rows(costs.rows if layers else costs.stages))
     total: Row = {
         "name": "total",
         "params": costs.params,
@@ -256,7 +263,7 @@ def costs_section(sheet: Sheet, layers: bool = False) -> Section:
 
 
 def heads_section(sheet: Sheet) -> Section:
-    rows = cost_rows(sheet.costs.head_rows)
+    rows = _with_squares(cost_rows(sheet.costs.head_rows))
     return Section(
         "Auxiliary classifiers (training only, in no total above)", (), rows, _cost_columns(rows, layers=True)
     )
@@ -264,7 +271,13 @@ def heads_section(sheet: Sheet) -> Section:
 
 def claims_section(sheet: Sheet) -> Section:
     rows: list[Row] = [
-        {**row, "row": row["row"] or "network", "unit": _UNITS[verdict.unit]}
+        {
+            **row,
+            "row": verdict.row or "network",
+            "printed": verdict.printed,
+            "ours": verdict.ours,
+            "unit": _UNITS[verdict.unit],
+        }
         for verdict, row in zip(sheet.verdicts, claim_rows(sheet))
     ]
     # why: one sentence may mend several numbers, and is said once
@@ -343,7 +356,13 @@ def _x(shape: tuple[int, ...]) -> str:
     return "x".join(str(n) for n in shape)
 
 
-def _square(size: tuple[float, float]) -> str:
+def _square(*size: Value) -> str:
     """`11` for a square, else `11x7` (height x width)."""
     height, width = (f"{n:.1f}".removesuffix(".0") for n in size)
     return height if height == width else f"{height}x{width}"
+
+
+def _number(text: str) -> Value:
+    """What a paper prints as a number, where it is one."""
+    plain = text.replace(",", "")
+    return int(plain) if plain.isdecimal() else float(plain) if plain.replace(".", "", 1).isdecimal() else text

@@ -78,14 +78,18 @@ def json(rows: Sequence[Row], **extra: Any) -> str:
 
 
 def csv(rows: Sequence[Row]) -> str:
-    """A header line of keys, then a line a row; nothing stands for a missing value."""
+    """A header line of keys, then a line a row; nothing stands for a missing value, JSON for a list or a mapping."""
     import csv as writer
+
+    import msgspec
 
     keys = dict.fromkeys(key for row in rows for key in row)
     out = io.StringIO()
     lines = writer.DictWriter(out, list(keys), restval="", lineterminator="\n")
     lines.writeheader()
-    lines.writerows(rows)
+    for row in rows:
+        nested = {k: msgspec.json.encode(v).decode() for k, v in row.items() if isinstance(v, (list, tuple, dict))}
+        lines.writerow({**row, **nested})
     return out.getvalue()
 
 

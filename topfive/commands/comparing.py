@@ -30,6 +30,7 @@ def compare(
 
     Every network is trained by the same short recipe, tested on held-out pictures and timed on this machine. Rows
     that are finished stay in --out; the same command goes on with the missing ones.
+    A network that fails has a row with the reason and costs the others nothing; the exit code is the first failure's.
 
     Parameters
     ----------
@@ -69,8 +70,6 @@ def compare(
         text, markdown, csv or json.
     """
     from pathlib import Path
-
-    from msgspec.structs import asdict
 
     from topfive import report as reporting
     from topfive.outputs import mark, placed
@@ -119,6 +118,9 @@ def compare(
     try:
         with bar(quiet) as tick:
             for row in comparison.run(tick):
+                if isinstance(row, str):
+                    say(row, quiet)
+                    continue
                 measured = f"{row.top1_accuracy:.1%} Top-1 ({row.protocol}, n = {row.images:,})"
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
                 if row.waiting > MUCH_WAITING:
@@ -141,8 +143,10 @@ def compare(
             say(comparison.passed_over, False)
         for bad in comparison.unreadable() if comparison.decoded else ():
             say(f"passed over, unreadable: {bad['path']!r}: {bad['why']}", False)
-        made = [asdict(row) for row in comparison.rows()]
+        made = comparison.table()
         if made:
             reporting.write(folder, page, "measured", made, comparison.meta(command))
             write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made)])
             say(str(page), quiet)
+    if error := comparison.error():
+        raise error from error.__cause__

@@ -99,7 +99,8 @@ def train(
         Only print the schedule, the steps, the operations, the memory and, from a few steps, the time; with --out, draw
         the schedule there.
     dry_run
-        Two steps and one evaluation, in a folder that is removed again.
+        Two steps at every size of the images that the run will have, and one evaluation, in a folder that is removed
+        again.
     tensorboard
         Write the rows for TensorBoard too, into tensorboard/ in the run folder.
     quiet
@@ -113,7 +114,7 @@ def train(
 
     from topfive import recipes_of_papers
     from topfive.data.opening import open_source
-    from topfive.lab.job import Job, fitted, network_of
+    from topfive.lab.job import Job, adapted, fitted, network_of
     from topfive.lab.loading import most_unreadable
     from topfive.lab.measuring import device_of
     from topfive.lab.processes import Group
@@ -137,6 +138,10 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
+    if "sizes" not in changes:
+        rules, left_out = adapted(rules, value, side)
+        if left_out:
+            say(left_out, quiet)
     folder = str(placed(source, f"runs/{value.name}-{source.name}-{rules.name}", out))
     machine = _machine(Path(folder), value, source, rules, side, device, towers or dry_run, quiet)
     if "parts" not in changes:
@@ -452,7 +457,7 @@ def _train(
     quiet = quiet or not group.first
     with TemporaryDirectory() as scratch:
         if dry_run:
-            source, recipe, out = _cut_short(source, recipe), msgspec.structs.replace(recipe, epochs=1), scratch
+            source, recipe, out = *_cut_short(source, recipe, size), scratch
         folder = Path(out)
         job = Job(network, source, recipe, size, machine, group, folder, towers, max_bad)
         beginning = _start(start, job) if start else None
@@ -516,10 +521,17 @@ def _train(
             processes.left()
 
 
-def _cut_short(source: Source, recipe: Recipe) -> Source:
+def _cut_short(source: Source, recipe: Recipe, size: int) -> tuple[Source, Recipe]:
+    """Images for two steps and one evaluation, and an epoch for each size of the images that the run would have."""
     from dataclasses import replace
 
-    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch])
+    import msgspec
+
+    shares = {recipe.side(epoch, size): recipe.share(epoch) for epoch in range(1, recipe.epochs + 1)}
+    count = len(shares)
+    sizes = tuple(((n + 1) / count, share) for n, share in enumerate(shares.values()))
+    short = msgspec.structs.replace(recipe, epochs=count, sizes=sizes, evaluate_every=count)
+    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch]), short
 
 
 def _on_two_devices(job: Job) -> list[str]:

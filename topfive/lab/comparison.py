@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from traceback import clear_frames
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -16,7 +17,7 @@ import torch
 from topfive import recipes
 from topfive.costs import count
 from topfive.data.sources import Source
-from topfive.errors import DataError, DivergedError, ResourceError, UsageError
+from topfive.errors import DataError, RefusedError, ResourceError, TopfiveError, UsageError
 from topfive.lab import shallow
 from topfive.lab.arithmetic import fastest, repeated
 from topfive.lab.evaluation import Scores, of_all
@@ -48,6 +49,7 @@ DEFAULT = (
 
 DECODING = "decoding.json"
 MACHINE = "machine.json"
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +109,7 @@ class Row(msgspec.Struct, frozen=True):
     wanting: float = 0.0  # processors that the timings lacked, since other programs had them
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
+    failed: str | None = None  # why there is no row: then only `name`, `family` and `kind` say something
 
 
 def machine_of(folder: Path, machine: Machine) -> Machine:
@@ -137,12 +140,33 @@ class Comparison:
         self.keys, self.subjects = list(by_key), list(by_key.values())
         self.decoded = False  # whether this run has read the pictures, and so knows of unreadable ones
         self.passed_over = ""  # how many are, in a sentence
+        self.failures: dict[str, TopfiveError] = {}  # by key: what this run could make no row of
         self._prepare_folder()
 
     def rows(self) -> list[Row]:
         """The finished rows of the networks asked for, in the order asked for."""
         finished = self._finished()
         return [finished[key] for key in self.keys if key in finished]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each network asked for that is finished or failed: of those that failed the reason alone."""
+        finished, empty = self._finished(), dict.fromkeys(Row.__struct_fields__)
+        return [
+            msgspec.structs.asdict(finished[key])
+            if key in finished
+            else {**empty, **_named(entry)._asdict(), "failed": str(self.failures[key])}
+            for entry, key in zip(self.subjects, self.keys)
+            if key in finished or key in self.failures
+        ]
+
+    def error(self) -> TopfiveError | None:
+        """What ends the command where networks failed: of the first failure's kind, and so with its exit code."""
+        for key, first in self.failures.items():
+            name = _named(self.subjects[self.keys.index(key)]).name
+            found = type(first)(f"{len(self.failures)} of {len(self.keys)} networks failed, the first {name}: {first}")
+            found.__cause__ = first.__cause__ or first
+            return found
+        return None
 
     def unreadable(self) -> list[dict[str, str]]:
         """The pictures that were passed over, with why; from the folder, so that a later run knows them too."""
@@ -152,26 +176,40 @@ class Comparison:
         with path.open(newline="", encoding="utf-8") as file:
             return [{"path": row["path"], "why": row["reason"]} for row in csv.DictReader(file)]
 
-    def run(self, progress: Callable[[Progress], object] = lambda where: None) -> Iterator[Row]:
-        """Make the rows that are missing, one after the other; each is on disk before it is given."""
+    def run(self, progress: Callable[[Progress], object] = lambda where: None) -> Iterator[Row | str]:
+        """Make the rows that are missing, one after the other; each is on disk before it is given.
+
+        Of a network that fails, a sentence is given in place of the row, and the others follow.
+        """
         finished = self._finished()
-        missing = [(entry, key) for entry, key in zip(self.subjects, self.keys) if key not in finished]
+        missing = []
+        for entry, key in zip(self.subjects, self.keys):
+            if key in finished:
+                continue
+            try:  # why: before any training, so that a size that does not fit is known now and not an hour later
+                if entry and entry.factory:
+                    make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
+                missing.append((entry, key, self._work(entry)))
+            except Exception as error:
+                yield self._failed(entry, key, error)
         if not missing:
             return
-        # why: before any training, so that a size that does not fit is known now and not an hour later
-        for entry, _ in missing:
-            if entry and entry.factory:
-                make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
-        works = [self._work(entry) for entry, _ in missing]
-        total = sum(works)
+        total = sum(work for *_, work in missing)
         data = self._read(progress)
         done = 0.0
-        for (entry, key), work in zip(missing, works):
+        for entry, key, work in missing:
 
             def tick(doing: str, share: float, rate: str = "", done: float = done, work: float = work) -> None:
                 progress(Progress(doing, (done + share * work) / total, rate))
 
-            row = self._row(entry, data, tick) if entry else self._shallow_row(data, tick)
+            try:
+                row = self._row(entry, data, tick) if entry else self._shallow_row(data, tick)
+            except DataError:  # the others have the same images
+                raise
+            except Exception as error:
+                done += work
+                yield self._failed(entry, key, error)
+                continue
             row = msgspec.structs.replace(row, key=key)
             with (self.folder / "rows.jsonl").open("ab") as file:
                 file.write(msgspec.json.encode(row) + b"\n")
@@ -276,10 +314,7 @@ class Comparison:
             rate = f"{seen / (time.perf_counter() - began):,.0f} pictures/s"
             tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
 
-        try:
-            epochs = list(train(net, data, recipe, machine, stepped))
-        except DivergedError as error:
-            raise DivergedError(f"{entry.name}: {error}; leave it out to go on with the others") from None
+        epochs = list(train(net, data, recipe, machine, stepped))
         scores = epochs[-1].scores
         assert scores is not None  # the last epoch is always evaluated
         curve = tuple(
@@ -292,10 +327,11 @@ class Comparison:
             for epoch in epochs
             if epoch.scores
         )
+        name, family, kind = _named(entry)
         return Row(
-            name=entry.name,
-            family=_family(entry),
-            kind="network" if entry.network else "module",
+            name=name,
+            family=family,
+            kind=kind,
             **self._accuracy(scores),
             params=params,
             macs=macs,
@@ -321,10 +357,11 @@ class Comparison:
         scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
         scores = of_all(scores, len(data.source.held_out))
         macs = params - (1 if classes == 2 else classes)
+        name, family, kind = _named(None)
         return Row(
-            name=shallow.NAME,
-            family="shallow",
-            kind="shallow",
+            name=name,
+            family=family,
+            kind=kind,
             **self._accuracy(scores),
             params=params,
             macs=macs,
@@ -350,6 +387,14 @@ class Comparison:
             "unreadable": scores.unreadable,
             "protocol": self.setting.protocol,
         }
+
+    def _failed(self, entry: Subject | None, key: str, error: Exception) -> str:
+        """Keep what went wrong with one network; a sentence that says it."""
+        clear_frames(error.__traceback__)  # why: what is kept of it would hold the network, and so its memory
+        found = self.failures[key] = failure(error, entry.factory if entry else None)
+        if found is not error:
+            found.__cause__ = error
+        return f"{_named(entry).name} failed: {found}"
 
     def _key(self, entry: Subject | None) -> str:
         what = msgspec.json.encode((entry, self.setting))
@@ -409,6 +454,39 @@ def named(name: str) -> Network:
     if not path.is_file():
         raise UsageError(f"there is no file {name!r}")
     return from_json(path.read_bytes())
+
+
+def failure(error: Exception, factory: str | None) -> TopfiveError:
+    """What went wrong, as a sentence with its exit code; `factory` is the user's own where it is of one."""
+    if isinstance(error, TopfiveError):
+        return error
+    if out_of_memory(error):
+        return ResourceError("memory ran out: a smaller --batch or --size takes less")
+    if isinstance(error, OSError):
+        return ResourceError(str(error))
+    if factory:
+        return RefusedError(f"{factory} fails: {type(error).__name__}: {error}")
+    return TopfiveError(f"a bug of ours, {type(error).__name__}: {error} (--debug shows where)")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what the error says, of whichever device."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+class _Named(NamedTuple):
+    """What a row says of its network before anything is measured: its first fields."""
+
+    name: str
+    family: str
+    kind: str
+
+
+def _named(entry: Subject | None) -> _Named:
+    """Of None, the shallow baseline, too."""
+    if entry is None:
+        return _Named(shallow.NAME, "shallow", "shallow")
+    return _Named(entry.name, _family(entry), "network" if entry.network else "module")
 
 
 def _family(entry: Subject) -> str:

@@ -18,7 +18,7 @@ from topfive.data.opening import lasting
 from topfive.data.scored import recorded
 from topfive.data.sources import Source
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
-from topfive.lab.comparison import default_size, named
+from topfive.lab.comparison import default_size, named, out_of_memory
 from topfive.lab.keeping import RunKeeper
 from topfive.lab.loading import Data, TooManyUnreadable, chosen, note_unreadable, prepare, repeated, usual_side
 from topfive.lab.measuring import Machine
@@ -29,13 +29,12 @@ from topfive.lab.towers import Row, Towers, table, two_devices
 from topfive.lab.training import Epoch, train
 from topfive.lab.whitening import whiten
 from topfive.layers import Network, with_classes
-from topfive.recipes import Recipe, steps_of_epoch
+from topfive.recipes import Recipe, side_of, steps_of_epoch
 from topfive.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.variations import for_small_images
 
 FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
 MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded pictures may have 0.3 of the machine's
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Job:
@@ -60,12 +59,10 @@ class Job:
         self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
         self.group, self.folder, self.max_bad = group, folder, max_bad
         self.costs = count(self.network, (3, size, size))
-        fixed = isinstance(recipe.augmentation.crop, Centre)
-        for side in {recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)} - {size}:
-            if fixed or self._params(side) != self.costs.params:
+        for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
+            if why := _refusal(self.network, recipe, size, side):
                 raise UsageError(
-                    f"{network.name} under {type(recipe.augmentation.crop).__name__} takes pictures of one size only: "
-                    "--set sizes=[]"
+                    f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): --set sizes=[]"
                 )
         if towers and group.world > 1:
             raise UsageError("--towers lays the network on two devices of one process: start it without torchrun")
@@ -158,7 +155,7 @@ class Job:
             kept = f"; the last good state is {last.folder}" if last else ""
             raise DivergedError(f"{error}{kept}") from None
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+            if out_of_memory(error):
                 raise ResourceError(
                     f"memory ran out with batches of {self.recipe.batch}: --set parts={self.recipe.parts * 2} computes "
                     "each in smaller parts, with the same result but for batch normalisation"
@@ -230,11 +227,40 @@ class Job:
         if self.run:
             self.run.close()
 
-    def _params(self, side: int) -> int:
-        try:
-            return count(self.network, (3, side, side)).params
-        except SizeError:
-            return -1
+
+def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
+    """The recipe without the sides that `network`, made for `size`, cannot be trained at, and a sentence that says so.
+
+    The epochs at such a side have the next larger one instead. No sentence where the recipe stays as it is.
+    """
+    refusals = {
+        side: _refusal(network, recipe, size, side) for side in (side_of(share, size) for _, share in recipe.sizes)
+    }
+    if not any(refusals.values()):
+        return recipe, ""
+    kept = tuple(pair for pair in recipe.sizes if not refusals[side_of(pair[1], size)])
+    left = " and ".join(str(side) for side, why in refusals.items() if why)
+    why = "; ".join(dict.fromkeys(filter(None, refusals.values())))
+    said = f"{recipe.name} trains {network.name} without its smaller images, of {left} pixels: {why}"
+    return msgspec.structs.replace(recipe, sizes=kept), said
+
+
+def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
+    """Why a network made for `size` cannot be trained at `side` too; empty where it can."""
+    if side == size:
+        return ""
+    if isinstance(recipe.augmentation.crop, Centre):
+        return "the augmentation takes whole images only"
+    made = count(network, (3, size, size))
+    try:
+        there = count(network, (3, side, side))
+    except SizeError:
+        return "its maps would vanish"
+    if there.params != made.params:
+        return "its fully connected layers take images of one size only"
+    if there.head_params != made.head_params:
+        return "the fully connected layers of its auxiliary classifiers take images of one size only"
+    return ""
 
 
 def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: Machine) -> Recipe:

@@ -406,8 +406,18 @@ def _call_factory(spec: str, classes: int) -> nn.Module:
 
 
 def torch_costs(subject: Subject, input: Shape, classes: int) -> tuple[int, int]:
-    """(params, macs) by torch's own operator counter on the meta device: for modules that are not our values."""
-    with torch.device("meta"):
+    """(params, macs) by torch's own operator counter: for modules that are not our values.
+
+    On the meta device, which computes nothing, and on the CPU for a module that looks at its numbers.
+    """
+    try:
+        return _count_by_torch(subject, input, classes, "meta")
+    except Exception:  # why: whatever a user's module raises there, it may do without on the CPU, or says so there
+        return _count_by_torch(subject, input, classes, "cpu")
+
+
+def _count_by_torch(subject: Subject, input: Shape, classes: int, device: str) -> tuple[int, int]:
+    with torch.device(device):
         module = _make(subject, input, classes).eval()
         pixels = torch.empty(1, *input)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

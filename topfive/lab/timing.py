@@ -18,7 +18,7 @@ from topfive.lab.measuring import DISTURBED, Machine
 from topfive.lab.modules import Classifier
 from topfive.lab.optimizing import Learner
 from topfive.lab.training import Position, train
-from topfive.recipes import Recipe
+from topfive.recipes import Recipe, side_of
 
 SECONDS, STEPS = 1.5, 3  # that steps of a side are timed for at least, and how many, after the first
 PATIENCE = 8.0  # seconds that a step may take; where it takes longer, smaller batches stand for it
@@ -67,7 +67,7 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     `progress` is given the share done. Raises: DataError where the pictures cannot be read.
     """
     source, recipe, size, machine = job.source, job.recipe, job.size, job.machine
-    sides = {recipe_at(recipe, share).side(1, size): share for share in (1.0, *(share for _, share in recipe.sizes))}
+    sides = {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.sizes))}
     sample = _few(source, recipe.batch)
     load, began = Load(), time.perf_counter()
     reading = chosen(source, size, recipe.augmentation.crop, workers)

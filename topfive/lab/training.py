@@ -103,7 +103,7 @@ def train(
         model.load_state_dict(found[1])
         learner.restore(found[2], at.step, at.lr)
     weights = net.loss_weights if isinstance(net, Net) else ()
-    wrapped, ends = group.wrapped(_AllLogits(model)), _first_and_last(net)
+    wrapped, ends, least = group.wrapped(_AllLogits(model)), _first_and_last(net), _least(net)
     each = at.batches = steps_of_epoch(len(data), recipe.batch)
     yield from at.rows
     while at.epoch <= recipe.epochs:
@@ -112,6 +112,8 @@ def train(
         at.sums = at.sums or [0.0] * (COUNTED + len(weights))
         model.train()
         for pixels, labels, index, real in batches:
+            if len(labels) < least:  # one image is left, the others cannot be read: it stands twice and counts once
+                pixels, labels, index = pixels.repeat(2, 1, 1, 1), labels.repeat(2), index.repeat(2)
             torch.manual_seed(hash((recipe.seed, at.step, group.rank)))  # of dropout: a function of the step alone
             at.lr = learning_rate(recipe, at.step / (recipe.epochs * each), _errors(at.rows), _training_error(at))
             labels = labels.to(machine.device)
@@ -120,7 +122,7 @@ def train(
             pixels, targets = mixed(pixels, labels, data.classes, recipe.augmentation, recipe.seed, at.epoch, at.step)
             (count,) = group.total(real)
             here = torch.zeros(COUNTED + len(weights), dtype=torch.float64)
-            for part in _parts(len(labels), recipe.parts):
+            for part in _parts(len(labels), recipe.parts, least):
                 whole = group.world == 1 or part.stop >= len(labels)  # else the gradients are not exchanged yet
                 with nullcontext() if whole else wrapped.no_sync():  # type: ignore[operator]
                     with machine.arithmetic():
@@ -199,10 +201,19 @@ class _AllLogits(nn.Module):
         return self.model.all_logits(pixels)
 
 
-def _parts(count: int, parts: int) -> list[slice]:
-    """A batch of `count` pictures in so many parts of nearly the same size."""
-    size = math.ceil(count / parts)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+def _parts(count: int, parts: int, least: int = 1) -> list[slice]:
+    """A batch of `count` images in at most so many parts of nearly the same size, of `least` images or more each."""
+    size = max(least, math.ceil(count / parts))
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] < least:
+        starts.pop()
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], count])]
+
+
+def _least(net: nn.Module) -> int:
+    """The fewest images that may pass the network at once in training: of one alone there is no variance."""
+    # why: torch's one base of batch normalisation over one, two and three axes and over several processes
+    return 2 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()) else 1
 
 
 def _ranks(logits: Tensor, labels: Tensor) -> Tensor:

@@ -183,7 +183,7 @@ def _answer(rows: Sequence[Row]) -> str:
 
 def _published_answer(rows: Sequence[Row]) -> str:
     seen = figures.drawn(rows)
-    costed = [row for row in seen if figures.ops(row)]
+    costed = [row for row in figures.alike(seen) if figures.ops(row)]
     if len(costed) < 2:
         return f"{figures.finding(rows)}."
     front = [costed[i] for i in figures.pareto([(row["ops"], figures.top1(row) or 0) for row in costed])]
@@ -191,8 +191,9 @@ def _published_answer(rows: Sequence[Row]) -> str:
     if first is last:
         return f"{figures.finding(rows)}."
     gained = (figures.top1(last) or 0) - (figures.top1(first) or 0)
+    tested = f", all tested by {figures.protocol(first)}," if len(costed) < len(seen) else ""
     return (
-        f"Of {len(costed)} published networks {first['name']} takes the fewest operations"
+        f"Of {len(costed)} published networks{tested} {first['name']} takes the fewest operations"
         f" ({figures.top1(first):.1f} % Top-1); {last['name']}, the most accurate, adds {gained:.1f} points with"
         f" {figures.significant(last['ops'] / first['ops'])} times as many."
     )
@@ -204,7 +205,9 @@ def _eyebrow(kind: str, meta: Mapping[str, Any]) -> str:
 
 
 def caption(kind: str, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
-    line = "The line joins the networks that none beats in both accuracy and operations."
+    alike = figures.alike(figures.drawn(rows))
+    those = f"{figures.protocol(alike[0])} networks" if len(alike) < len(figures.drawn(rows)) else "networks"
+    line = f"The line joins the {those} that none of them beats in both accuracy and operations."
     if kind == "published":
         left = len(rows) - len(figures.drawn(rows))
         absent = f" {left} networks without a Top-1 error or a count are in the table only." if left else ""
