@@ -71,7 +71,8 @@ def test_a_folder_of_three_classes_from_end_to_end(
         assert row["protocol"] == "1-crop 32x32" and row["top5_accuracy"] is None  # three classes
         assert 0 <= row["top1_low"] <= row["top1_accuracy"] <= row["top1_high"] <= 1
         for figure in ("params", "macs", "latency_ms", "throughput", "memory_training_bytes", "training_seconds"):
-            assert row[figure] > 0, (row["name"], figure)
+            # why: what the shallow row needs may all fit into memory that the process has already
+            assert row[figure] > 0 or (row["name"] == "hog-svm" and figure == "memory_training_bytes"), (row, figure)
     assert rows["beside:small"]["counted_by"] == "torch" and rows["beside:small"]["params"] == 3 * 8 * 9 + 8 + 8 * 3 + 3
     assert rows["beside:small"]["macs"] == 30 * 30 * 3 * 8 * 9 + 8 * 3
     assert printed.err.count("damaged.jpg") == 1  # named once

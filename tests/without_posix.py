@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import types
 import warnings
 
@@ -122,6 +123,7 @@ def hide() -> None:
     warnings.filterwarnings("error", category=EncodingWarning, module="topfive")
     warnings.filterwarnings("ignore", category=EncodingWarning, module=r"topfive\.lab\.(measuring|threads)")
     builtins.__import__ = importing
+    tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as on Windows: it has a name until it is closed
     sys.addaudithook(audited)
 
 

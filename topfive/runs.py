@@ -227,7 +227,8 @@ class Run:
     def forget(self) -> None:
         """Leave the folder as none of a run, where nothing has been saved in it."""
         if self.newest() is None:
-            (self.folder / "run.json").unlink(missing_ok=True)
+            for name in ("run.json", IMAGES):
+                (self.folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 (self.folder / "checkpoints").rmdir()
 
