@@ -173,12 +173,12 @@ def run_timm(arguments: list[str]) -> None:
     runpy.run_path(os.environ["TIMM_INFERENCE"], run_name="__main__")
 
 
-def write_weights(path: str) -> None:
-    """Weights of timm's ResNet-50 as they are before any training: what they are does not matter for its speed."""
+def write_weights(path: str, name: str = "resnet50") -> None:
+    """Weights of timm's ResNet as they are before any training: what they are does not matter for its speed."""
     peers()
     import timm
 
-    torch.save(timm.create_model("resnet50", num_classes=10).state_dict(), path)
+    torch.save(timm.create_model(name, num_classes=10).state_dict(), path)
 
 
 # --- agreement -------------------------------------------------------------------------------------------------------
@@ -272,6 +272,6 @@ if __name__ == "__main__":
     elif "--plain" in sys.argv:
         run_plain(sys.argv[2])
     elif "--weights" in sys.argv:
-        write_weights(sys.argv[2])
+        write_weights(*sys.argv[2:])
     else:
         main()
