@@ -32,6 +32,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as home:
                 arithmetic.cache_folder = lambda home=home: Path(home)
                 chosen, _ = arithmetic.fastest(subject, shape, 10, BATCH, 10**6, machine)
+            kind = f"{chosen.precision}, {chosen.memory_format}"
+            if chosen == machine:
+                print(f"| {name} | {side} | {kind}, as usual | | | 1 |", flush=True)
+                continue
             module, pixels = make(subject, shape, 10), torch.randn(BATCH, *shape)
             labels = torch.zeros(BATCH, dtype=torch.long)
             kinds = {"usual": machine, "chosen": chosen}
@@ -45,7 +49,6 @@ def main() -> None:
                     step()
                     seconds[what] += [time.perf_counter() - began] * (turn > 0)
             rates = {what: BATCH / statistics.median(found) for what, found in seconds.items()}
-            kind = f"{chosen.precision}, {chosen.memory_format}"
             ratio = rates["chosen"] / rates["usual"]
             print(
                 f"| {name} | {side} | {kind} | {rates['usual']:,.1f} | {rates['chosen']:,.1f} | {ratio:.2f} |",

@@ -7,8 +7,8 @@ and slower on others. What was measured is kept for this machine and network; a 
 import contextlib
 import copy
 import hashlib
-import math
 import os
+import statistics
 import time
 from collections.abc import Callable, Mapping
 
@@ -27,14 +27,22 @@ from topfive.lab.threads import use_threads
 from topfive.layers import with_classes
 
 FORMATS = ("channels_last", "contiguous")
-ROUNDS = 4  # steps of each kind, by turns; the first does not count
+ROUNDS = 13  # steps of each kind, by turns; the first does not count
 SHARE = 0.02  # of a training that may be spent on choosing
 WORTH = 1.03  # times as fast as the usual arithmetic another must be, to be taken
 STEP = 6e10  # operations of a timed step
-SLOW = 1.5  # times as long as the fastest, from where on a kind is not timed again
+SLOW = 1.5  # times as long as the usual in the first two that count, from where on a kind is not timed again
 CACHE = "arithmetic.json"
 
-Rates = dict[str, float]  # images a second by "PRECISION, FORMAT"
+
+class Rate(msgspec.Struct, frozen=True):
+    """How fast a kind of arithmetic trains."""
+
+    rate: float  # images a second, by the median of its steps
+    gain: float  # how many times as fast as the usual it is in three of four turns: turn by turn, since machines drift
+
+
+Rates = dict[str, Rate]  # by "PRECISION, FORMAT"
 
 
 def fastest(
@@ -67,12 +75,12 @@ def fastest(
 def chosen(machine: Machine, rates: Rates, when: str) -> tuple[Machine, str]:
     """The machine with the fastest arithmetic of `rates`, another than its own only where it is worth it."""
     usual = _name(machine)
-    best = max(rates, key=lambda name: rates[name])
-    taken = best if rates[best] > WORTH * rates[usual] else usual
-    others = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items() if name != taken)
+    best = max(rates, key=lambda name: rates[name].gain)
+    taken = best if rates[best].gain > WORTH else usual
+    others = ", ".join(f"{name} {timed.rate:,.0f}" for name, timed in rates.items() if name != taken)
     precision, _, layout = taken.partition(", ")
     found = msgspec.structs.replace(machine, precision=precision, memory_format=layout)
-    return found, f"trains in {taken}: {rates[taken]:,.0f} images/s ({others}), {when}"
+    return found, f"trains in {taken}: {rates[taken].rate:,.0f} images/s ({others}), {when}"
 
 
 def repeated(machine: Machine, before: Mapping[str, object]) -> Machine:
@@ -103,21 +111,29 @@ def _name(machine: Machine) -> str:
 
 
 def _measure(subject: Subject, input: tuple[int, int, int], classes: int, part: int, kinds: list[Machine]) -> Rates:
-    """Images a second of each kind, from the fastest of a few steps, the kinds by turns."""
+    """How fast each kind trains, from a few steps by turns; the first kind is the usual one."""
     with torch.random.fork_rng(devices=[]):  # why: the weights of the training to come are not to depend on this
         module = make(subject, input, classes)
         pixels, labels = torch.randn(part, *input), torch.zeros(part, dtype=torch.long)
         steps = {_name(kind): _step(kind, copy.deepcopy(module), pixels, labels) for kind in kinds}
-        seconds = dict.fromkeys(steps, math.inf)
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        usual = next(iter(steps))
         for turn in range(ROUNDS):
             for name, step in steps.items():
-                if seconds[name] > SLOW * min(seconds.values()) and math.isfinite(seconds[name]):
+                if len(times[name]) == 2 and min(times[name]) > SLOW * min(times[usual]):
                     continue
                 began = time.perf_counter()
                 step()
-                if turn:
-                    seconds[name] = min(seconds[name], time.perf_counter() - began)
-    return {name: part / each for name, each in seconds.items()}
+                times[name] += [time.perf_counter() - began] * (turn > 0)
+    return {
+        name: Rate(part / statistics.median(each), _quarter([one / two for one, two in zip(times[usual], each)]))
+        for name, each in times.items()
+    }
+
+
+def _quarter(ratios: list[float]) -> float:
+    """What three of four of them are above."""
+    return sorted(ratios)[len(ratios) // 4]
 
 
 def _step(machine: Machine, module: nn.Module, pixels: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
