@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from topfive.lab import arithmetic
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import Subject, make
+from topfive.engine.benchmark import arithmetic
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.models.modules import Subject, make
 from topfive.networks import get
-from topfive.variations import for_small_images
+from topfive.networks.variations import for_small_images
 
 NETWORKS = {"resnet-18": (64, 128), "cifar-resnet-20": (32, 64), "vgg-a": (32, 64)}
 ROUNDS, BATCH = 15, 32

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageOps
 
-from topfive.data import duplicates
+from topfive.data.check import duplicates
 
 HERE = Path(__file__).parent
 RANDOM = np.random.Generator

@@ -51,13 +51,13 @@ def by_turns(methods: dict[str, Callable[[], float]], rates: Rates) -> None:
 
 def alone(model: str, pictures: Path) -> None:
     """ResNet-50 on a batch of decoded pictures; torch's own forms get them normalised, ours normalise them."""
-    from topfive.costs import count
     from topfive.data.opening import open_source
-    from topfive.lab.inference import engine, forms
-    from topfive.lab.loading import decode
-    from topfive.lab.measuring import this_machine
-    from topfive.lab.models import open_model
-    from topfive.lab.modules import normalised
+    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.inference.backends import engine, forms
+    from topfive.engine.inference.models import open_model
+    from topfive.engine.models.modules import normalised
+    from topfive.engine.training.loading import decode
+    from topfive.networks.costs import count
 
     machine, opened = this_machine(), open_model(model)
     classifier, source = opened.classifier, open_source(str(pictures.parent))
@@ -187,11 +187,11 @@ def write_weights(path: str, name: str = "resnet50") -> None:
 def agreement(run: str) -> None:
     """The share of the validation split for which the engine's likeliest class is the one that torch's fp32 gives."""
     from topfive.data.opening import open_source
-    from topfive.lab.evaluation import score
-    from topfive.lab.inference import engine
-    from topfive.lab.loading import decode
-    from topfive.lab.measuring import this_machine
-    from topfive.lab.models import open_model
+    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.inference.backends import engine
+    from topfive.engine.inference.models import open_model
+    from topfive.engine.training.loading import decode
+    from topfive.engine.training.validation import score
 
     machine, opened = this_machine(), open_model(run)
     source = open_source(str(DATA / "imagenette.tar"))
@@ -239,7 +239,7 @@ def at_224(run: str, scratch: Path) -> str:
     """The run's model as a file of its own that takes pictures of 224 pixels."""
     from dataclasses import replace
 
-    from topfive.lab.models import open_model, save
+    from topfive.engine.inference.models import open_model, save
 
     opened = open_model(run)
     save(replace(opened, about=msgspec.structs.replace(opened.about, size=SIDE)), scratch / "resnet-50.safetensors")
@@ -250,7 +250,7 @@ def main() -> None:
     if not DATA.is_dir():
         print(f"skipped: {DATA} is not there")
         return
-    from topfive.lab.models import open_model
+    from topfive.engine.inference.models import open_model
 
     runs = sys.argv[1:]
     with tempfile.TemporaryDirectory() as held:

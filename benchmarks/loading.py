@@ -37,11 +37,11 @@ LOADERS = {
 
 def topfive(where: str, kind: str) -> Iterator[None]:
     """Epochs of our loader, one at each next()."""
-    from topfive.augmentations import AUGMENTATIONS, AreaCrop, Augmentation
     from topfive.data.opening import open_source
-    from topfive.lab.loading import augmented, prepare, uniforms
-    from topfive.lab.modules import normalised
-    from topfive.recipes import Recipe
+    from topfive.engine.models.modules import normalised
+    from topfive.engine.training.loading import augmented, prepare, uniforms
+    from topfive.recipes.augmentations import AUGMENTATIONS, AreaCrop, Augmentation
+    from topfive.recipes.recipe import Recipe
 
     source, count = open_source(where), PICTURES[kind]
     source = replace(source, train=source.train[:: len(source.train) // count][:count], held_out=source.held_out[:8])

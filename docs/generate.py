@@ -10,13 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from topfive import sheet, tables  # noqa: E402
-from topfive.costs import count  # noqa: E402
-from topfive.layers import Network  # noqa: E402
 from topfive.networks import NETWORKS  # noqa: E402
-from topfive.protocols import PROTOCOLS, PUBLISHED_AS, Protocol  # noqa: E402
-from topfive.tables import Column, Section  # noqa: E402
-from topfive.variations import fully_convolutional  # noqa: E402
+from topfive.networks.costs import count  # noqa: E402
+from topfive.networks.layers import Network  # noqa: E402
+from topfive.networks.variations import fully_convolutional  # noqa: E402
+from topfive.recipes.protocols import PROTOCOLS, PUBLISHED_AS, Protocol  # noqa: E402
+from topfive.report import cards as sheet  # noqa: E402
+from topfive.report import text as tables
+from topfive.report.text import Column, Section  # noqa: E402
 
 PAGES = ROOT / "docs" / "networks"
 OF_PROTOCOLS = ROOT / "docs" / "protocols.md"

@@ -82,5 +82,5 @@ def test_a_paper_imports_older_papers_only(name: str) -> None:
     found = imports(PACKAGE / "networks" / f"{name}.py", everywhere=True)
     cited = {part.split(".")[2] for part in found if part.startswith("topfive.networks.")}
     assert cited <= set(PAPERS[: PAPERS.index(name)])
-    allowed = ("topfive.layers", "topfive.papers", "topfive.networks", "topfive.errors")
+    allowed = ("topfive.networks.layers", "topfive.networks.papers", "topfive.networks", "topfive.errors")
     assert all(part.startswith(allowed) for part in found if part.startswith("topfive"))

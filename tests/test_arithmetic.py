@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from topfive.cli import main
-from topfive.lab import arithmetic, capabilities
-from topfive.lab.arithmetic import Rate, chosen, fastest, repeated
-from topfive.lab.measuring import Machine, this_machine
-from topfive.lab.modules import Subject
+from topfive.engine.benchmark import arithmetic
+from topfive.engine.benchmark.arithmetic import Rate, chosen, fastest, repeated
+from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.models import capabilities
+from topfive.engine.models.modules import Subject
 from topfive.networks import get
 
 SHAPE = (3, 32, 32)
@@ -142,8 +143,8 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
     stated = json.loads(Path("whole/run.json").read_text())
     assert stated["machine"]["memory_format"] == "contiguous"
     # stopped after the first epoch: what it takes from then on is the run's
-    from topfive.lab import keeping
-    from topfive.lab.keeping import RunKeeper
+    from topfive.engine.training import checkpoints as keeping
+    from topfive.engine.training.checkpoints import RunKeeper
 
     epoch = RunKeeper.epoch
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageOps
 
-from topfive import tables
-from topfive.data import checking, duplicates, scanning
-from topfive.data.findings import BIASES, NOTE, Finding
+from topfive.data.check import checking, duplicates, scanning
+from topfive.data.check.findings import BIASES, NOTE, Finding
 from topfive.data.opening import digits
 from topfive.data.sources import Item, Source, folder
 from topfive.data.stores import silent
 from topfive.errors import ResourceError
-from topfive.pages import checked
+from topfive.report import text as tables
+from topfive.report.pages import check as checked
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from topfive import cli, console, costs
+from topfive import cli, console
 from topfive.errors import UsageError
-from topfive.layers import from_json
-from topfive.networks import NETWORKS, get
-from topfive.progress import Progress
+from topfive.networks import NETWORKS, costs, get
+from topfive.networks.layers import from_json
+from topfive.results.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

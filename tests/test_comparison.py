@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topfive import report, tables
 from topfive.cli import main
 from topfive.data.sources import folder
-from topfive.lab.comparison import DEFAULT, Comparison, subject
+from topfive.engine.comparison import DEFAULT, Comparison, subject
+from topfive.report import comparison as report
+from topfive.report import text as tables
 
 FACTORY = """
 import torch

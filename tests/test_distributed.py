@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 from torch import distributed
 
-from topfive.augmentations import CIFAR
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.lab import processes
-from topfive.lab.loading import prepare
-from topfive.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
-from topfive.runs import newest_in
+from topfive.engine.training import processes
+from topfive.engine.training.loading import prepare
+from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
+from topfive.recipes.augmentations import CIFAR
+from topfive.results.runs import newest_in
 
 PLAIN = Network(
     "plain-tiny",
@@ -38,16 +38,16 @@ PLAIN = Network(
 CHILD = """
 import json, sys
 import msgspec, torch
-from topfive.augmentations import CIFAR
+from topfive.recipes.augmentations import CIFAR
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.lab import processes
-from topfive.lab.loading import prepare
-from topfive.lab.measuring import device_of, this_machine
-from topfive.lab.modules import build
-from topfive.lab.training import train
-from topfive.layers import Network
-from topfive.recipes import Recipe
+from topfive.engine.training import processes
+from topfive.engine.training.loading import prepare
+from topfive.engine.benchmark.measuring import device_of, this_machine
+from topfive.engine.models.modules import build
+from topfive.engine.training.loop import train
+from topfive.networks.layers import Network
+from topfive.recipes.recipe import Recipe
 
 group = processes.joined(device_of("auto"))
 machine = msgspec.structs.replace(this_machine(), precision="float32")

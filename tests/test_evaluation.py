@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.lab.evaluation import evaluate, score
-from topfive.lab.measuring import this_machine
-from topfive.training_report import interval
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.training.validation import evaluate, score
+from topfive.report.training import interval
 
 
 class Reader(nn.Module):

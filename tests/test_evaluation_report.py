@@ -16,15 +16,18 @@ from PIL import Image
 from test_pages import Reader
 from test_predictions import drawn, pair
 
-from topfive import evaluation_report, figures_of_evaluation, predictions, tables
 from topfive.data.cifar import CIFAR10
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
-from topfive.evaluation_report import published_for, published_split, row, short_names
-from topfive.pages import evaluated
-from topfive.predictions import Predictions
-from topfive.protocols import LADDER, PROTOCOLS
-from topfive.training_report import interval
+from topfive.recipes.protocols import LADDER, PROTOCOLS
+from topfive.report import evaluation as evaluation_report
+from topfive.report import text as tables
+from topfive.report.evaluation import published_for, published_split, row, short_names
+from topfive.report.figures import evaluation as figures_of_evaluation
+from topfive.report.pages import evaluation as evaluated
+from topfive.report.training import interval
+from topfive.results import predictions
+from topfive.results.predictions import Predictions
 
 EVIL = "<script>alert(1)</script>\x1b[31m\udce9 'x' \"y\", and more"
 

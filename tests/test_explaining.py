@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from topfive import explaining, libraries, papers, tables
 from topfive.errors import UsageError
-from topfive.explaining import Match, explain
+from topfive.networks import papers
+from topfive.report import explanations as explaining
+from topfive.report import text as tables
+from topfive.report.explanations import Match, explain
+from topfive.weights import libraries
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 TABLES = Path(papers.__file__).parent

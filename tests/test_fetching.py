@@ -23,7 +23,7 @@ from topfive import system
 from topfive.data import fetching
 from topfive.data.fetching import PUBLIC, PublicSet, data_folder, fetch, fetch_weights, fetched
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError
-from topfive.libraries import Known
+from topfive.weights.libraries import Known
 
 
 def toy_tar() -> bytes:

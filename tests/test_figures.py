@@ -17,8 +17,9 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from topfive import figures, report
-from topfive.pages import _published_answer, caption
+from topfive.report import comparison as report
+from topfive.report.figures import figures
+from topfive.report.pages.page import _published_answer, caption
 
 FAMILIES = [family for family in figures.COLOURS if family != "shallow"]
 
@@ -255,7 +256,7 @@ def test_letters_that_no_font_has_are_no_matter_of_warnings(tmp_path: Path) -> N
     draw = f"""
 from pathlib import Path
 import numpy as np
-from topfive import figures, figures_of_evaluation
+from topfive.report.figures import figures, evaluation as figures_of_evaluation
 figure = figures_of_evaluation.confusion(np.array([[3, 1], [2, 4]]), ("{KOREAN}{CHINESE}", "{JAPANESE}"))
 figures.save(figure, Path({str(tmp_path / "x.png")!r}))
 figures.svg(figure, "x", "letters")

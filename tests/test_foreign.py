@@ -30,11 +30,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from topfive import gate, pickles
+from topfive.engine.inference import foreign, unpickling
+from topfive.engine.inference.foreign import read_foreign
 from topfive.errors import RefusedError, UsageError
-from topfive.gate import examine
-from topfive.lab import foreign, unpickling
-from topfive.lab.foreign import read_foreign
+from topfive.weights import inspection as gate
+from topfive.weights import pickles
+from topfive.weights.inspection import examine
 
 # --- pickles, piece by piece ----------------------------------------------------------------------------------------
 
@@ -471,7 +472,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from topfive.errors import TopfiveError
-from topfive.gate import examined
+from topfive.weights.inspection import examined
 try:
     examined(Path(sys.argv[1]))
 except TopfiveError as error:

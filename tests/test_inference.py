@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.inference import backends as inference
+from topfive.engine.inference import openvino as openvino_form
+from topfive.engine.inference.backends import FEW, Form, engine, folded, folded_eager, forms, fused
+from topfive.engine.models import capabilities
+from topfive.engine.models.modules import Classifier, Net, build
 from topfive.errors import UsageError
-from topfive.lab import capabilities, inference, openvino_form
-from topfive.lab.inference import FEW, Form, engine, folded, folded_eager, forms, fused
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import Classifier, Net, build
-from topfive.layers import (
+from topfive.networks import NETWORKS, get
+from topfive.networks.layers import (
     BatchNorm,
     Conv,
     GlobalPool,
@@ -26,8 +29,7 @@ from topfive.layers import (
     chain,
     with_classes,
 )
-from topfive.networks import NETWORKS, get
-from topfive.variations import for_small_images
+from topfive.networks.variations import for_small_images
 
 EXACT = 1e-4  # of the largest logit
 # one of each way to write a block, at a side that it takes

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from topfive.cli import main
-from topfive.costs import count
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.inference.models import About, Model
+from topfive.engine.models.modules import Classifier, build
+from topfive.engine.training.initial_weights import Start
+from topfive.engine.training.job import adapted, fitted
 from topfive.errors import RefusedError
-from topfive.lab.job import adapted, fitted
-from topfive.lab.measuring import this_machine
-from topfive.lab.models import About, Model
-from topfive.lab.modules import Classifier, build
-from topfive.lab.starting import Start
-from topfive.layers import (
+from topfive.networks import NETWORKS, get
+from topfive.networks.costs import count
+from topfive.networks.layers import (
     BatchNorm,
     Chain,
     Conv,
@@ -31,12 +32,11 @@ from topfive.layers import (
     rewrite_network,
     with_classes,
 )
-from topfive.networks import NETWORKS, get
-from topfive.recipes import Recipe
-from topfive.recipes_of_papers import VGG
-from topfive.recipes_of_papers import get as get_recipe
-from topfive.renames import network_called
-from topfive.variations import for_small_images
+from topfive.networks.variations import for_small_images
+from topfive.recipes.papers import VGG
+from topfive.recipes.papers import get as get_recipe
+from topfive.recipes.recipe import Recipe
+from topfive.weights.names import network_called
 
 
 def small(name: str) -> Network:

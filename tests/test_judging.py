@@ -13,16 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from topfive import predictions, protocols
 from topfive.cli import main
 from topfive.data.cifar import CIFAR10
-from topfive.lab import predicting
-from topfive.lab.models import About, Model, open_model, save
-from topfive.lab.modules import Classifier, build
-from topfive.layers import Chain, GlobalPool, Linear, Network, Relu, with_classes
+from topfive.engine.inference import prediction as predicting
+from topfive.engine.inference.models import About, Model, open_model, save
+from topfive.engine.models.modules import Classifier, build
 from topfive.networks import get
+from topfive.networks.layers import Chain, GlobalPool, Linear, Network, Relu, with_classes
 from topfive.networks.resnet import AKAMASTER
-from topfive.renames import network_called, theirs
+from topfive.recipes import protocols
+from topfive.results import predictions
+from topfive.weights.names import network_called, theirs
 
 NAMES = tuple("abcdefg")
 

@@ -18,22 +18,22 @@ from PIL import Image
 
 from topfive.cli import main
 from topfive.data.opening import open_source
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.inference.models import open_model
+from topfive.engine.models.modules import build
+from topfive.engine.models.tensors import packed, unpacked
+from topfive.engine.training import loop as training
+from topfive.engine.training.checkpoints import MODEL, RunKeeper, model_of
+from topfive.engine.training.initial_weights import Start
+from topfive.engine.training.job import Job
+from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.processes import Group
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
-from topfive.lab import training
-from topfive.lab.job import Job
-from topfive.lab.keeping import MODEL, RunKeeper, model_of
-from topfive.lab.measuring import this_machine
-from topfive.lab.models import open_model
-from topfive.lab.modules import build
-from topfive.lab.processes import Group
-from topfive.lab.starting import Start
-from topfive.lab.training import Epoch, Position
-from topfive.lab.weights import packed, unpacked
-from topfive.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
+from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
 from topfive.networks.resnet import AKAMASTER
-from topfive.recipes import OneCycle, Recipe, Sgd
-from topfive.renames import network_called, theirs
-from topfive.runs import newest_in
+from topfive.recipes.recipe import OneCycle, Recipe, Sgd
+from topfive.results.runs import newest_in
+from topfive.weights.names import network_called, theirs
 
 TINY = Network(
     "tiny",
@@ -122,7 +122,7 @@ POINTS = {
 def test_a_stop_at_any_point_changes_nothing(
     point: str, pictures: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
     for step in POINTS[point]:
         monkeypatch.setattr(Stopping, "at", int(step))
         monkeypatch.setattr(Stopping, "evaluating", step != int(step))
@@ -225,7 +225,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, pictures: 
 def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """All runs have the same arithmetic, whichever would be the fastest at the moment."""
     machine = this_machine()
-    monkeypatch.setattr("topfive.commands.training._machine", lambda *given: machine)
+    monkeypatch.setattr("topfive.commands.train._machine", lambda *given: machine)
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_resume_reads_the_images_as_the_run_did(
     command = ["train", str(pictures / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
     command += ["--epochs", "2", *(["--workers", str(workers)] if workers is not None else []), "--out"]
     assert main([*command, "alone"]) == 0
-    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
     monkeypatch.setattr(Stopping, "at", 3)
     assert main([*command, "stopped"]) == 143
     assert "go on with: topfive train" in capsys.readouterr().err
@@ -307,7 +307,7 @@ def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with
     assert main([*command, "--epochs", "1", "--out", "first"]) == 0
     command += ["--epochs", "2", "--batch", "16", "--tensorboard", "--start", "first", "--out"]
     assert main([*command, "alone"]) == 0
-    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
     monkeypatch.setattr(Stopping, "at", 8)
     assert main([*command, "stopped"]) == 143
     monkeypatch.setattr(Stopping, "at", -1)
@@ -320,7 +320,7 @@ def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # before anything was saved
-        patch.setattr("topfive.lab.job.prepare", killed)
+        patch.setattr("topfive.engine.training.job.prepare", killed)
         assert main([*command, "early"]) == 130
     assert main(["resume", "early"]) == 0
     assert end(Path("early")) == end(Path("alone"))

@@ -22,15 +22,15 @@ from PIL import Image
 from scipy.io import savemat
 from torch import Tensor, nn
 
-from topfive.augmentations import Centre
 from topfive.data.imagenet import without
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
 from topfive.data.sources import Source
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.training.loading import prepare
+from topfive.engine.training.validation import evaluate
 from topfive.errors import DataError, ResourceError, TopfiveError, UsageError
-from topfive.lab.evaluation import evaluate
-from topfive.lab.loading import prepare
-from topfive.lab.measuring import this_machine
+from topfive.recipes.augmentations import Centre
 
 IMAGENETTE = Path(__file__).parents[2] / "shared" / "data" / "imagenette.tar"
 SIDE = 48

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from topfive import costs
 from topfive.errors import UsageError
-from topfive.libraries import Known, fetchable, known, recognised
-from topfive.renames import network_called
+from topfive.networks import costs
+from topfive.weights.libraries import Known, fetchable, known, recognised
+from topfive.weights.names import network_called
 
 TORCHVISION = known("torchvision")
 AUXILIARY = 3_326_696  # parameters of Inception-v3's auxiliary classifier, which torchvision counts

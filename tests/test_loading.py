@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from topfive.augmentations import AUGMENTATIONS, DRAWS, AreaCrop, Augmentation, Centre, Crop, JitterCrop, PadCrop, box
 from topfive.data.decoding import Unreadable
 from topfive.data.opening import digits
 from topfive.data.sources import folder
-from topfive.errors import DataError
-from topfive.lab.loading import (
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.models.modules import build
+from topfive.engine.training.loading import (
     Data,
     Kept,
     Streamed,
@@ -30,13 +30,23 @@ from topfive.lab.loading import (
     prepare,
     uniforms,
 )
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import build
-from topfive.lab.training import train
-from topfive.layers import with_classes
+from topfive.engine.training.loop import train
+from topfive.errors import DataError
 from topfive.networks import get
-from topfive.recipes import Recipe
-from topfive.variations import for_small_images
+from topfive.networks.layers import with_classes
+from topfive.networks.variations import for_small_images
+from topfive.recipes.augmentations import (
+    AUGMENTATIONS,
+    DRAWS,
+    AreaCrop,
+    Augmentation,
+    Centre,
+    Crop,
+    JitterCrop,
+    PadCrop,
+    box,
+)
+from topfive.recipes.recipe import Recipe
 
 AREA = AUGMENTATIONS["googlenet"]
 

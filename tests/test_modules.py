@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from topfive.costs import SizeError
-from topfive.lab import modules
-from topfive.lab.modules import Classifier, Net, build
-from topfive.layers import (
+from topfive.engine.models import modules
+from topfive.engine.models.modules import Classifier, Net, build
+from topfive.networks import NETWORKS, get
+from topfive.networks.costs import SizeError
+from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
     Chain,
@@ -37,8 +38,7 @@ from topfive.layers import (
     rewrite_network,
     with_classes,
 )
-from topfive.networks import NETWORKS, get
-from topfive.variations import for_small_images
+from topfive.networks.variations import for_small_images
 
 BOUND = 1e-4  # of the largest logit
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.lab.optimizing import Learner, orthogonal
-from topfive.recipes import AdamW, Muon, Recipe, RmsProp, Sgd
+from topfive.engine.training.optimizers import Learner, orthogonal
+from topfive.recipes.recipe import AdamW, Muon, Recipe, RmsProp, Sgd
 
 RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twice
 

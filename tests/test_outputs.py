@@ -10,10 +10,10 @@ from PIL import Image
 from test_keeping import TINY
 
 from topfive.cli import main
-from topfive.data.loose import pictures as below
+from topfive.data.outputs import MARK, mark
 from topfive.data.sources import folder
+from topfive.data.unlabelled import pictures as below
 from topfive.errors import DataError
-from topfive.outputs import MARK, mark
 
 
 def image(path: Path, seed: int = 0) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from topfive import pages
+from topfive.report.pages import page as pages
 
 EVIL = "<script>alert(1)</script>"
 META = {

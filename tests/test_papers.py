@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from topfive import costs, papers
 from topfive.errors import UsageError
-from topfive.networks import CLAIMS, DIFFERS, ERRATA, NETWORKS, get
-from topfive.papers import Claim
+from topfive.networks import CLAIMS, DIFFERS, ERRATA, NETWORKS, costs, get, papers
+from topfive.networks.papers import Claim
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from topfive import protocols
 from topfive.data.opening import open_source
 from topfive.data.sources import Source
 from topfive.data.views import views
+from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.inference.models import About, Model, columns, open_model, save
+from topfive.engine.inference.prediction import Judged, ensemble, judge
+from topfive.engine.models.modules import Classifier, build
+from topfive.engine.training.processes import Group
 from topfive.errors import DataError, RefusedError, UsageError
-from topfive.lab.measuring import Machine, this_machine
-from topfive.lab.models import About, Model, columns, open_model, save
-from topfive.lab.modules import Classifier, build
-from topfive.lab.predicting import Judged, ensemble, judge
-from topfive.lab.processes import Group
-from topfive.layers import BatchNorm, Chain, Conv, GlobalPool, Linear, Network, Relu, with_classes
-from topfive.predictions import scores
+from topfive.networks.layers import BatchNorm, Chain, Conv, GlobalPool, Linear, Network, Relu, with_classes
+from topfive.recipes import protocols
+from topfive.results.predictions import scores
 
 TINY = Network(
     "tiny",

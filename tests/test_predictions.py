@@ -13,10 +13,10 @@ import torch
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss
 
-from topfive import predictions
+from topfive.engine.training import validation as evaluation
 from topfive.errors import DataError, RefusedError, ResourceError
-from topfive.lab import evaluation
-from topfive.predictions import Predictions
+from topfive.results import predictions
+from topfive.results.predictions import Predictions
 
 ODD = ("=HYPERLINK(1)", "+a", "-b", "@c", "'quoted", "''", 'a,"b"', "line\nend\r", "back\\slash \\u0041", "\udce9.jpg",
        " spaces ", "ünïcode 猫", "a\x00b\x1b[31m", "", "x" * 300)  # fmt: skip

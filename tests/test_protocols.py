@@ -12,13 +12,13 @@ import torch
 from PIL import Image, ImageOps
 from torch.nn import functional
 
-from topfive import papers
-from topfive.costs import count
 from topfive.data.decoding import Unreadable, square
 from topfive.data.views import views
+from topfive.engine.models.modules import Net, build, converted
 from topfive.errors import UsageError
-from topfive.lab.modules import Net, build, converted
-from topfive.layers import (
+from topfive.networks import NETWORKS, papers
+from topfive.networks.costs import count
+from topfive.networks.layers import (
     Chain,
     Concat,
     Conv,
@@ -33,9 +33,8 @@ from topfive.layers import (
     leaves,
     rewrite_network,
 )
-from topfive.networks import NETWORKS
-from topfive.protocols import LADDER, PROTOCOLS, PUBLISHED_AS, Protocol, get
-from topfive.variations import fully_convolutional
+from topfive.networks.variations import fully_convolutional
+from topfive.recipes.protocols import LADDER, PROTOCOLS, PUBLISHED_AS, Protocol, get
 
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 SHAPES = [(61, 40), (40, 61), (50, 50), (333, 47), (9, 31), (1, 7), (7, 1), (1, 1), (43, 38), (29, 101)]

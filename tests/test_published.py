@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from topfive import costs
-from topfive.lab.modules import Net, build
-from topfive.layers import (
+from topfive.engine.models.modules import Net, build
+from topfive.networks import NETWORKS, costs, get
+from topfive.networks.inception_v4 import inception_resnet_v2_paper
+from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
     Chain,
@@ -35,11 +36,9 @@ from topfive.layers import (
     rewrite_network,
     with_classes,
 )
-from topfive.networks import NETWORKS, get
-from topfive.networks.inception_v4 import inception_resnet_v2_paper
 from topfive.networks.resnet import option_a, option_b, option_c, stride_on_3x3
+from topfive.networks.variations import batch_normalized, for_small_images
 from topfive.networks.zfnet import zfnet
-from topfive.variations import batch_normalized, for_small_images
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 

@@ -11,11 +11,14 @@ import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from topfive import augmentations, figures, recipes
+from topfive.engine.training import loading
 from topfive.errors import UsageError
-from topfive.lab import loading
 from topfive.networks import NETWORKS
-from topfive.recipes import (
+from topfive.networks.variations import for_small_images
+from topfive.recipes import augmentations
+from topfive.recipes import recipe as recipes
+from topfive.recipes.papers import PAPERS, RECIPES, default_for, get
+from topfive.recipes.recipe import (
     AdamW,
     Decay,
     Muon,
@@ -32,8 +35,7 @@ from topfive.recipes import (
     plan_points,
     plan_rows,
 )
-from topfive.recipes_of_papers import PAPERS, RECIPES, default_for, get
-from topfive.variations import for_small_images
+from topfive.report.figures import figures
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 IMAGENET = 1_281_167

@@ -8,13 +8,13 @@ import torch
 
 from topfive.data.opening import open_source
 from topfive.data.sources import Source
-from topfive.lab.job import Job, network_of
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import build
-from topfive.lab.processes import Group
-from topfive.recipes import changed
-from topfive.recipes_of_papers import RECIPES, get
-from topfive.runs import newest_in
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.models.modules import build
+from topfive.engine.training.job import Job, network_of
+from topfive.engine.training.processes import Group
+from topfive.recipes.papers import RECIPES, get
+from topfive.recipes.recipe import changed
+from topfive.results.runs import newest_in
 
 IMAGENETTE = Path(__file__).parents[2] / "shared" / "data" / "imagenette.tar"
 NETWORKS = {

@@ -20,12 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from topfive.data.imagenet import imagenet_classes
+from topfive.engine.models.modules import build
 from topfive.errors import RefusedError, UsageError
-from topfive.lab.modules import build
-from topfive.layers import Pool, Relu, leaves, with_classes
 from topfive.networks import get
-from topfive.preprocessing import timm_config
-from topfive.renames import (
+from topfive.networks.layers import Pool, Relu, leaves, with_classes
+from topfive.weights.names import (
     COUNTER,
     ORIGINS,
     VARIANTS,
@@ -37,6 +36,7 @@ from topfive.renames import (
     theirs,
     weights_of,
 )
+from topfive.weights.preprocessing import timm_config
 
 Shapes = dict[str, Shape]
 

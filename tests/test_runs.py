@@ -26,9 +26,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from topfive import runs
 from topfive.errors import RefusedError, ResourceError, UsageError
-from topfive.runs import (
+from topfive.results import runs
+from topfive.results.runs import (
     Begun,
     Checkpoint,
     Reading,
@@ -72,7 +72,7 @@ SAVING = f"""
 import sys
 from pathlib import Path
 import msgspec
-from topfive.runs import Stated, open_run
+from topfive.results.runs import Stated, open_run
 
 {inspect.getsource(content)}
 
@@ -176,7 +176,7 @@ def test_readers_need_no_lock(tmp_path: Path) -> None:
 
 
 def test_runs_are_read_and_written_without_torch_or_numpy() -> None:
-    script = "import sys, topfive.runs; assert not {'torch', 'numpy'} & set(sys.modules)"
+    script = "import sys, topfive.results.runs; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -463,7 +463,7 @@ import json, os, sys
 from pathlib import Path
 import msgspec
 from topfive.errors import TopfiveError
-from topfive.runs import Stated, open_run
+from topfive.results.runs import Stated, open_run
 
 {inspect.getsource(content)}
 
@@ -690,7 +690,7 @@ HOLDING = """
 import os, sys, time
 from pathlib import Path
 import msgspec
-from topfive.runs import Stated, open_run
+from topfive.results.runs import Stated, open_run
 
 run = open_run(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Stated))
 if "worker" not in sys.argv or os.fork() == 0:
@@ -703,7 +703,7 @@ import sys
 from pathlib import Path
 import msgspec
 from topfive.errors import UsageError
-from topfive.runs import Stated, open_run
+from topfive.results.runs import Stated, open_run
 
 stated, run = msgspec.json.decode(sys.argv[2], type=Stated), None
 for line in sys.stdin:

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from test_keeping import TINY
 
-from topfive import predictions
 from topfive.cli import main
-from topfive.data.scored import run_of
 from topfive.data.sources import folder, split
 from topfive.errors import RefusedError
-from topfive.runs import IMAGES, _sealed, load_run, newest_in
+from topfive.results import predictions
+from topfive.results.runs import IMAGES, _sealed, load_run, newest_in
+from topfive.results.scored import run_of
 
 NAMES = ("across", "down", "flat")
 

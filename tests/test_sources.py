@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from topfive.cli import main
-from topfive.data import loose
+from topfive.data import unlabelled as loose
 from topfive.data.decoding import Unreadable, decode, square
 from topfive.data.opening import digits, open_source
 from topfive.data.sources import folder

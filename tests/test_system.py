@@ -20,22 +20,22 @@ import pytest
 import torch
 
 from topfive import system
-from topfive.augmentations import AreaCrop, Augmentation
 from topfive.cli import main
 from topfive.data.opening import open_source
+from topfive.engine.benchmark import measuring
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.models.modules import build
+from topfive.engine.models.towers import two_devices
+from topfive.engine.training.job import fitted
+from topfive.engine.training.loading import COLUMNS, _Crops, augmented
+from topfive.engine.training.processes import joined
 from topfive.errors import UsageError
-from topfive.lab import measuring
-from topfive.lab.job import fitted
-from topfive.lab.loading import COLUMNS, _Crops, augmented
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import build
-from topfive.lab.processes import joined
-from topfive.lab.towers import two_devices
-from topfive.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
 from topfive.networks import get, squeezenet
-from topfive.recipes import Recipe
-from topfive.renames import theirs
-from topfive.runs import load_run
+from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
+from topfive.recipes.augmentations import AreaCrop, Augmentation
+from topfive.recipes.recipe import Recipe
+from topfive.results.runs import load_run
+from topfive.weights.names import theirs
 
 TINY = Network(
     "tiny",
@@ -76,7 +76,7 @@ from pathlib import Path
 
 from topfive import system
 from topfive.cli import main
-from topfive.data import scanning
+from topfive.data.check import scanning
 
 assert not hasattr(system.os, "pread"), "nothing is hidden"
 scanning.FEW = 8  # so that the pictures are read by processes
@@ -328,7 +328,7 @@ def test_a_run_goes_on_on_the_kind_of_device_that_it_was_started_on(
         assert main(["resume", out]) == 0
     stated = load_run(tmp_path / "run")
     elsewhere = msgspec.structs.replace(stated, machine={**stated.machine, "device": "cuda:1"})
-    monkeypatch.setattr("topfive.runs.load_run", lambda folder: elsewhere)
+    monkeypatch.setattr("topfive.results.runs.load_run", lambda folder: elsewhere)
     monkeypatch.setattr(measuring, "devices", lambda: ["cpu"])
     capsys.readouterr()
     assert main(["resume", out]) == 2

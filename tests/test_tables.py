@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from topfive import sheet, tables
 from topfive.networks import NETWORKS, get
-from topfive.tables import Column, Section
+from topfive.report import cards as sheet
+from topfive.report import text as tables
+from topfive.report.text import Column, Section
 
 ROWS: list[tables.Row] = [
     {"name": 'a, "b" | c', "error": 0.407, "where": "[bold]trained at [256;512][/bold]", "none": None},

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from topfive.lab import load, threads
-from topfive.lab.load import Load
-from topfive.lab.threads import Crowd, free, free_threads
+from topfive.engine.benchmark import load, threads
+from topfive.engine.benchmark.load import Load
+from topfive.engine.benchmark.threads import Crowd, free, free_threads
 from topfive.networks import get
 
 
@@ -53,7 +53,7 @@ def test_the_number_that_the_user_sets_stands(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_threads_that_give_up_their_cores_compute_the_same() -> None:
-    from topfive.lab.modules import build
+    from topfive.engine.models.modules import build
 
     torch.manual_seed(0)
     net, x = build(get("cifar-resnet-20")), torch.randn(8, 3, 32, 32)

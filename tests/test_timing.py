@@ -8,13 +8,13 @@ import pytest
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.lab import timing
-from topfive.lab.job import Job
-from topfive.lab.measuring import this_machine
-from topfive.lab.processes import Group
-from topfive.lab.timing import Estimate, estimate
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.training import timing
+from topfive.engine.training.job import Job
+from topfive.engine.training.processes import Group
+from topfive.engine.training.timing import Estimate, estimate
 from topfive.networks import get
-from topfive.recipes import OneCycle, Recipe
+from topfive.recipes.recipe import OneCycle, Recipe
 
 GROWING = Recipe(epochs=4, sizes=((0.5, 0.5),), evaluate_every=3, schedule=OneCycle())
 PLAIN = Estimate(reading=10.0, picture={32: 0.001, 64: 0.004}, evaluation=2.0)

@@ -15,20 +15,22 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from topfive.cli import main
-from topfive.costs import SizeError
 from topfive.data.opening import open_source
+from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.inference.models import About, Model, open_model
+from topfive.engine.models.modules import Classifier, Net, build
+from topfive.engine.models.towers import Towers, split, table
+from topfive.engine.training.checkpoints import RunKeeper
+from topfive.engine.training.initial_weights import Start
+from topfive.engine.training.job import Job
+from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
-from topfive.lab.job import Job
-from topfive.lab.keeping import RunKeeper
-from topfive.lab.measuring import Machine, this_machine
-from topfive.lab.models import About, Model, open_model
-from topfive.lab.modules import Classifier, Net, build
-from topfive.lab.optimizing import Learner
-from topfive.lab.processes import Group
-from topfive.lab.starting import Start
-from topfive.lab.towers import Towers, split, table
-from topfive.lab.training import Epoch, Position
-from topfive.layers import (
+from topfive.networks import get
+from topfive.networks.alexnet import alexnet
+from topfive.networks.costs import SizeError
+from topfive.networks.layers import (
     Chain,
     Conv,
     Dropout,
@@ -43,12 +45,10 @@ from topfive.layers import (
     rewrite_network,
     with_classes,
 )
-from topfive.networks import get
-from topfive.networks.alexnet import alexnet
-from topfive.recipes import Recipe, Sgd
-from topfive.runs import load_run, newest_in
-from topfive.tables import Value
-from topfive.variations import batch_normalized, for_small_images
+from topfive.networks.variations import batch_normalized, for_small_images
+from topfive.recipes.recipe import Recipe, Sgd
+from topfive.report.text import Value
+from topfive.results.runs import load_run, newest_in
 
 BOUND = 1e-5
 HERE = ("cpu", "cpu")
@@ -502,7 +502,7 @@ def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(
     trainings: Trainings, directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    monkeypatch.setattr("topfive.lab.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
     with pytest.raises(Terminated, match=f"saved at step {EACH + 3}"):
         run(directions, folder, True)
     with pytest.raises(UsageError, match=r"was started with other settings: towers true -> false"):
@@ -538,7 +538,7 @@ def test_each_tower_stays_on_its_device_in_training_and_in_evaluation() -> None:
 def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
     directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("topfive.lab.measuring.torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("topfive.engine.benchmark.measuring.torch.cuda.is_available", lambda: False)
     (tmp_path / "small.json").write_bytes(msgspec.json.encode(small()))
     command = ["train", str(tmp_path / "small.json"), str(directions), "--size", "32", "--recipe", "quick", "--towers"]
     assert main([*command, "--dry-run"]) == 0

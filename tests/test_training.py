@@ -6,17 +6,17 @@ import msgspec
 import pytest
 import torch
 
-from topfive.augmentations import CIFAR
 from topfive.data.opening import digits
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.models.modules import build
+from topfive.engine.training.loading import Data, prepare
+from topfive.engine.training.loop import Epoch, _parts, train
 from topfive.errors import DivergedError
-from topfive.lab.loading import Data, prepare
-from topfive.lab.measuring import this_machine
-from topfive.lab.modules import build
-from topfive.lab.training import Epoch, _parts, train
-from topfive.layers import BatchNorm, Linear, Network, Relu, chain, with_classes
 from topfive.networks import get
-from topfive.recipes import Recipe, quick
-from topfive.variations import for_small_images
+from topfive.networks.layers import BatchNorm, Linear, Network, Relu, chain, with_classes
+from topfive.networks.variations import for_small_images
+from topfive.recipes.augmentations import CIFAR
+from topfive.recipes.recipe import Recipe, quick
 
 
 @pytest.fixture(scope="module")

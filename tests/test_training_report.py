@@ -15,12 +15,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_pages import Reader
 
-from topfive import figures, recipes_of_papers, runs, tables, training_report
 from topfive.errors import RefusedError, ResourceError
-from topfive.pages import trained
-from topfive.recipes import Recipe
-from topfive.runs import Stated, open_run
-from topfive.training_report import (
+from topfive.recipes import papers as recipes_of_papers
+from topfive.recipes.recipe import Recipe
+from topfive.report import text as tables
+from topfive.report import training as training_report
+from topfive.report.figures import figures
+from topfive.report.pages import training as trained
+from topfive.report.training import (
     answer,
     duration,
     epoch_rows,
@@ -31,6 +33,8 @@ from topfive.training_report import (
     runs_section,
     write,
 )
+from topfive.results import runs
+from topfive.results.runs import Stated, open_run
 
 PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
@@ -317,7 +321,7 @@ def test_page_answers_first_and_then_tells_everything(folder: Path) -> None:
 
 
 def _fields() -> list[dict[str, Any]]:
-    from topfive.recipes import field_rows
+    from topfive.recipes.recipe import field_rows
 
     return field_rows(recipes_of_papers.get("resnet-cifar", None))
 

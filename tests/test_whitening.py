@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from topfive.augmentations import AreaCrop, Augmentation
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.lab.loading import Data, prepare
-from topfive.lab.modules import build
-from topfive.lab.towers import Towers
-from topfive.lab.whitening import whiten
-from topfive.layers import with_classes
+from topfive.engine.models.modules import build
+from topfive.engine.models.towers import Towers
+from topfive.engine.training.loading import Data, prepare
+from topfive.engine.training.whitening import whiten
 from topfive.networks import get
-from topfive.recipes import Recipe
-from topfive.variations import for_small_images
+from topfive.networks.layers import with_classes
+from topfive.networks.variations import for_small_images
+from topfive.recipes.augmentations import AreaCrop, Augmentation
+from topfive.recipes.recipe import Recipe
 
 RECIPE = Recipe(batch=16, augmentation=Augmentation(AreaCrop(0.5)), whitened=True)
 

@@ -34,22 +34,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from test_renames import cifar_names
 
-from topfive import predictions, protocols
-from topfive.augmentations import AUGMENTATIONS
 from topfive.cli import main
 from topfive.data import decoding
-from topfive.data.checking import check
+from topfive.data.check.checking import check
 from topfive.data.decoding import Unreadable, decode, decode_region
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
 from topfive.data.sources import Source, folder
 from topfive.data.stores import read_file
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.inference.models import open_model, save
+from topfive.engine.training.loading import prepare
+from topfive.engine.training.loop import train
 from topfive.errors import ResourceError, TopfiveError
-from topfive.lab.loading import prepare
-from topfive.lab.measuring import this_machine
-from topfive.lab.models import open_model, save
-from topfive.lab.training import train
-from topfive.recipes import Recipe
+from topfive.recipes import protocols
+from topfive.recipes.augmentations import AUGMENTATIONS
+from topfive.recipes.recipe import Recipe
+from topfive.results import predictions
 
 ROOT = Path(__file__).parents[1]
 IMAGENETTE = ROOT.parent / "shared" / "data" / "imagenette.tar"
@@ -616,7 +617,7 @@ def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor
 def test_the_whole_zoo_among_good_pictures_changes_no_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
 ) -> None:
-    monkeypatch.setattr("topfive.lab.loading.MOST_UNREADABLE", len(BAD))
+    monkeypatch.setattr("topfive.engine.training.loading.MOST_UNREADABLE", len(BAD))
     good(tmp_path / "good")
     alone, none = trained(folder(tmp_path / "good"), workers)
     among, passed = trained(folder(infested(tmp_path / "good")), workers)

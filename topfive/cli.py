@@ -11,7 +11,11 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from topfive import console
-from topfive.commands import comparing, data, judging, looking, training, weights
+from topfive.commands import compare as comparing
+from topfive.commands import data, weights
+from topfive.commands import evaluate as judging
+from topfive.commands import show as looking
+from topfive.commands import train as training
 from topfive.errors import ResourceError, TopfiveError, UsageError
 
 app = App(

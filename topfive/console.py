@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from topfive.tables import WIDTH, Format
+from topfive.report.text import WIDTH, Format
 
 if TYPE_CHECKING:
-    from topfive.progress import Progress
-    from topfive.tables import Row, Section
+    from topfive.report.text import Row, Section
+    from topfive.results.progress import Progress
 
 MUCH_WAITING = 0.2  # of the training time, from where on a sentence says so
 
@@ -106,7 +106,7 @@ def _insisting(tick: Callable[[Progress], object]) -> Iterator[Callable[[Progres
 
 def write(format: Format, rows: Sequence[Row], document: Mapping[str, object], sections: Sequence[Section]) -> None:
     """Rows for machines, or sections for people; `document` is what JSON says beside the rows."""
-    from topfive import tables
+    from topfive.report import text as tables
 
     match format:
         case "json":

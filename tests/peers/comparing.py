@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from topfive.lab.modules import Net
+from topfive.engine.models.modules import Net
 
 _found = importlib.util.find_spec("torchvision")
 if _found is None or importlib.util.find_spec("timm") is None:

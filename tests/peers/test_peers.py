@@ -12,13 +12,12 @@ import torch
 from comparing import BOUND, difference, logits, models, randomise, timm, weighted
 from torch import nn
 
-from topfive import costs
-from topfive.lab.modules import build
-from topfive.layers import IDENTITY, Layer, Network, Relu, leaves, rewrite_network
-from topfive.networks import get
+from topfive.engine.models.modules import build
+from topfive.networks import costs, get
+from topfive.networks.layers import IDENTITY, Layer, Network, Relu, leaves, rewrite_network
 from topfive.networks.mobilenet import relu6
 from topfive.networks.senet import caffe_pool
-from topfive.variations import batch_normalized
+from topfive.networks.variations import batch_normalized
 
 pytestmark = pytest.mark.peers
 

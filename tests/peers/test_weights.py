@@ -16,10 +16,10 @@ import torch
 from comparing import BOUND, difference, logits, models, randomise, timm
 from torch import Tensor, nn
 
-from topfive.lab.modules import build
-from topfive.lab.weights import fill
+from topfive.engine.models.modules import build
+from topfive.engine.models.tensors import fill
 from topfive.networks.densenet import TORCHVISION_2017
-from topfive.renames import COUNTER, ORIGINS, Match, Origin, recognise
+from topfive.weights.names import COUNTER, ORIGINS, Match, Origin, recognise
 
 pytestmark = pytest.mark.peers
 

@@ -6,7 +6,7 @@ import shlex
 
 from topfive.console import bar, command_line, say, write
 from topfive.errors import UsageError
-from topfive.tables import Format
+from topfive.report.text import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
@@ -26,7 +26,7 @@ def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     from pathlib import Path
 
     from topfive.data import fetching
-    from topfive.progress import counting
+    from topfive.results.progress import counting
 
     with bar(quiet) as progress:
         there = fetching.fetch(name, Path(out) if out else None, counting(progress, "MB", 1e6))
@@ -60,12 +60,12 @@ def check(
     """
     from msgspec import to_builtins
 
-    from topfive.data import checking
+    from topfive.data.check import checking
     from topfive.data.opening import open_source
+    from topfive.data.outputs import mark, placed
     from topfive.errors import DataError
-    from topfive.outputs import mark, placed
-    from topfive.pages import checked
-    from topfive.progress import counting
+    from topfive.report.pages import check as checked
+    from topfive.results.progress import counting
 
     with bar(quiet) as progress:
         found = open_source(source, counting(progress, "MB", 1e6))
@@ -108,8 +108,8 @@ def pack(
 
     from topfive.data import packing
     from topfive.data.opening import open_source
-    from topfive.outputs import placed
-    from topfive.progress import counting
+    from topfive.data.outputs import placed
+    from topfive.results.progress import counting
 
     if side < 1:
         raise UsageError(f"--side {side} is too small")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from topfive.commands.judging import examine
+from topfive.commands.evaluate import examine
 from topfive.console import bar, say, write
 from topfive.errors import UsageError
-from topfive.tables import Format
+from topfive.report.text import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
@@ -27,7 +27,7 @@ def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     from pathlib import Path
 
     from topfive.data.fetching import fetch_weights
-    from topfive.progress import counting
+    from topfive.results.progress import counting
 
     with bar(quiet) as progress:
         there = fetch_weights(name, Path(out) if out else None, counting(progress, "MB", 1e6))
@@ -68,8 +68,8 @@ def take_in(
     examine([file])
     from pathlib import Path
 
-    from topfive.lab.models import open_model, save, with_names
-    from topfive.tables import Column, Section
+    from topfive.engine.inference.models import open_model, save, with_names
+    from topfive.report.text import Column, Section
 
     (model,) = with_names([open_model(file, network)], classes)
     path = Path(out or f"{model.network.name}.safetensors")

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 from topfive import system
 from topfive.data.stores import Progress, silent, write_aside
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError, did_you_mean
-from topfive.libraries import fetchable
+from topfive.weights.libraries import fetchable
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a fault that may pass is tried again
 TIMEOUT = 30.0  # seconds without a byte

@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_picture, not_a_picture
+from topfive.data.outputs import holds_results, signs_in
 from topfive.data.stores import Below, Entry, Folder, Pixels, Store, Tellable, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
-from topfive.outputs import holds_results, signs_in
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "validation", "valid", "test", "testing")  # the first of these that is there

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from topfive.data.decoding import MOST_PIXELS, Unreadable
-from topfive.protocols import Box, Protocol
+from topfive.recipes.protocols import Box, Protocol
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 from topfive.errors import UsageError, did_you_mean
-from topfive.layers import Network
 from topfive.networks import (
     alexnet,
     bn_inception,
@@ -21,8 +20,9 @@ from topfive.networks import (
     vgg,
     zfnet,
 )
-from topfive.papers import Claim
-from topfive.variations import batch_normalized
+from topfive.networks.layers import Network
+from topfive.networks.papers import Claim
+from topfive.networks.variations import batch_normalized
 
 
 def _v15(depth: int) -> Network:

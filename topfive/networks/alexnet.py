@@ -6,8 +6,8 @@ The table is section 3.5 and Fig. 2. `alexnet_owt` is the one-column network of 
 parallelizing convolutional neural networks (arXiv 1404.5997), with the widths that torchvision ships.
 """
 
-from topfive.layers import Chain, Conv, Dropout, Layer, Linear, Network, Normal, Pool, Relu, ResponseNorm
-from topfive.papers import Claim
+from topfive.networks.layers import Chain, Conv, Dropout, Layer, Linear, Network, Normal, Pool, Relu, ResponseNorm
+from topfive.networks.papers import Claim
 
 # fmt: off
 #      filters size stride pad groups norm  pool  |  neurons (Fig. 2)      right of the bar: claims, checked, never used

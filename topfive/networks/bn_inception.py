@@ -6,8 +6,20 @@ below it; learning rates may grow and dropout may go. The network is GoogLeNet w
 5x5, one more module at 28x28, and modules that halve the map themselves. The table is Fig. 5.
 """
 
-from topfive.layers import BatchNorm, Chain, Conv, GlobalPool, Glorot, Layer, Linear, Network, Pool, Relu, concat
-from topfive.papers import Claim
+from topfive.networks.layers import (
+    BatchNorm,
+    Chain,
+    Conv,
+    GlobalPool,
+    Glorot,
+    Layer,
+    Linear,
+    Network,
+    Pool,
+    Relu,
+    concat,
+)
+from topfive.networks.papers import Claim
 
 # fmt: off
 #        1x1  3x3r  3x3  double r  double  pool   projection      no 1x1 and no projection: stride 2, the pooled maps

@@ -6,7 +6,7 @@ are reused and few filters do. The layout is Table 1, a column a depth: DenseNet
 """
 
 from topfive.errors import UsageError
-from topfive.layers import (
+from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
     Chain,
@@ -20,7 +20,7 @@ from topfive.layers import (
     chain,
     concat,
 )
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # fmt: off
 #      layers in dense1 dense2 dense3 dense4  growth rate k

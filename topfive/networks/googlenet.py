@@ -6,7 +6,7 @@ average instead of fully connected layers; two auxiliary classifiers against van
 
 from collections.abc import Callable
 
-from topfive.layers import (
+from topfive.networks.layers import (
     BatchNorm,
     Chain,
     Conv,
@@ -23,7 +23,7 @@ from topfive.layers import (
     chain,
     concat,
 )
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # fmt: off
 #        1x1  3x3r  3x3  5x5r  5x5  pool |  output       params (K = 1024)  ops (M)

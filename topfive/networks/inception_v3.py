@@ -8,7 +8,7 @@ layout is Table 1 and Fig. 5 to 7 and 10 as the authors released them in TensorF
 
 from typing import TypeAlias
 
-from topfive.layers import (
+from topfive.networks.layers import (
     BatchNorm,
     Chain,
     Concat,
@@ -27,7 +27,7 @@ from topfive.layers import (
     concat,
     pair,
 )
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # (filters, size) keeps the size of the map; (filters, size, stride) has no padding, "V" in the figures of Inception-v4
 Spec: TypeAlias = tuple[int, Size] | tuple[int, Size, int]

@@ -6,7 +6,8 @@ they are wide: both end about equally good, the residual ones train faster. The 
 Reduction-A are its Table 1. `inception_resnet_v2` is the network that the authors released, not that of the figures.
 """
 
-from topfive.layers import (
+from topfive.networks.inception_v3 import Spec, convs, fork, pooled, shrink
+from topfive.networks.layers import (
     Chain,
     Concat,
     Conv,
@@ -21,8 +22,7 @@ from topfive.layers import (
     chain,
     concat,
 )
-from topfive.networks.inception_v3 import Spec, convs, fork, pooled, shrink
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # (filters, size) keeps the size of the map; (filters, size, stride) has no padding, "V" in the figures
 # fmt: off

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from topfive.layers import (
+from topfive.networks.layers import (
     BatchNorm,
     Chain,
     Conv,
@@ -23,7 +23,7 @@ from topfive.layers import (
     Residual,
     rewrite_network,
 )
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # fmt: off
 #     depthwise stride, filters of the 1x1

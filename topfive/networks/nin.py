@@ -5,8 +5,20 @@ layers. The paper has no ImageNet network; this is the one of its authors that C
 is S. Zagoruyko's batch-normalised one for Torch (ninbn.lua).
 """
 
-from topfive.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Layer, Linear, Network, Normal, Pool, Relu
-from topfive.papers import Claim
+from topfive.networks.layers import (
+    BatchNorm,
+    Chain,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Layer,
+    Linear,
+    Network,
+    Normal,
+    Pool,
+    Relu,
+)
+from topfive.networks.papers import Claim
 
 # fmt: off
 #    filters size stride pad  pad in bn-nin

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from topfive.errors import UsageError
-from topfive.layers import (
+from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
     Chain,
@@ -32,7 +32,7 @@ from topfive.layers import (
     pair,
     rewrite_network,
 )
-from topfive.papers import Claim
+from topfive.networks.papers import Claim
 
 # fmt: off
 BASIC, BOTTLENECK = ((3, 1), (3, 1)), ((1, 1), (3, 1), (1, 4))  # kernel size, filters in units of the stage's width

@@ -6,9 +6,9 @@ ResNet costs and do better. The layout is Table 1; `32x4d` reads 32 groups, each
 """
 
 from topfive.errors import UsageError
-from topfive.layers import Conv, Layer, Network
+from topfive.networks.layers import Conv, Layer, Network
+from topfive.networks.papers import Claim
 from topfive.networks.resnet import TABLE, WIDTHS, imagenet, normalised, projected_where_needed, stages, with_shortcuts
-from topfive.papers import Claim
 
 # fmt: off
 #  depth groups width   of the paper, and of torchvision

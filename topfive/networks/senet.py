@@ -7,7 +7,7 @@ The idea: what a block gives is scaled channel by channel, by a gate that has se
 from msgspec.structs import replace
 
 from topfive.errors import UsageError
-from topfive.layers import (
+from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
     Chain,
@@ -24,8 +24,8 @@ from topfive.layers import (
     chain,
     rewrite_network,
 )
+from topfive.networks.papers import Claim
 from topfive.networks.resnet import TABLE, TORCHVISION, WIDTHS, has_residuals, normalised, stages, with_shortcuts
-from topfive.papers import Claim
 
 CLAIMS: dict[str, list[Claim]] = {"se-resnet-50": [], "senet-154": []}
 

@@ -6,9 +6,9 @@ connected layer. The layout of 1.0 is Table 1.
 """
 
 from topfive.errors import UsageError
-from topfive.layers import Chain, Conv, Dropout, GlobalPool, Glorot, Layer, Network, Pool, Relu, chain, concat
 from topfive.networks import alexnet
-from topfive.papers import Claim
+from topfive.networks.layers import Chain, Conv, Dropout, GlobalPool, Glorot, Layer, Network, Pool, Relu, chain, concat
+from topfive.networks.papers import Claim
 
 # fmt: off
 #   maps:  squeeze 1x1, expand 1x1 (and as many 3x3)

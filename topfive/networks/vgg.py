@@ -4,9 +4,9 @@ The idea: nothing but 3x3 filters, stacked deep: two see what one 5x5 sees, thre
 and more nonlinearities. The table is Table 1 (arXiv 1409.1556), a column a configuration.
 """
 
-from topfive.layers import Chain, Conv, Dropout, Glorot, Layer, Linear, Network, Pool, Relu, ResponseNorm
 from topfive.networks.alexnet import torchvision
-from topfive.papers import Claim
+from topfive.networks.layers import Chain, Conv, Dropout, Glorot, Layer, Linear, Network, Pool, Relu, ResponseNorm
+from topfive.networks.papers import Claim
 
 # fmt: off
 #        3x3 unless `x1`, which is 1x1; a max pool ends every block   |  depth

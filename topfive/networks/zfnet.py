@@ -4,8 +4,8 @@ The idea: look at what the layers see, and mend what looks wrong: AlexNet's 11x1
 it becomes 7x7/2, and the towers of conv3 to conv5 become one. The table is Fig. 3.
 """
 
-from topfive.layers import Chain, Conv, Dropout, Layer, Linear, Network, Normal, Pool, Relu, ResponseNorm
-from topfive.papers import Claim
+from topfive.networks.layers import Chain, Conv, Dropout, Layer, Linear, Network, Normal, Pool, Relu, ResponseNorm
+from topfive.networks.papers import Claim
 
 # fmt: off
 #      filters size stride pad norm+pool

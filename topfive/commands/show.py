@@ -1,0 +1,125 @@
+"""The commands that look at networks: nothing is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from topfive.console import write
+from topfive.errors import UsageError, did_you_mean
+from topfive.report.text import Format
+
+if TYPE_CHECKING:
+    from topfive.networks.layers import Network
+
+
+def networks(glob: str = "*", /, *, format: Format = "text") -> None:
+    """List the networks with their costs and their published errors.
+
+    Parameters
+    ----------
+    glob
+        Only the names that match, as in a shell: 'resnet-*'.
+    format
+        text, markdown, csv or json; errors are fractions in csv and json.
+    """
+    from fnmatch import fnmatchcase
+
+    from topfive.networks import ALIASES, NETWORKS
+    from topfive.report import cards as sheet
+
+    wanted = ALIASES.get(glob.lower(), glob.lower())
+    names = [name for name in NETWORKS if fnmatchcase(name, wanted)]
+    if not names:
+        raise UsageError(
+            f"no network is called {glob!r}{did_you_mean(glob, NETWORKS) or '; topfive networks lists all'}"
+        )
+    rows = sheet.network_rows(names)
+    write(format, rows, {}, [sheet.networks_section(rows)])
+
+
+def show(
+    network: str,
+    /,
+    *,
+    input: str | None = None,
+    classes: int | None = None,
+    layers: bool = False,
+    format: Format = "text",
+) -> None:
+    """Show one network: what every row of its table costs, and the paper's numbers beside ours.
+
+    Parameters
+    ----------
+    network
+        A name from 'topfive networks', or a .json file with a network of your own.
+    input
+        Another input, channels x height x width: 3x192x256.
+    classes
+        Another number of classes.
+    layers
+        A row for every layer instead of every row of the paper.
+    format
+        text, markdown, csv or json; csv has the rows alone.
+    """
+    from topfive.networks.layers import with_classes
+    from topfive.report import cards as sheet
+
+    found = _network(network)
+    if classes is not None:
+        found = with_classes(found, classes)
+    page = sheet.of(found, _shape(input) if input else None)
+    rows = sheet.cost_rows(page.costs.rows if layers else page.costs.stages)
+    write(format, rows, sheet.document(page), sheet.sections(page, layers))
+
+
+def _network(name: str) -> Network:
+    """A network by its name, or from a .json file."""
+    from topfive import networks
+    from topfive.networks import layers
+
+    if not name.endswith(".json"):
+        return networks.get(name)
+    try:
+        with open(name, "rb") as file:
+            return layers.from_json(file.read())
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {name}") from None
+    except UsageError as error:
+        raise UsageError(f"{name} is {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply to be a network") from None
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """`3x192x256` as (channels, height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--input {text!r} is not channels x height x width, such as 3x192x256")
+    channels, height, width = (int(part) for part in parts)
+    return channels, height, width
+
+
+def explain(number: str, /, *, network: str | None = None, format: Format = "text") -> None:
+    """Say which published or library figures a number may be: which variant, which protocol, which pictures.
+
+    A number counts to the digits that it is written with: 76.1 is 76.05 to 76.15; near is within one unit of the last.
+
+    Parameters
+    ----------
+    number
+        An accuracy or error (76.1, 24.7%, 0.761), parameters (25.6M, 25557032) or operations (4.1G); 4.1GMACs and
+        25.6 without its M are understood too.
+    network
+        A name from 'topfive networks': its figures and those of its variants come first.
+    format
+        text, markdown, csv or json; csv has the matches alone, accuracies and errors are fractions in both.
+    """
+    from topfive.report import explanations as explaining
+
+    matches = explaining.explain(number, network)
+    document = {
+        "answer": explaining.answer(number, network, matches),
+        "nearest": explaining.rows(explaining.nearest(number, network)) if network else [],
+        "errors": explaining.own_rows(network) if network else [],
+    }
+    write(format, explaining.rows(matches), document, explaining.sections(number, network, matches))

@@ -1,0 +1,115 @@
+"""The state of a training in its run folder: saved at step boundaries, found again, bit for bit."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import msgspec
+from torch import Tensor, nn
+
+from topfive.engine.models.tensors import packed, unpacked
+from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.processes import Group
+from topfive.errors import Interrupted, RefusedError, Terminated
+from topfive.results.runs import Checkpoint, Run
+
+MODEL, TRAINING = "model.safetensors", "training.safetensors"
+RAW = "raw."  # before the weights that are trained, where those that are evaluated are another set
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]  # not on Windows
+
+
+class RunKeeper:
+    """Saves every `every` seconds, at the end, at the best epoch, and when a signal asks; the first process writes.
+
+    `about` goes into the model's file: what it is a model of.
+    """
+
+    def __init__(self, run: Run | None, group: Group, about: Mapping[str, Any], every: float, again: str) -> None:
+        self.run, self.group, self.about, self.every, self.again = run, group, about, every, again
+        self.asked = 0  # the signal that asked for the end
+        self.saved = time.monotonic()
+        self.resumed = 0  # the step that this run went on from
+
+    def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+        """What the newest whole checkpoint holds; the first process reads it for all."""
+        checkpoint = self.run.newest() if self.run else None
+        files = (checkpoint.read(TRAINING), checkpoint.read(MODEL)) if checkpoint else (b"", b"")
+        position = msgspec.json.encode(checkpoint.about["position"]) if checkpoint else b""
+        told = msgspec.json.encode(self.run.rows()) if self.run and checkpoint else b""
+        stated, told, training, model = (self.group.shared(data) for data in (position, told, *files))
+        if not stated:
+            return None
+        try:
+            at, rows = msgspec.json.decode(stated, type=Position), msgspec.json.decode(told, type=list[Epoch])
+        except msgspec.MsgspecError as error:
+            raise RefusedError(f"the checkpoint is of another topfive: {error}") from None
+        learner, _ = unpacked(training, TRAINING)
+        weights = {key.removeprefix(RAW): learner.pop(key) for key in list(learner) if key.startswith(RAW)}
+        self.resumed = at.step
+        if at.batch == at.batches and len(rows) > len(at.rows):  # saved before the evaluation, which is done since
+            at = at.after(rows[len(at.rows)])
+        return at, weights or unpacked(model, MODEL)[0], learner
+
+    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        """Save where it is time. Raises: Interrupted where a signal asked, once the state is saved."""
+        asked = int(max(self.group.total(self.asked))) if self.group.world > 1 else self.asked
+        if asked or time.monotonic() - self.saved >= self.every:
+            self._save(position, model, learner)
+        if asked:
+            self.group.wait()  # why: the first process has saved when the others leave
+            kind = Interrupted if self.asked == signal.SIGINT else Terminated
+            raise kind(f"stopped and saved at step {position.step}; go on with: {self.again}")
+
+    def epoch(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        """Keep the row; save the model that is the best so far, and the whole state at the end."""
+        rows = position.rows
+        if self.run:
+            self.run.write_rows([msgspec.to_builtins(row) for row in rows])
+            if rows[-1].scores and rows[-1] is best(rows):
+                files = {MODEL: self._model(position, learner)}
+                self.run.save(position.step, files, {"epoch": rows[-1].epoch}, "best")
+        if position.epoch > learner.recipe.epochs:
+            self._save(position, model, learner)
+        self.step(position, model, learner)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While this lasts, the first signal asks for a save and an end, and the second ends at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.asked:
+                os._exit(130 if number == signal.SIGINT else 143)
+            self.asked = number
+
+        before = {number: signal.signal(number, ask) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _model(self, position: Position, learner: Learner) -> bytes:
+        return packed(learner.averaged().state_dict(), {**self.about, "step": position.step})
+
+    def _save(self, position: Position, model: nn.Module, learner: Learner) -> None:
+        if self.run:
+            raw = {f"{RAW}{name}": t for name, t in model.state_dict().items()} if learner.average else {}
+            files = {MODEL: self._model(position, learner), TRAINING: packed({**raw, **learner.state()}, {})}
+            self.run.save(position.step, files, {"position": msgspec.to_builtins(position)})
+        self.saved = time.monotonic()
+
+
+def best(rows: list[Epoch]) -> Epoch | None:
+    """The row with the most held-out pictures right, the first of several."""
+    scored = [(row.scores.correct1, -row.epoch, row) for row in rows if row.scores]
+    return max(scored)[2] if scored else None
+
+
+def model_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The evaluated weights in a checkpoint, and what they are the weights of."""
+    return unpacked(checkpoint.read(MODEL), str(checkpoint.folder / MODEL))

@@ -1,0 +1,309 @@
+"""One training as `topfive train` and `topfive resume` run it: from names to a run folder that says everything."""
+
+import datetime
+import os
+import platform
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from topfive.data.opening import lasting
+from topfive.data.sources import Source
+from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.comparison import default_size, named, out_of_memory
+from topfive.engine.models.modules import build
+from topfive.engine.models.towers import Row, Towers, table, two_devices
+from topfive.engine.training.checkpoints import RunKeeper
+from topfive.engine.training.initial_weights import Start
+from topfive.engine.training.loading import (
+    Data,
+    TooManyUnreadable,
+    chosen,
+    note_unreadable,
+    prepare,
+    repeated,
+    usual_side,
+)
+from topfive.engine.training.loop import Epoch, train
+from topfive.engine.training.processes import Group
+from topfive.engine.training.whitening import whiten
+from topfive.errors import DataError, DivergedError, ResourceError, UsageError
+from topfive.networks.costs import VALUE_BYTES, SizeError, count
+from topfive.networks.layers import Network, with_classes
+from topfive.networks.variations import for_small_images
+from topfive.recipes.augmentations import Centre
+from topfive.recipes.recipe import Recipe, side_of, steps_of_epoch
+from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
+from topfive.results.scored import recorded
+
+FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
+MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded pictures may have 0.3 of the machine's
+
+
+class Job:
+    """A network, pictures, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be.
+
+    `devices` is where `towers` lays the network, and `table` what each holds: None and no rows for one device.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: Source,
+        recipe: Recipe,
+        size: int,
+        machine: Machine,
+        group: Group,
+        folder: Path,
+        towers: bool = False,
+        max_bad: str | None = None,
+    ) -> None:
+        self.network = with_classes(network, len(source.classes))
+        self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
+        self.group, self.folder, self.max_bad = group, folder, max_bad
+        self.costs = count(self.network, (3, size, size))
+        for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
+            if why := _refusal(self.network, recipe, size, side):
+                raise UsageError(
+                    f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): --set sizes=[]"
+                )
+        if towers and group.world > 1:
+            raise UsageError("--towers lays the network on two devices of one process: start it without torchrun")
+        self.devices = two_devices(machine.device) if towers else None
+        self.table: list[Row] = table(self.network, (3, size, size), recipe.batch) if towers else []
+        self.run: Run | None = None
+        self.reading: Reading | None = None  # as the folder says, once it is open
+        self.start: Begun | None = None
+
+    def stated(self, command: list[str]) -> Stated:
+        """What the run is, for its folder."""
+        source = self.source
+        return Stated(
+            network=msgspec.to_builtins(self.network),
+            name=self.network.name,
+            recipe=msgspec.to_builtins(self.recipe),
+            size=self.size,
+            source={
+                "where": source.where,
+                "path": lasting(source),
+                "name": source.name,
+                "fingerprint": source.fingerprint,
+                "classes": list(source.classes),
+                "words": list(source.words),
+                "train": len(source.train),
+                "held_out": len(source.held_out),
+                "split": source.split,
+                "upright": source.upright,
+                "notes": list(source.notes),
+            },
+            decoding=decoding(source),
+            machine=msgspec.to_builtins(self.machine),
+            versions={
+                "topfive": version("topfive"),
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "pillow", "msgspec", "safetensors")},
+            },
+            command=command,
+            world=self.group.world,
+            made=datetime.datetime.now().isoformat(timespec="seconds"),
+            towers=self.devices is not None,
+            reading=self.reading,
+            start=self.start,
+        )
+
+    def open(
+        self, command: list[str], workers: int | None = None, again: bool = False, start: Begun | None = None
+    ) -> list[str]:
+        """Take the folder; what its user should be told. Raises: UsageError, RefusedError, ResourceError.
+
+        `workers` read the images anew in every epoch, unless the folder says otherwise; `again` is for a run that is
+        there, `start` what a new one begins with.
+        """
+        now = chosen(self.source, self.size, self.recipe.augmentation.crop, workers)
+        self.reading, self.start = now, start
+        before = b""
+        if self.group.first:
+            self.run = open_run(self.folder, self.stated(command), partial(recorded, self.source), again)
+            before = msgspec.json.encode(load_run(self.folder).reading)
+        try:
+            known = msgspec.json.decode(self.group.shared(before), type=Reading | None)
+            self.reading, notes = repeated(known, now, workers, self.folder)
+        except BaseException:
+            self._let_go()
+            raise
+        return [*self.run.notes, *notes] if self.run else []
+
+    def epochs(
+        self,
+        again: str,
+        every: float = 120.0,
+        start: Start | None = None,
+        reading: Callable[[int], object] = lambda count: None,
+        stepped: Callable[[int], object] = lambda count: None,
+        ready: Callable[[Data], object] = lambda data: None,
+    ) -> Iterator[Epoch]:
+        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that goes on.
+
+        `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.
+        """
+        data = self._read(reading)
+        ready(data)
+        net = self.network_for(data, start)
+        keeper = RunKeeper(self.run, self.group, self.about(), every, again)
+        try:
+            with keeper.listening():
+                yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
+        except DivergedError as error:
+            last = self.run.newest() if self.run else None
+            kept = f"; the last good state is {last.folder}" if last else ""
+            raise DivergedError(f"{error}{kept}") from None
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                raise ResourceError(
+                    f"memory ran out with batches of {self.recipe.batch}: --set parts={self.recipe.parts * 2} computes "
+                    "each in smaller parts, with the same result but for batch normalisation"
+                ) from None
+            raise
+        finally:
+            if self.run:
+                if data.unreadable:
+                    note_unreadable(self.folder, data.unreadable.values())
+                self.run.close()
+
+    def network_for(self, data: Data, start: Start | None = None) -> torch.nn.Module:
+        """The network as training begins with it, on `data` and from `start`."""
+        torch.manual_seed(self.recipe.seed)
+        shape = (3, self.size, self.size)
+        net = Towers(self.network, shape, self.devices) if self.devices else build(self.network, shape)
+        if start:
+            start.fill(net)
+        elif self.recipe.whitened:
+            whiten(net, data, self.recipe)
+        return net
+
+    def about(self) -> dict[str, Any]:
+        """What a model's file says of itself: enough to use it without its source."""
+        source = self.source
+        return {
+            "network": msgspec.to_builtins(self.network),
+            "size": self.size,
+            "classes": list(source.classes),
+            "words": list(source.words),
+            "fingerprint": source.fingerprint,
+            "source": source.name,
+            "upright": source.upright,
+            "decoding": decoding(source),
+            "recipe": self.recipe.name,
+        }
+
+    def plan(self) -> dict[str, Any]:
+        """Steps, operations and an estimate of the memory, before anything runs."""
+        pictures, recipe = len(self.source.train), self.recipe
+        part = -(-recipe.batch // (recipe.parts * self.group.world))
+        return {
+            "steps": recipe.epochs * steps_of_epoch(pictures, recipe.batch),
+            "training_ops": sum(
+                6 * count(self.network, (3, side, side)).macs * pictures
+                for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))
+            ),
+            "memory_bytes": self.costs.training_bytes(part),
+        }
+
+    def _read(self, progress: Callable[[int], object]) -> Data:
+        try:
+            crop = self.recipe.augmentation.crop
+            data = prepare(self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad)
+            if data.unreadable and self.run:
+                note_unreadable(self.folder, data.unreadable.values())
+            return data
+        except TooManyUnreadable as error:
+            where = f"; all of them: {note_unreadable(self.folder, error.unreadable)}" if self.run else ""
+            if self.run:
+                self.run.forget()  # why: once some are removed, the same command is of other pictures
+            self._let_go()
+            raise DataError(f"{error}{where}") from None
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        if self.run:
+            self.run.close()
+
+
+def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
+    """The recipe without the sides that `network`, made for `size`, cannot be trained at, and a sentence that says so.
+
+    The epochs at such a side have the next larger one instead. No sentence where the recipe stays as it is.
+    """
+    refusals = {
+        side: _refusal(network, recipe, size, side) for side in (side_of(share, size) for _, share in recipe.sizes)
+    }
+    if not any(refusals.values()):
+        return recipe, ""
+    kept = tuple(pair for pair in recipe.sizes if not refusals[side_of(pair[1], size)])
+    left = " and ".join(str(side) for side, why in refusals.items() if why)
+    why = "; ".join(dict.fromkeys(filter(None, refusals.values())))
+    said = f"{recipe.name} trains {network.name} without its smaller images, of {left} pixels: {why}"
+    return msgspec.structs.replace(recipe, sizes=kept), said
+
+
+def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
+    """Why a network made for `size` cannot be trained at `side` too; empty where it can."""
+    if side == size:
+        return ""
+    if isinstance(recipe.augmentation.crop, Centre):
+        return "the augmentation takes whole images only"
+    made = count(network, (3, size, size))
+    try:
+        there = count(network, (3, side, side))
+    except SizeError:
+        return "its maps would vanish"
+    if there.params != made.params:
+        return "its fully connected layers take images of one size only"
+    if there.head_params != made.head_params:
+        return "the fully connected layers of its auxiliary classifiers take images of one size only"
+    return ""
+
+
+def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: Machine) -> Recipe:
+    """The recipe with its batch in as many parts as it takes, doubling, until one fits into the device's memory.
+
+    The batch stays the recipe's, and so the learning rate. It goes by the estimate of `Costs.training_bytes`, in the
+    precision that training has here; a part has at least two pictures.
+    """
+    costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.parts
+    world = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's, before the processes have met
+    fixed = costs.training_bytes(0)
+    picture = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
+    while (
+        fixed + picture * -(-recipe.batch // (parts * world)) > MEMORY_SHARE * _device_bytes(machine)
+        and recipe.batch // (2 * parts * world) >= 2
+    ):
+        parts *= 2
+    return msgspec.structs.replace(recipe, parts=parts)
+
+
+def _device_bytes(machine: Machine) -> int:
+    if machine.kind == "cuda":
+        return torch.cuda.mem_get_info(machine.device)[1]
+    return torch.mps.recommended_max_memory() if machine.kind == "mps" else machine.memory_bytes
+
+
+def decoding(source: Source) -> str:
+    """How pictures become pixels, in words."""
+    upright = "applied" if source.upright else "ignored"
+    return f"decoded whole, centre square, bilinear with antialiasing; EXIF orientation {upright}"
+
+
+def network_of(name: str, source: Source, size: int | None) -> tuple[Network, int]:
+    """The network that `name` means, made for `size`: by default its own, where the pictures fill it."""
+    network = named(name)
+    own = max(network.input[1:])
+    side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
+    return for_small_images(network, side), side

@@ -1,0 +1,59 @@
+"""Top-1 and Top-5 as counts over pictures, each scored once."""
+
+from collections.abc import Iterable
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.training.processes import Group
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """How many pictures of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
+
+    images: int
+    correct1: int
+    correct5: int | None
+    unreadable: int = 0  # of the images, each an error
+
+    @property
+    def top1_accuracy(self) -> float:
+        return self.correct1 / self.images
+
+    @property
+    def top5_accuracy(self) -> float | None:
+        return None if self.correct5 is None else self.correct5 / self.images
+
+
+def of_all(scores: Scores, images: int) -> Scores:
+    """The scores over all validation images, of which those that could not be read count as errors."""
+    return msgspec.structs.replace(scores, images=images, unreadable=images - scores.images)
+
+
+def score(logits: Tensor, labels: Tensor) -> Scores:
+    """Scores of `(N, classes)` logits. A class whose logit ties with the right one counts as ranked before it."""
+    right = logits.gather(1, labels[:, None])
+    # why: counting the classes at least as high makes a constant or NaN output wrong instead of luckily right
+    ahead = (~(logits < right)).sum(1) - 1
+    correct5 = int((ahead < 5).sum()) if logits.shape[1] >= 6 else None
+    return Scores(len(labels), int((ahead == 0).sum()), correct5)
+
+
+@torch.inference_mode()
+def evaluate(
+    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine, group: Group = Group()
+) -> Scores:
+    """The scores of `module`, in the form for inference, over all pictures of `batches`: pixels and labels.
+
+    With several processes each has batches of its own, and the counts are of all.
+    """
+    images = correct1 = correct5 = few = 0
+    for pixels, labels in batches:
+        scores = score(module(machine.place(pixels)).float().cpu(), labels)
+        images, correct1 = images + scores.images, correct1 + scores.correct1
+        few += scores.correct5 is None
+        correct5 += scores.correct5 or 0
+    images, correct1, correct5, few = map(int, group.total(images, correct1, correct5, few))
+    return Scores(images, correct1, None if few else correct5)

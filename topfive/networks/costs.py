@@ -1,0 +1,481 @@
+"""What a network costs, read from its value alone: no torch, nothing is run.
+
+Units: one multiply-add is one `mac`, counted for convolutions and linear layers over every window, padding included,
+as the tables of VGG, GoogLeNet and ResNet count; `ops` is 2 x macs, as Canziani et al. count. Parameters are weights,
+biases and the two affine vectors of batch normalisation. Values are 4 bytes unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, assert_never
+
+import msgspec
+
+from topfive.errors import UsageError
+from topfive.networks.layers import (
+    BatchNorm,
+    Chain,
+    Concat,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Layer,
+    Linear,
+    Network,
+    Pool,
+    Relu,
+    Residual,
+    ResponseNorm,
+    Size,
+    SqueezeExcite,
+    ZeroPad,
+    pair,
+)
+
+VALUE_BYTES = 4
+
+
+class SizeError(UsageError):
+    """The picture is too small, or two branches disagree, at a layer that the sentence names."""
+
+
+class Field(NamedTuple):
+    """The input pixels `low..high` (inclusive) that the first cell sees along one axis, and the step to the next."""
+
+    low: float
+    high: float
+    stride: int
+
+    @property
+    def size(self) -> int:
+        return int(self.high - self.low) + 1
+
+    @property
+    def centre(self) -> float:
+        return (self.low + self.high) / 2
+
+
+class Maps(NamedTuple):
+    """What flows between two layers: the shape, and what one cell of it has seen, at most and at least."""
+
+    shape: tuple[int, int, int]
+    most: tuple[Field, Field]
+    least: tuple[Field, Field]
+
+    @property
+    def bytes(self) -> int:
+        channels, height, width = self.shape
+        return channels * height * width * VALUE_BYTES
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One layer, or one stage with everything inside it.
+
+    `output` is (channels, height, width); receptive fields are (height, width) in input pixels, the largest over all
+    paths and the smallest; `centre` is where the first cell looks.
+    """
+
+    name: str
+    layer: str
+    output: tuple[int, int, int]
+    params: int
+    weights: int  # kernels alone, without biases and normalisation: what GoogLeNet's table prints
+    macs: int
+    activation_bytes: int  # written by this row: what its layers put out, in-place layers left out
+    receptive_field: tuple[int, int]
+    stride: tuple[int, int]
+    centre: tuple[float, float]
+    least_receptive_field: tuple[int, int]
+
+    @property
+    def ops(self) -> int:
+        return 2 * self.macs
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.params * VALUE_BYTES
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """The costs of one network at one input size, for one picture."""
+
+    name: str
+    input: tuple[int, int, int]
+    depth: int  # layers with weights on the longest path
+    rows: tuple[Row, ...]  # one a layer
+    stages: tuple[Row, ...]  # one a row of the paper
+    head_rows: tuple[Row, ...]  # auxiliary classifiers: training only, in no total but `head_params`
+    peak_activation_bytes: int
+
+    @property
+    def params(self) -> int:
+        return sum(row.params for row in self.stages)
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.stages)
+
+    @property
+    def ops(self) -> int:
+        return 2 * self.macs
+
+    @property
+    def head_params(self) -> int:
+        return sum(row.params for row in self.head_rows)
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.params * VALUE_BYTES
+
+    @property
+    def activation_bytes(self) -> int:
+        return sum(row.activation_bytes for row in self.stages)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Weights and the most activations alive at once, one picture, inference."""
+        return self.weight_bytes + self.peak_activation_bytes
+
+    def training_bytes(self, batch: int) -> int:
+        """An estimate: weights, gradients and momentum, and every activation kept for the backward pass, in fp32."""
+        channels, height, width = self.input
+        kept = self.activation_bytes + sum(row.activation_bytes for row in self.head_rows)
+        pictures = channels * height * width * VALUE_BYTES
+        return 3 * VALUE_BYTES * (self.params + self.head_params) + batch * (kept + pictures)
+
+
+def count(network: Network, input: tuple[int, int, int] | None = None) -> Costs:
+    """The costs of `network` for one picture of `input` = (channels, height, width), by default the paper's size.
+
+    Raises: SizeError naming the first layer that the size does not fit, and the smallest square that does.
+    """
+    shape = input or network.input
+    try:
+        return _count(network, shape)
+    except SizeError as error:
+        smallest = smallest_input(network, shape[0])
+        hint = f"; the smallest square input that fits is {smallest}" if smallest else ""
+        raise SizeError(f"{network.name} does not fit an input of {'x'.join(map(str, shape))}: {error}{hint}") from None
+
+
+def smallest_input(network: Network, channels: int = 3, below: int = 1024) -> int | None:
+    """The smallest square input that every layer fits, or None where none below `below` does."""
+    low, high = 0, below
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _count(network, (channels, middle, middle))
+            high = middle
+        except SizeError:
+            low = middle
+    return high if high < below else None
+
+
+def totals(network: Network) -> tuple[int, int, int]:
+    """(depth, params, macs) at the network's own input; equal to `count`'s, without making a row for every layer."""
+    memory: dict[tuple[Layer, tuple[int, int, int]], _Total] = {}
+    total = _total(network.body, network.input, memory)
+    return total.depth, total.params, total.macs
+
+
+def shape_after(layer: Layer, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape that `layer` makes of `shape` = (channels, height, width)."""
+    return _total(layer, shape, {}).shape
+
+
+def _count(network: Network, shape: tuple[int, int, int]) -> Costs:
+    pixel = Field(0, 0, 1)
+    rows: list[Row] = []
+    stages: list[Row] = []
+    taps: dict[str, Maps] = {}
+    maps = Maps(shape, (pixel, pixel), (pixel, pixel))
+    peak = 0
+    for name, layer in network.body.layers:
+        first = len(rows)
+        maps, stage_peak = _visit(layer, maps, name, rows, keep=False)
+        peak = max(peak, stage_peak)
+        taps[name] = maps
+        stages.append(_sum_rows(name, layer, maps, rows[first:]))
+    head_rows: list[Row] = []
+    for head in network.heads:
+        if head.after not in taps:
+            raise UsageError(f"{network.name}: head {head.name} is attached to {head.after}, which is not a stage")
+        _visit(head.body, taps[head.after], head.name, head_rows, keep=True)
+    return Costs(
+        network.name,
+        shape,
+        _total(network.body, shape, {}).depth,
+        tuple(row for row in rows if row.layer),
+        tuple(stages),
+        tuple(row for row in head_rows if row.layer),
+        peak,
+    )
+
+
+def _sum_rows(name: str, layer: Layer, maps: Maps, rows: list[Row]) -> Row:
+    what = describe(layer) if not isinstance(layer, (Chain, Concat, Residual)) else ""
+    return _row(
+        name,
+        what,
+        maps,
+        (sum(row.params for row in rows), sum(row.weights for row in rows), sum(row.macs for row in rows)),
+        sum(row.activation_bytes for row in rows),
+    )
+
+
+def _row(name: str, what: str, maps: Maps, counts: tuple[int, int, int], activation_bytes: int) -> Row:
+    (most_h, most_w), (least_h, least_w) = maps.most, maps.least
+    return Row(
+        name,
+        what,
+        maps.shape,
+        *counts,
+        activation_bytes,
+        (most_h.size, most_w.size),
+        (most_h.stride, most_w.stride),
+        (most_h.centre, most_w.centre),
+        (least_h.size, least_w.size),
+    )
+
+
+def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> tuple[Maps, int]:
+    """Append a row for every layer inside; return what comes out and the peak of bytes alive, input included.
+
+    `keep`: something else still needs the input, so it stays alive until the layer has ended.
+    """
+    match layer:
+        case Chain(layers):
+            held = 0
+            peak = maps.bytes
+            for name, child in layers:
+                before = maps
+                maps, child_peak = _visit(child, maps, f"{path}.{name}", rows, keep)
+                peak = max(peak, held + child_peak)
+                if keep:
+                    held, keep = before.bytes, False
+            return maps, peak
+        case Concat(branches):
+            outs: list[Maps] = []
+            held = peak = 0
+            for i, (name, branch) in enumerate(branches):
+                waiting = any(other == Chain() for _, other in branches[:i])  # the identity keeps the input alive
+                needed_later = keep or waiting or i + 1 < len(branches)
+                out, branch_peak = _visit(branch, maps, f"{path}.{name}", rows, needed_later)
+                peak = max(peak, held + branch_peak)
+                held += 0 if branch == Chain() else out.bytes  # the identity hands on what is there already
+                outs.append(out)
+            joined = _join_branches(layer, outs, path)
+            # why: an empty row name keeps the bytes of the concatenation in the sums without listing it as a layer
+            rows.append(_row(path, "", joined, (0, 0, 0), joined.bytes))
+            kept = maps.bytes if keep or any(branch == Chain() for _, branch in branches) else 0
+            return joined, max(peak, held + kept + joined.bytes)
+        case Residual(body, shortcut, _):
+            out, body_peak = _visit(body, maps, f"{path}.body", rows, keep=True)
+            straight, shortcut_peak = _visit(shortcut, maps, f"{path}.shortcut", rows, keep)
+            if out.shape != straight.shape:
+                raise SizeError(f"at {path} the body gives {_x(out)} and the shortcut {_x(straight)}")
+            summed = Maps(out.shape, _widest(out.most, straight.most), _narrowest(out.least, straight.least))
+            rows.append(_row(path, "", summed, (0, 0, 0), summed.bytes))
+            end = out.bytes + straight.bytes + summed.bytes
+            if keep and shortcut != Chain():
+                end += maps.bytes
+            return summed, max(body_peak, out.bytes + shortcut_peak, end)
+        case _:
+            out = _through(layer, maps, path)
+            counts = _leaf_counts(layer, maps.shape, out.shape)
+            in_place = isinstance(layer, (Relu, Dropout))
+            rows.append(_row(path, describe(layer), out, counts, 0 if in_place else out.bytes))
+            return out, maps.bytes if in_place else maps.bytes + out.bytes
+
+
+def _through(layer: Layer, maps: Maps, path: str) -> Maps:
+    """What comes out of one layer that is not made of others."""
+    _, height, width = maps.shape
+    match layer:
+        case Conv() | Pool():
+            shape = _leaf_shape(layer, maps.shape, path)
+            kernel, stride, pad = pair(layer.size), pair(layer.stride), pair(layer.pad)
+            return Maps(shape, _slide(maps.most, kernel, stride, pad), _slide(maps.least, kernel, stride, pad))
+        case GlobalPool() | Linear():
+            shape = _leaf_shape(layer, maps.shape, path)
+            size = (height, width)
+            return Maps(shape, _slide(maps.most, size, size, (0, 0)), _slide(maps.least, size, size, (0, 0)))
+        case SqueezeExcite():
+            # the gate has seen the whole map; the value itself has not
+            whole = _slide(maps.most, (height, width), (1, 1), (0, 0))
+            return Maps(maps.shape, _widest(maps.most, whole), maps.least)
+        case _:
+            return maps._replace(shape=_leaf_shape(layer, maps.shape, path))
+
+
+def _leaf_shape(layer: Layer, shape: tuple[int, int, int], path: str) -> tuple[int, int, int]:
+    channels, height, width = shape
+    match layer:
+        case Conv(filters, _, _, _, groups):
+            if channels % groups or filters % groups:
+                raise SizeError(f"at {path} {channels} -> {filters} channels do not divide into {groups} groups")
+            return (filters, *_windows(layer, height, width, path))
+        case Pool():
+            return (channels, *_windows(layer, height, width, path))
+        case GlobalPool():
+            return (channels, 1, 1)
+        case Linear(units):
+            return (units, 1, 1)
+        case ZeroPad(wanted):
+            if wanted < channels:
+                raise SizeError(f"at {path} {channels} channels cannot be padded to {wanted}")
+            return (wanted, height, width)
+        case _:
+            return shape
+
+
+def _windows(layer: Conv | Pool, height: int, width: int, path: str) -> tuple[int, int]:
+    out = []
+    for n, kernel, stride, pad in zip((height, width), pair(layer.size), pair(layer.stride), pair(layer.pad)):
+        room = n + 2 * pad - kernel
+        cells = room // stride + 1
+        if isinstance(layer, Pool) and layer.ceil and room % stride and cells * stride < n + pad:
+            cells += 1  # torch and Caffe: the last window must start inside the map or its left padding
+        if room < 0 or cells < 1:
+            raise SizeError(f"at {path} ({describe(layer)}) a map of {height}x{width} is too small")
+        out.append(cells)
+    return out[0], out[1]
+
+
+def _leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(params, weights, macs) of a layer that is not made of others."""
+    channels, height, width = shape
+    match layer:
+        case Conv(filters, size, _, _, groups, bias):
+            kernel_h, kernel_w = pair(size)
+            weights = filters * (channels // groups) * kernel_h * kernel_w
+            return weights + filters * bias, weights, weights * out[1] * out[2]
+        case Linear(units, bias):
+            weights = units * channels * height * width
+            return weights + units * bias, weights, weights
+        case BatchNorm():
+            return 2 * channels, 0, 0
+        case SqueezeExcite(reduction):
+            squeezed = channels // reduction
+            weights = 2 * channels * squeezed
+            return weights + squeezed + channels, weights, weights
+        case Pool() | GlobalPool() | Relu() | ResponseNorm() | Dropout() | ZeroPad():
+            return 0, 0, 0
+        case Chain() | Concat() | Residual():
+            raise AssertionError("made of other layers")
+        case _:
+            assert_never(layer)
+
+
+def _slide(
+    fields: tuple[Field, Field], kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
+) -> tuple[Field, Field]:
+    h, w = (
+        Field(f.low - p * f.stride, f.high + (k - 1 - p) * f.stride, f.stride * s)
+        for f, k, s, p in zip(fields, kernel, stride, pad)
+    )
+    return h, w
+
+
+def _widest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
+    h, w = (Field(min(f.low, g.low), max(f.high, g.high), max(f.stride, g.stride)) for f, g in zip(a, b))
+    return h, w
+
+
+def _narrowest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
+    h, w = (min(f, g, key=lambda field: field.size) for f, g in zip(a, b))
+    return h, w
+
+
+def _join_branches(layer: Concat, outs: list[Maps], path: str) -> Maps:
+    joined = outs[0]
+    for (name, _), out in zip(layer.branches[1:], outs[1:]):
+        if out.shape[1:] != joined.shape[1:]:
+            raise SizeError(f"at {path} branch {name} gives {_x(out)} beside {_x(outs[0])}")
+        shape = (joined.shape[0] + out.shape[0], *joined.shape[1:])
+        joined = Maps(shape, _widest(joined.most, out.most), _narrowest(joined.least, out.least))
+    return joined
+
+
+class _Total(NamedTuple):
+    shape: tuple[int, int, int]
+    depth: int
+    params: int
+    macs: int
+
+
+def _total(
+    layer: Layer, shape: tuple[int, int, int], memory: dict[tuple[Layer, tuple[int, int, int]], _Total]
+) -> _Total:
+    """Shape, depth and counts of a layer; equal layers on equal shapes are counted once, which deep networks repeat."""
+    key = (layer, shape)
+    if key in memory:
+        return memory[key]
+    match layer:
+        case Chain(layers):
+            total = _Total(shape, 0, 0, 0)
+            for _, child in layers:
+                part = _total(child, total.shape, memory)
+                total = _Total(part.shape, total.depth + part.depth, total.params + part.params, total.macs + part.macs)
+        case Concat(branches):
+            parts = [_total(branch, shape, memory) for _, branch in branches]
+            total = _side_by_side((sum(part.shape[0] for part in parts), *parts[0].shape[1:]), parts)
+        case Residual(body, shortcut, _):
+            parts = [_total(body, shape, memory), _total(shortcut, shape, memory)]
+            total = _side_by_side(parts[0].shape, parts)
+        case _:
+            out = _leaf_shape(layer, shape, "")
+            params, _, macs = _leaf_counts(layer, shape, out)
+            total = _Total(out, isinstance(layer, (Conv, Linear)), params, macs)
+    memory[key] = total
+    return total
+
+
+def _side_by_side(shape: tuple[int, int, int], parts: list[_Total]) -> _Total:
+    return _Total(
+        shape, max(part.depth for part in parts), sum(part.params for part in parts), sum(part.macs for part in parts)
+    )
+
+
+def describe(layer: Layer) -> str:
+    """A layer in a few words: `conv 3x3/2, 64`, `max pool 3x3/2`, `linear 1000`."""
+    match layer:
+        case Conv(filters, size, stride, _, groups):
+            shared = f", {groups} groups" if groups > 1 else ""
+            return f"conv {_size(size, stride)}, {filters}{shared}"
+        case Linear(units):
+            return f"linear {units}"
+        case Pool(kind, size, stride):
+            return f"{kind} pool {_size(size, stride)}"
+        case GlobalPool(kind):
+            return f"global {kind} pool"
+        case BatchNorm():
+            return "batch norm"
+        case Relu(cap):
+            return "relu" if cap is None else f"relu up to {cap:g}"
+        case ResponseNorm(size):
+            return f"response norm over {size}"
+        case Dropout(rate):
+            return f"dropout {rate:g}"
+        case SqueezeExcite(reduction):
+            return f"squeeze-excite /{reduction}"
+        case ZeroPad(channels):
+            return f"zero maps up to {channels}"
+        case Chain():
+            return "chain"
+        case Concat(branches):
+            return f"{len(branches)} branches"
+        case Residual():
+            return "residual"
+        case _:
+            assert_never(layer)
+
+
+def _size(size: Size, stride: Size) -> str:
+    (h, w), (step_h, step_w) = pair(size), pair(stride)
+    step = "" if (step_h, step_w) == (1, 1) else f"/{step_h}" if step_h == step_w else f"/{step_h}x{step_w}"
+    return f"{h}x{w}{step}"
+
+
+def _x(maps: Maps) -> str:
+    return "x".join(str(n) for n in maps.shape)

@@ -1,0 +1,147 @@
+"""What a comparison shows: its table, its figures and its page, measured here or printed in papers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from topfive.networks import NETWORKS, costs, papers
+from topfive.report import cards as sheet
+from topfive.report.figures import figures
+from topfive.report.pages import page as pages
+from topfive.report.text import Column, Row, Section, scaled
+
+Measured = Mapping[str, Any]
+
+
+def _range(low: str, high: str) -> Callable[[Measured], str]:
+    return lambda row: "" if row[low] is None else f"{100 * row[low]:.1f}-{100 * row[high]:.1f}"
+
+
+def _accuracy(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}"
+
+
+COLUMNS = (
+    Column("name", "network", right=False),
+    Column("top1_accuracy", "top-1\n(%)", _accuracy),
+    Column("top1_interval", "95 %\ninterval"),
+    Column("top5_accuracy", "top-5\n(%)", _accuracy),
+    Column("params", "params\n(M)", scaled(1e6, 2)),
+    Column("macs", "MACs\n(G)", scaled(1e9, 3)),
+    Column("latency_ms", "latency\n(ms)", "{:.1f}".format),
+    Column("throughput", "rate\n(/s)", "{:,.0f}".format),
+    Column("memory_inference_bytes", "infer\n(MB)", scaled(1e6, 0)),
+    Column("memory_training_bytes", "train\n(MB)", scaled(1e6, 0)),
+    Column("training_seconds", "train\n(s)", "{:.0f}".format),
+)
+
+
+def measured_section(rows: Sequence[Measured]) -> Section:
+    """The table of a measured comparison, best row first; the protocol and n stand above it."""
+    ranked = sorted((row for row in rows if not row["failed"]), key=lambda row: -float(row["top1_accuracy"]))
+    failed = [row for row in rows if row["failed"]]
+    shown = [
+        {**row, "top1_interval": _range("top1_low", "top1_high")(row), "counted_by": _counted(row)} for row in ranked
+    ]
+    said = [f"{row['protocol']}, n = {row['images']:,}{_unread(row)}" for row in ranked[:1]]
+    points = [f"{row['name']} failed: {row['failed']}" for row in failed]
+    points += [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
+    if ranked:
+        one = ranked[0]
+        points.append(
+            f"Medians: latency of one picture, rate in batches of {one['throughput_batch']}; peak memory over the bare "
+            "process: infer, one picture; train, one step of a batch. The page has the spread."
+        )
+    return Section("", said, [*shown, *failed], COLUMNS, points=points)
+
+
+def published_rows() -> list[dict[str, Any]]:
+    """Every network with its costs and the published error that compares best; errors in percent, as printed."""
+    rows: list[dict[str, Any]] = []
+    for name, make in NETWORKS.items():
+        network = make()
+        counted = costs.count(network)
+        paper, error = papers.facts(name), papers.best_error(name)
+        rows.append(
+            {
+                "name": name,
+                "family": paper.family,
+                "title": paper.title,
+                "year": paper.year,
+                "input": network.input[1],
+                "depth": counted.depth,
+                "params": counted.params,
+                "macs": counted.macs,
+                "ops": counted.ops,
+                "peak_bytes": counted.peak_bytes,
+                "weight_bytes": counted.weight_bytes,
+                "top1_error": error.top1 if error else None,
+                "top5_error": error.top5 if error else None,
+                "protocol": error.measured_on if error else None,
+                "source": error.where if error else None,
+                "conf": error.conf if error else None,
+                "drawn": error is not None and error.split.startswith("val"),
+            }
+        )
+    return rows
+
+
+def published_errors() -> list[dict[str, Any]]:
+    """Every published error of every network."""
+    return [{"name": name, **msgspec.structs.asdict(error)} for name in NETWORKS for error in papers.facts(name).errors]
+
+
+def history_rows() -> list[dict[str, Any]]:
+    """The winners of ILSVRC, a row a year."""
+    return [msgspec.structs.asdict(winner) for winner in papers.winners()]
+
+
+def published_sections() -> list[Section]:
+    """The literature as tables: the networks, then the winners of ILSVRC."""
+    columns = (
+        Column("year", "year"),
+        Column("entry", "ILSVRC winner", right=False),
+        Column("method", "method", right=False, wraps=True),
+        Column("depth", "depth"),
+        Column("top5_test", "top-5\nerror (%)", "{:.2f}".format),
+    )
+    history: Sequence[Row] = history_rows()
+    human = f"One trained person: {papers.human_top5():g} %."
+    return [
+        sheet.networks_section(sheet.network_rows(list(NETWORKS))),
+        Section("The winners, shallow until 2011, deep from 2012", (), history, columns, points=[human]),
+    ]
+
+
+def write(
+    folder: Path,
+    page: Path,
+    kind: Literal["measured", "published"],
+    rows: Sequence[Measured],
+    meta: Mapping[str, Any],
+) -> list[Path]:
+    """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = figures.save(
+        figures.bubbles(rows, caption=pages.caption(kind, rows, meta)), folder / "accuracy-operations.png"
+    )
+    if kind == "published":
+        winners, human = history_rows(), papers.human_top5()
+        written += figures.save(figures.history(winners, human), folder / "history.png")
+        pages.render(page, kind, rows, meta, winners=winners, human=human, errors=published_errors())
+    else:
+        if any(row.get("curve") for row in rows):
+            written += figures.save(figures.curves([row for row in rows if row.get("curve")]), folder / "curves.png")
+        pages.render(page, kind, rows, meta)
+    return [*written, page]
+
+
+def _unread(row: Measured) -> str:
+    count = int(row.get("unreadable") or 0)
+    return f", of which {count:,} cannot be read and count as errors" if count else ""
+
+
+def _counted(row: Measured) -> str:
+    return "" if row["counted_by"] == "topfive" else f"counted by {row['counted_by']}"

@@ -1,0 +1,361 @@
+"""What an evaluation shows: who is taken for whom, how sure the answers are, what more views of a picture buy.
+
+Laid out as in `figures`, whose sheet and labels these use.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from topfive.data.check.findings import counted, shown
+from topfive.report.figures.figures import (
+    COLOURS,
+    INK,
+    MUTED,
+    Sheet,
+    around,
+    gids,
+    interval,
+    limits,
+    ops,
+    ops_unit,
+    place_labels,
+    sampled,
+    significant,
+    top1,
+)
+from topfive.report.training import interval as wilson
+from topfive.results.predictions import Bin
+
+Row = Mapping[str, Any]
+
+WIDE, NARROW, EDGE = 691.0, 302.0, 8.0  # points
+RIGHT, WRONG = COLOURS["ResNet"], COLOURS["VGG"]
+SHADES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of a row above which each shade begins
+STRENGTHS = (0.14, 0.26, 0.4, 0.56, 0.76, 1.0)
+LARGEST, SMALLEST = 58.0, 1.3  # points: a cell where there are few classes, a mark where there are many
+OF_MODELS = (COLOURS["ResNet"], COLOURS["VGG"], COLOURS["Inception"], COLOURS["AlexNet"], COLOURS["DenseNet"],
+             COLOURS["compact"], INK)  # fmt: skip
+
+
+def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """What `confusion` shows, in one sentence computed from its counts."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    if not wrong.any():
+        return "No picture is taken for another class"
+    label, answer = map(int, np.unravel_index(int(wrong.argmax()), wrong.shape))
+    times, of = int(wrong[label, answer]), int(matrix[label].sum())
+    if answer >= len(classes):
+        return f"{_short(classes[label])} is most often taken for a class without pictures here: {times:,} of {of:,}"
+    return (
+        f"{_short(classes[label])} is taken for {_short(classes[answer])} the most: {times:,} of {of:,} pictures"
+        f" ({100 * times / of:.1f} %)"
+    )
+
+
+def confusion(
+    matrix: NDArray[np.int64], classes: Sequence[str], *, narrow: bool = False, title: str | None = None
+) -> Figure:
+    """How many pictures of each class, a row, are taken for each, a column; the stronger the larger their share.
+
+    Shapes: `matrix` (k, k), or (k, k + 1) as `predictions.confusion` counts, for the names of k classes. Names and
+    numbers stand where they fit.
+    """
+    k = len(classes)
+    columns = k + int(matrix[:, k:].any())
+    names = [_short(name, 18 if narrow else 26) for name in classes] + ["another class"]
+    width = NARROW if narrow else WIDE
+    title = confounded(matrix, classes) if title is None else title
+    probe = Sheet(width, 100)
+    size = 7.5 if narrow else 8.5
+    longest = sorted(names[:columns], key=len)[-20:]  # why: measuring a thousand names takes seconds
+    widest = max(probe.measure(name, size)[0] for name in longest)
+    beside = min(widest + 6, 92.0 if narrow else 150.0)
+    cell = min((width - 2 * EDGE - beside - 8) / columns, LARGEST)
+    every = math.ceil((size + 2) / cell)  # of how many names one is written
+    flat = widest <= cell - 4
+    above = size + 6 if flat else beside
+    heading = 11.0 if narrow else 13.0
+    lines = len(probe.wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
+    sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 46 + above + k * cell + 10)
+    top = sheet.height - 4
+    if title:
+        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
+    _shades(sheet, top - 12, narrow)
+    sheet.write(EDGE, top - 30, "Rows: the class; columns: what it is taken for", 8.5 if narrow else 9, color=MUTED)
+    left, high = EDGE + beside, top - 38 - above
+
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    mark = max(cell - (0.8 if cell > 4 else 0), SMALLEST)
+    for right, colour in ((True, RIGHT), (False, WRONG)):
+        for n, strength in enumerate(STRENGTHS):
+            above_this = (shares > SHADES[n]) & (shares <= (SHADES[n + 1] if n + 1 < len(SHADES) else 1))
+            at = [(i, j) for i, j in np.argwhere(above_this[:, :columns]).tolist() if (i == j) == right]
+            if at:
+                _cells(sheet, at, left, high, cell, mark, color=colour, alpha=strength)
+    frame = [(left, high - k * cell), (left + columns * cell, high)]
+    edges = [(frame[0][0], frame[0][1], frame[1][0], frame[0][1]), (frame[0][0], frame[1][1], frame[1][0], frame[1][1])]
+    edges += [(x, frame[0][1], x, frame[1][1]) for x in (frame[0][0], frame[1][0])]
+    edges += [(left + k * cell, frame[0][1], left + k * cell, frame[1][1])] * (columns > k)
+    for x0, y0, x1, y1 in edges:
+        sheet.figure.add_artist(Line2D([x0, x1], [y0, y1], color=MUTED, linewidth=0.6, transform=sheet.points))
+
+    for i in range(0, k, every):
+        middle = high - (i + 0.5) * cell
+        sheet.write(left - 4, middle, names[i], size, ha="right", va="center_baseline")
+    for j in [*range(0, k, every), *range(k, columns)]:
+        middle = left + (j + 0.5) * cell
+        turned: dict[str, Any] = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
+        if j < k or every == 1 or (k - 1) % every:  # why: the last column's name would cover the one before it
+            sheet.write(middle, high + 4, names[j], size, **turned)
+    if cell >= size + 3 and probe.measure(f"{int(matrix.max()):,}", size)[0] <= cell - 3:
+        for i, j in np.argwhere(matrix[:, :columns] > 0).tolist():
+            strong = shares[i, j] > SHADES[4]
+            place = left + (j + 0.5) * cell, high - (i + 0.5) * cell
+            style: dict[str, Any] = {"color": "#ffffff" if strong else INK, "ha": "center", "va": "center_baseline"}
+            sheet.write(*place, f"{int(matrix[i, j]):,}", size, **style)
+    return sheet.figure
+
+
+def _cells(
+    sheet: Sheet, at: Sequence[tuple[int, int]], left: float, high: float, cell: float, side: float, **style: Any
+) -> None:
+    """The cells (row, column) as squares of `side` points; of one shade they are one path, which keeps a page small."""
+    corners, codes = [], []
+    for i, j in at:
+        x, y = left + (j + 0.5) * cell - side / 2, high - (i + 0.5) * cell - side / 2
+        corners += [(x, y), (x + side, y), (x + side, y + side), (x, y + side), (x, y)]
+        codes += [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    patch = PathPatch(Path(np.array(corners), codes), linewidth=0, transform=sheet.points, **style)
+    sheet.figure.add_artist(patch)
+
+
+def _shades(sheet: Sheet, y: float, narrow: bool) -> None:
+    """What the shades mean."""
+    x = EDGE
+    size = 7.5 if narrow else 8.5
+    ends = [f"{100 * share:g}" for share in (*SHADES[1:], 1)]
+    for what, colour in (("right", RIGHT), ("wrong", WRONG)):
+        sheet.write(x, y, what, size, color=MUTED)
+        x += sheet.measure(what, size)[0] + 4
+        for strength in STRENGTHS:
+            _cells(sheet, [(0, 0)], x, y + 8, 9, 8.5, color=colour, alpha=strength)
+            x += 9
+        x += 8 if narrow else 14
+    says = f"up to {', '.join(ends[:-1])}, {ends[-1]} % of the row"
+    if sheet.measure(says, size)[0] > sheet.width - EDGE - x:
+        says = f"≤ {', '.join(ends)} %"
+    sheet.write(x, y, says, size, color=MUTED)
+
+
+def sureness(bins: Sequence[Bin], error: float) -> str:
+    """What `reliability` shows, in one sentence computed from its bins."""
+    images = sum(one.images for one in bins)
+    sure = 100 * sum(one.images * one.confidence for one in bins) / max(images, 1)
+    right = 100 * sum(one.correct1 for one in bins) / max(images, 1)
+    how = "Too sure" if sure > right + 1 else "Not sure enough" if sure < right - 1 else "About as sure as right"
+    return f"{how}: {sure:.1f} % sure on average, right in {right:.1f} %; calibration error (ECE) {100 * error:.1f} %"
+
+
+def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, title: str | None = None) -> Figure:
+    """How often answers are right, against how sure they are; below it how many pictures there are in each bin.
+
+    `error` is the expected calibration error, a fraction.
+    """
+    width = NARROW if narrow else 440.0
+    heading = 11.0 if narrow else 13.0
+    title = sureness(bins, error) if title is None else title
+    lines = len(Sheet(width, 100).wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
+    left, right = EDGE + 36, width - EDGE - 10
+    side = right - left
+    below = 72.0
+    sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 26 + side + 40 + below + 40)
+    top = sheet.height - 4
+    if title:
+        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
+    sheet.write(EDGE, top - 12, "Right [%], with 95 % intervals", 9, color=MUTED)
+    shares = sheet.axes(left, top - 22 - side, right, top - 22)
+    counts = sheet.axes(left, 40, right, 40 + below)
+    sheet.write(EDGE, 40 + below + 8, "Pictures", 9, color=MUTED)
+    sheet.write(right + 10, 8, "probability of the answer [%]", 9, color=MUTED, ha="right")
+
+    used = [one for one in bins if one.images]
+    shares.plot([0, 100], [0, 100], color=MUTED, linewidth=1, dashes=(4, 3))
+    at = [(100 * one.confidence, 100 * one.correct1 / one.images) for one in used]
+    gaps = LineCollection([[(x, x), (x, y)] for x, y in at], colors=WRONG, alpha=0.35, linewidths=5, capstyle="butt")
+    shares.add_collection(gaps, autolim=False)
+    for (x, y), one in zip(at, used, strict=True):
+        low, high = (100 * end for end in wilson(one.correct1, one.images))
+        shares.plot([x, x], [low, high], color=RIGHT, linewidth=1.2, solid_capstyle="butt")
+        shares.plot([x], [y], color=RIGHT, marker="o", markersize=4.5, clip_on=False)
+    sheet.write(*sheet.at(shares, 3, 95), "dashed: as sure as right", 8, color=MUTED)
+    sheet.write(*sheet.at(shares, 3, 90), "shaded: by how much not", 8, color=MUTED)
+
+    edges = [100 * one.low for one in bins]
+    wide = [100 * (one.high - one.low) for one in bins]
+    counts.bar(edges, [one.images for one in bins], wide, align="edge", color=RIGHT, edgecolor="white", linewidth=0.5)
+    most = max((one.images for one in bins), default=1) or 1
+    counts.set_ylim(0, 1.05 * most)
+    counts.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
+    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    shares.set_ylim(0, 100)
+    for axes in (shares, counts):
+        axes.set_xlim(0, 100)
+        axes.xaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 80, 100]))
+    shares.yaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 80, 100]))
+    return sheet.figure
+
+
+def bought(rows: Sequence[Row]) -> str:
+    """What `ladder` shows, in one sentence computed from its rows: the best, and the cheapest of the same model."""
+    seen = _placed(rows)
+    if not seen:
+        return "No protocol has both an accuracy and a count of operations"
+    best = max(seen, key=lambda row: (top1(row) or 0, -float(row["ops"])))
+    first = min((row for row in seen if row["model"] == best["model"]), key=lambda row: float(row["ops"]))
+    model = f"{_short(str(best['model']))}: " if len({row["model"] for row in seen}) > 1 else ""
+    reached = f"{model}{_rung(best)} gets {top1(best):.1f} %"
+    if first is best:
+        return f"{reached}, and nothing that costs more gets more"
+    gained = (top1(best) or 0) - (top1(first) or 0)
+    times = significant(float(best["ops"]) / float(first["ops"]))
+    within = (interval(best) or (100.0, 0.0))[0] <= (top1(first) or 0)
+    end = ", which is within its interval" if within else ""
+    return f"{reached}, {gained:.1f} points more than {_rung(first)}, for {times} times the operations{end}"
+
+
+def ladder(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
+    """Top-1 with its 95 % interval against the operations of one picture, each point named by protocol and views.
+
+    Several models have a colour each. The sheet grows until every label has a place of its own.
+    """
+    seen = _placed(rows)
+    draw = partial(_ladder, seen, bought(rows) if title is None else title, gids([named(row) for row in rows]), rows)
+    height = (360.0 if narrow else 400.0) * (1 + max(len(seen) - 10, 0) / 14)
+    tallest = 1.6 * height
+    sheet, unnamed = draw(narrow, height)
+    while unnamed and height < tallest:
+        height *= 1.15
+        sheet, unnamed = draw(narrow, height)
+    return sheet.figure
+
+
+def named(row: Row) -> dict[str, Any]:
+    """The row with a `name` that no other row has."""
+    return {**row, "name": f"{row['model']}, {row['protocol']}"}
+
+
+def _placed(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if top1(row) is not None and ops(row)]
+
+
+def _rung(row: Row) -> str:
+    return shown(str(row.get("key") or row["protocol"]))
+
+
+def _ladder(
+    seen: Sequence[Row], title: str, ids: Sequence[str], rows: Sequence[Row], narrow: bool, height: float
+) -> tuple[Sheet, int]:
+    """The figure at one height, and how many labels found no place."""
+    width = NARROW if narrow else WIDE
+    unit, unit_name = ops_unit(seen)
+    names = dict(zip(map(id, rows), ids, strict=True))
+    models = list(dict.fromkeys(str(row["model"]) for row in seen))
+    colours = {model: OF_MODELS[n % len(OF_MODELS)] for n, model in enumerate(models)}
+    sheet = Sheet(width, height)
+    top = height - 4
+    if title:
+        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, 11 if narrow else 13, weight="bold") - 4
+    if len(models) > 1:
+        x, y = EDGE, top - 12
+        for model in models:
+            name = _short(model, 24)
+            needed = sheet.measure(name, 8.5)[0] + 24
+            if x > EDGE and x + needed - 14 > width - EDGE:
+                x, y = EDGE, y - 13
+            sheet.figure.add_artist(Circle((x + 4, y + 3), 3.6, facecolor=colours[model], transform=sheet.points))
+            sheet.write(x + 11, y, name, 8.5, color=MUTED)
+            x += needed
+        top = y - 4
+    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} pictures"
+    sheet.write(EDGE, top - 14, f"Top-1{images} [%], with 95 % intervals", 9, color=MUTED)
+    across = f"Operations of one picture [{unit_name}]" + ("" if narrow else ", logarithmic")
+    sheet.write(width - EDGE, 9, across, 9, color=MUTED, ha="right")
+    frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
+    axes = sheet.axes(*frame)
+    values = [(end, 8.0) for row in seen for end in (top1(row) or 0, *(interval(row) or ()))]
+    axes.set_ylim(*limits(values, frame[3] - frame[1], least=2.0))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
+    places = [float(row["ops"]) / unit for row in seen]
+    _logarithmic(axes, places, frame[2] - frame[0])
+
+    size = 8.0 if narrow else 9.0
+    points = [sheet.at(axes, x, top1(row) or 0) for x, row in zip(places, seen, strict=True)]
+    segments, choices, labels = [], [], []
+    for row, place, point in zip(seen, places, points, strict=True):
+        colour, band = colours[str(row["model"])], interval(row)
+        if band:
+            axes.plot([place] * 2, band, color=colour, linewidth=1.3, zorder=2, solid_capstyle="butt", alpha=0.6)
+            segments.append((*sheet.at(axes, place, band[0]), *sheet.at(axes, place, band[1])))
+        dot = Circle(point, 4, facecolor=colour, edgecolor=colour, transform=sheet.points, zorder=3)
+        dot.set_gid(names[id(row)])
+        sheet.figure.add_artist(dot)
+        labels.append(_label(row, narrow))
+        measured = sheet.measure(labels[-1], size)
+        choices.append(around(*point, 4, measured[0] + 1, measured[1]))
+    strokes = sampled(np.array(segments).reshape(-1, 4), 60).reshape(-1, 2) if segments else np.zeros((0, 2))
+    circles = np.array([(*point, 4.6) for point in points]).reshape(-1, 3)
+    taken = place_labels(choices, circles, strokes, (frame[0] + 1, frame[1] + 1, frame[2] - 1, frame[3] - 1))
+    for row, label, choice, at in zip(seen, labels, choices, taken, strict=True):
+        if at is None:
+            continue
+        x0, y0, x1, _ = choice.boxes[at]
+        aligned = choice.aligned[at]
+        x = {"left": x0, "right": x1, "center": (x0 + x1) / 2}[aligned]
+        gid = names[id(row)].replace("point-", "label-", 1)
+        sheet.write(x, y0, label, size, ha=aligned, va="bottom", gid=gid)
+        lx0, ly0, lx1, ly1 = choice.leaders[at]
+        if (lx0, ly0) != (lx1, ly1):
+            leader = Line2D([lx0, lx1], [ly0, ly1], color=MUTED, linewidth=0.6, transform=sheet.points)
+            sheet.figure.add_artist(leader)
+    return sheet, taken.count(None)
+
+
+def _label(row: Row, narrow: bool) -> str:
+    said = [_rung(row)]
+    if row.get("views") is not None:
+        said.append(counted(round(float(row["views"])), "view"))
+    if row.get("ms") is not None and not narrow:
+        said.append(f"{significant(float(row['ms']))} ms")
+    return ", ".join(said)
+
+
+def _logarithmic(axes: Axes, places: Sequence[float], span: float) -> None:
+    """A horizontal axis for `places` on `span` points, at least half a decade wide."""
+    axes.set_xscale("log")
+    low, high = limits([(math.log10(x), 14.0) for x in places] or [(0.0, 0.0)], span, least=0.5)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if high - low < 3 else (1,))]
+    axes.set_xlim(10**low, 10**high)
+    last = high - 0.02 * (high - low)  # why: half of a number at the very end would lie outside of a page's figure
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= math.log10(tick) <= last]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _short(name: str, longest: int = 30) -> str:
+    name = " ".join(shown(name).split())
+    return name if len(name) <= longest else name[: longest - 1] + "…"
