@@ -16,7 +16,7 @@ from topfive.networks.layers import Network  # noqa: E402
 from topfive.networks.variations import fully_convolutional  # noqa: E402
 from topfive.recipes.protocols import PROTOCOLS, PUBLISHED_AS, Protocol  # noqa: E402
 from topfive.report import cards as sheet  # noqa: E402
-from topfive.report import text as tables
+from topfive.report import text as tables  # noqa: E402
 from topfive.report.text import Column, Section  # noqa: E402
 
 PAGES = ROOT / "docs" / "networks"

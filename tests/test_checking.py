@@ -240,7 +240,7 @@ def test_a_clean_source_has_nothing_to_answer_for(tmp_path: Path) -> None:
     )  # fmt: skip
     report = checking.check(folder(root))
     assert not report.biased and kinds(report) == {"few held-out pictures"}
-    assert checking.answer(report) == "Nothing was found in set that would bias an accuracy or harm training."
+    assert check.answer(report) == "Nothing was found in set that would bias an accuracy or harm training."
     assert report.formats == (checking.Share("PNG", 60, 20),) and report.sizes == (checking.Share("64x64", 60, 20),)
 
 
@@ -511,12 +511,12 @@ def test_the_page_shows_the_pictures_and_no_name_becomes_code(tmp_path: Path) ->
     outside = [value for _, attributes in parsed.tags for key, value in attributes.items() if key in ("src", "href")]
     assert all(str(value).startswith("data:") for value in outside) and "\x1b" not in page
     assert (
-        all(finding.sentence in parsed.text for finding in report.findings) and checking.answer(report) in parsed.text
+        all(finding.sentence in parsed.text for finding in report.findings) and check.answer(report) in parsed.text
     )
-    screen = tables.text(checking.sections(report))
+    screen = tables.text(check.sections(report))
     assert "\x1b" not in screen and max(map(len, screen.splitlines())) <= 100
-    assert msgspec.json.encode(report) and tables.csv(checking.rows(report)).count("\n") >= len(report.findings)
-    assert checking.worst(report) in checking.answer(report)
+    assert msgspec.json.encode(report) and tables.csv(check.rows(report)).count("\n") >= len(report.findings)
+    assert check.worst(report) in check.answer(report)
 
 
 @pytest.mark.slow

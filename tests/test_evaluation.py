@@ -9,7 +9,7 @@ from torch import nn
 
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.training.validation import evaluate, score
-from topfive.report.training import interval
+from topfive.results.statistics import interval
 
 
 class Reader(nn.Module):

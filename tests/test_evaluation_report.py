@@ -25,9 +25,9 @@ from topfive.report import text as tables
 from topfive.report.evaluation import published_for, published_split, row, short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
 from topfive.report.pages import evaluation as evaluated
-from topfive.report.training import interval
 from topfive.results import predictions
 from topfive.results.predictions import Predictions
+from topfive.results.statistics import interval
 
 EVIL = "<script>alert(1)</script>\x1b[31m\udce9 'x' \"y\", and more"
 

@@ -64,6 +64,7 @@ def check(
     from topfive.data.opening import open_source
     from topfive.data.outputs import mark, placed
     from topfive.errors import DataError
+    from topfive.report.check import sections, worst
     from topfive.report.pages import check as checked
     from topfive.results.progress import counting
 
@@ -77,10 +78,10 @@ def check(
         mark(page.parent)
     checked.render(page, result, found, shlex.join(command_line()))
     findings = [to_builtins(finding) for finding in result.findings]
-    write(format, findings, {"report": to_builtins(result)}, checking.sections(result))
+    write(format, findings, {"report": to_builtins(result)}, sections(result))
     say(str(page), quiet)
     if result.biased:
-        raise DataError(f"an accuracy measured on {found.name} would be biased: {checking.worst(result)}")
+        raise DataError(f"an accuracy measured on {found.name} would be biased: {worst(result)}")
 
 
 def pack(

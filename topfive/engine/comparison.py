@@ -37,8 +37,8 @@ from topfive.networks.layers import Network, from_json, with_classes
 from topfive.networks.papers import facts, known
 from topfive.networks.variations import for_small_images
 from topfive.recipes import recipe as recipes
-from topfive.report.training import interval
 from topfive.results.progress import Progress
+from topfive.results.statistics import interval
 from topfive.weights.names import network_called
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at

@@ -14,9 +14,9 @@ from topfive.errors import ResourceError
 from topfive.networks.papers import PublishedError, facts, known
 from topfive.recipes.protocols import PROTOCOLS, PUBLISHED_AS, SQUARE
 from topfive.report.text import Column, Section, Value, scaled
-from topfive.report.training import interval
 from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
+from topfive.results.statistics import interval
 
 IMAGENET, CIFAR = "val", "CIFAR-10 test"  # the splits that papers print errors of, as papers.toml calls them
 OTHER_NETWORKS = ("option A", "option C")  # ResNet's shortcuts that ours do not have by default

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from math import isfinite, sqrt
+from math import isfinite
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -15,6 +15,7 @@ from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.recipe import Recipe, field_rows, steps_of_epoch
 from topfive.report.text import WIDTH, Column, Row, Section, clock, scaled
 from topfive.results.runs import Stated, find_runs, load_run
+from topfive.results.statistics import interval
 from topfive.system import locked
 
 MOST_ROWS = 30  # of one run in its table
@@ -67,15 +68,6 @@ class Pictures(msgspec.Struct, frozen=True):
     split: str
     upright: bool
     notes: list[str]
-
-
-def interval(correct: int, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of `correct / images`."""
-    z = 1.959964
-    p, n = correct / images, images
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 # One run

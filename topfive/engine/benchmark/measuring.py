@@ -1,8 +1,8 @@
 """What a network takes on this machine: latency, throughput and memory, each network in a process of its own.
 
 A process of its own makes the memory true (nothing is left over from the network before) and the time undisturbed by
-what the parent still holds. `python -m topfive.engine.benchmark.measuring` is that process: a `Task` in JSON comes in on standard
-input, a `Measured` in JSON goes out on standard output.
+what the parent still holds. `python -m topfive.engine.benchmark.measuring` is that process: a `Task` in JSON comes in
+on standard input, a `Measured` in JSON goes out on standard output.
 """
 
 import copy

@@ -37,9 +37,8 @@ from topfive.networks.layers import (
     ZeroPad,
     leaves,
 )
-from topfive.report.text import Value
 
-Row = dict[str, Value]
+Row = dict[str, str | int]
 
 
 def split(network: Network) -> tuple[Network, Network]:

@@ -35,8 +35,8 @@ from topfive.report.figures.figures import (
     significant,
     top1,
 )
-from topfive.report.training import interval as wilson
 from topfive.results.predictions import Bin
+from topfive.results.statistics import interval as wilson
 
 Row = Mapping[str, Any]
 

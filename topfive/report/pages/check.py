@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from topfive.data.check.checking import Report, Share, answer
+from topfive.data.check.checking import Report, Share
 from topfive.data.check.findings import NOTE, Example, Finding, shown
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Item, Source
+from topfive.report.check import answer
 from topfive.report.pages.page import publish
 
 ON_A_SHEET, IN_ALL = 12, 60  # examples shown of one finding; on the whole page

@@ -12,9 +12,9 @@ from topfive.report.figures import evaluation as figures_of_evaluation
 from topfive.report.figures import figures
 from topfive.report.pages.page import NOTHING, Cell, Column, Row, accuracy, both, number, publish
 from topfive.report.text import scaled
-from topfive.report.training import interval
 from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
+from topfive.results.statistics import interval
 
 MOST = 100  # unreadable pictures and classes that are listed without a fold
 PAIRS = 20
