@@ -5,7 +5,7 @@
 RUN: run folders of networks trained here on Imagenette. For each, the share of the whole validation split whose
 likeliest class is the one in float32. The first ResNet-50 of them is what is timed, at 224; without one, a ResNet-50 is
 trained for two short epochs, since of random weights every rounding changes the answers. All methods of a table run by
-turns; files to Top-5 are whole commands, from their start to their end, on the same pictures. timm's inference.py is
+turns; files to Top-5 are whole commands, from their start to their end, on the same images. timm's inference.py is
 not in its package: `TIMM_INFERENCE=path/to/inference.py` names it; it needs pandas.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from training import DATA, matrix_rate
 
 ROUNDS, BATCH, SIDE = 3, 32, 224
-PICTURES = int(os.environ.get("PICTURES", "1000"))
+IMAGES = int(os.environ.get("IMAGES", "1000"))
 PROTOCOL = "1-crop:torchvision"  # resize 256, crop 224, as the others do
 NO_OPENVINO = "import sys; sys.modules['openvino'] = None; from topfive.cli import main; main()"
 Rates = dict[str, list[float]]
@@ -35,7 +35,7 @@ Rates = dict[str, list[float]]
 def table(title: str, rates: Rates, ours: str) -> None:
     best = statistics.median(rates[ours])
     print(f"\n{title}, medians of {ROUNDS} by turns, {os.cpu_count()} cores\n")
-    print(f"| method | pictures/s | least | most | {ours} is faster by |\n| --- | ---: | ---: | ---: | ---: |")
+    print(f"| method | images/s | least | most | {ours} is faster by |\n| --- | ---: | ---: | ---: | ---: |")
     for name, found in rates.items():
         middle = statistics.median(found)
         print(f"| {name} | {middle:,.1f} | {min(found):,.1f} | {max(found):,.1f} | {best / middle:.2f} |", flush=True)
@@ -49,8 +49,8 @@ def by_turns(methods: dict[str, Callable[[], float]], rates: Rates) -> None:
 # --- the network alone ----------------------------------------------------------------------------------------------
 
 
-def alone(model: str, pictures: Path) -> None:
-    """ResNet-50 on a batch of decoded pictures; torch's own forms get them normalised, ours normalise them."""
+def alone(model: str, images: Path) -> None:
+    """ResNet-50 on a batch of decoded images; torch's own forms get them normalised, ours normalise them."""
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.measuring import this_machine
     from topfive.engine.inference.backends import engine, forms
@@ -60,8 +60,8 @@ def alone(model: str, pictures: Path) -> None:
     from topfive.networks.costs import count
 
     machine, opened = this_machine(), open_model(model)
-    classifier, source = opened.classifier, open_source(str(pictures.parent))
-    items = source.held_out[:: len(source.held_out) // BATCH][:BATCH]
+    classifier, source = opened.classifier, open_source(str(images.parent))
+    items = source.val[:: len(source.val) // BATCH][:BATCH]
     pixels = decode(source, items, SIDE).pixels
     x = normalised(pixels, *classifier.normalisation)
     chosen = engine(classifier, machine, pixels)
@@ -95,7 +95,7 @@ def alone(model: str, pictures: Path) -> None:
 
 
 def rate(run: Callable[[], Tensor]) -> float:
-    """Pictures a second over two seconds and at least two batches."""
+    """Images a second over two seconds and at least two batches."""
     began, batches = time.perf_counter(), 0
     while batches < 2 or time.perf_counter() - began < 2:
         run()
@@ -107,12 +107,12 @@ def rate(run: Callable[[], Tensor]) -> float:
 
 
 def end_to_end(model: str, folder: Path, scratch: Path) -> None:
-    pictures = sum(1 for path in folder.rglob("*") if path.is_file())
+    images = sum(1 for path in folder.rglob("*") if path.is_file())
     predict = ["predict", model, str(folder), "--protocol", PROTOCOL, "--format", "csv", "--quiet"]
     methods = {
-        "topfive predict": lambda: command([sys.executable, "-m", "topfive", *predict], pictures),
-        "topfive predict, without OpenVINO": lambda: command([sys.executable, "-c", NO_OPENVINO, *predict], pictures),
-        "a plain torchvision loop": lambda: command([sys.executable, __file__, "--plain", str(folder)], pictures),
+        "topfive predict": lambda: command([sys.executable, "-m", "topfive", *predict], images),
+        "topfive predict, without OpenVINO": lambda: command([sys.executable, "-c", NO_OPENVINO, *predict], images),
+        "a plain torchvision loop": lambda: command([sys.executable, __file__, "--plain", str(folder)], images),
     }
     if os.environ.get("TIMM_INFERENCE"):
         weights = str(scratch / "resnet50.pth")
@@ -120,23 +120,23 @@ def end_to_end(model: str, folder: Path, scratch: Path) -> None:
         timm = [sys.executable, __file__, "--timm", str(folder), "--model", "resnet50", "--checkpoint", weights]
         timm += ["--num-classes", "10", "--topk", "5", "--device", "cpu", "-b", str(BATCH), "--no-console-results"]
         timm += ["--results-dir", str(scratch)]
-        methods["timm's inference.py, as it comes"] = lambda: command(timm, pictures)
+        methods["timm's inference.py, as it comes"] = lambda: command(timm, images)
         faster = [*timm, "--channels-last", "--amp", "--amp-dtype", "bfloat16"]
-        methods["timm's inference.py, bf16 and channels last"] = lambda: command(faster, pictures)
+        methods["timm's inference.py, bf16 and channels last"] = lambda: command(faster, images)
     else:
         print("timm's inference.py is left out: TIMM_INFERENCE does not name it")
     rates: Rates = {}
     for _ in range(ROUNDS):
         by_turns(methods, rates)
-    table(f"Files to Top-5, ResNet-50, {SIDE}, {pictures:,} pictures, starting included", rates, "topfive predict")
+    table(f"Files to Top-5, ResNet-50, {SIDE}, {images:,} images, starting included", rates, "topfive predict")
 
 
-def command(arguments: list[str], pictures: int) -> float:
+def command(arguments: list[str], images: int) -> float:
     began = time.perf_counter()
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(arguments[:4])} failed:\n{done.stderr[-2000:]}")
-    return pictures / (time.perf_counter() - began)
+    return images / (time.perf_counter() - began)
 
 
 def run_plain(folder: str) -> None:
@@ -155,13 +155,13 @@ def run_plain(folder: str) -> None:
         ]
     )
     net = models.resnet50(num_classes=10).eval()
-    pictures = ImageFolder(folder, transform)
+    images = ImageFolder(folder, transform)
     rows = []
     with torch.inference_mode():
-        for x, _ in DataLoader(pictures, BATCH, num_workers=2):
+        for x, _ in DataLoader(images, BATCH, num_workers=2):
             shares, classes = net(x).softmax(1).topk(5)
             rows += list(zip(shares.tolist(), classes.tolist()))
-    for (path, _), (shares, classes) in zip(pictures.samples, rows, strict=True):
+    for (path, _), (shares, classes) in zip(images.samples, rows, strict=True):
         print(path, *classes, *shares, sep=",")
 
 
@@ -195,8 +195,8 @@ def agreement(run: str) -> None:
 
     machine, opened = this_machine(), open_model(run)
     source = open_source(str(DATA / "imagenette.tar"))
-    pictures = decode(source, source.held_out, opened.about.size)
-    batches = list(zip(pictures.pixels.split(BATCH), pictures.labels.split(BATCH)))
+    images = decode(source, source.val, opened.about.size)
+    batches = list(zip(images.pixels.split(BATCH), images.labels.split(BATCH)))
     chosen = engine(opened.classifier, machine, batches[0][0])
     same = right = exact_right = 0
     with torch.inference_mode():
@@ -204,7 +204,7 @@ def agreement(run: str) -> None:
             exact, fast = opened.classifier(pixels), chosen(pixels)
             same += int((exact.argmax(1) == fast.argmax(1)).sum())
             exact_right, right = exact_right + score(exact, labels).correct1, right + score(fast, labels).correct1
-    n = len(pictures)
+    n = len(images)
     print(
         f"\n{opened.network.name} of {run}, 1-crop:square {opened.about.size}, n = {n:,}: {chosen.name} has "
         f"float32's likeliest class for {same:,} ({same / n:.2%}); Top-1 {right / n:.2%}, float32 {exact_right / n:.2%}"
@@ -222,21 +222,21 @@ def short_run(scratch: Path) -> str:
     return where
 
 
-def chosen_pictures(scratch: Path) -> Path:
-    """A folder with the first pictures of each class of the validation split, `PICTURES` in all."""
+def chosen_images(scratch: Path) -> Path:
+    """A folder with the first images of each class of the validation split, `IMAGES` in all."""
     import tarfile
 
     with tarfile.open(DATA / "imagenette.tar") as tar:
         tar.extractall(scratch, filter="data")
     folder = scratch / "imagenette" / "val"
     for label in folder.iterdir():
-        for path in sorted(label.iterdir())[PICTURES // 10 :]:
+        for path in sorted(label.iterdir())[IMAGES // 10 :]:
             path.unlink()
     return folder
 
 
 def at_224(run: str, scratch: Path) -> str:
-    """The run's model as a file of its own that takes pictures of 224 pixels."""
+    """The run's model as a file of its own that takes images of 224 pixels."""
     from dataclasses import replace
 
     from topfive.engine.inference.models import open_model, save
@@ -261,7 +261,7 @@ def main() -> None:
             runs.append(timed)
         for run in runs:
             agreement(run)
-        folder, model = chosen_pictures(scratch), at_224(timed, scratch)
+        folder, model = chosen_images(scratch), at_224(timed, scratch)
         alone(model, folder)
         end_to_end(model, folder, scratch)
 

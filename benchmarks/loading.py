@@ -1,9 +1,9 @@
-"""Training pictures as normalised float batches: topfive beside torchvision and timm, on the same pictures, by turns.
+"""Training images as normalised float batches: topfive beside torchvision and timm, on the same images, by turns.
 
 Imagenette: random resized crop to 224 and mirror, batch 64, two workers. CIFAR-10: crop with padding and mirror, batch
 128, from memory (theirs with two workers, which is faster for them than none). Each loader runs in a process of its
-own, an epoch of `PICTURES` at a time, after one that is not counted; the workers live on between epochs, and every
-loader's pictures have been read before. `make bench` runs it, where ../shared/data lies.
+own, an epoch of `IMAGES` at a time, after one that is not counted; the workers live on between epochs, and every
+loader's images have been read before. `make bench` runs it, where ../shared/data lies.
 """
 
 import json
@@ -26,7 +26,7 @@ import torch
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "shared" / "data"
 ROUNDS, WORKERS = 5, 2
-PICTURES = {"imagenette": 4000, "cifar": 20_000}  # in an epoch
+IMAGES = {"imagenette": 4000, "cifar": 20_000}  # in an epoch
 BATCH = {"imagenette": 64, "cifar": 128}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LOADERS = {
@@ -43,8 +43,8 @@ def topfive(where: str, kind: str) -> Iterator[None]:
     from topfive.recipes.augmentations import AUGMENTATIONS, AreaCrop, Augmentation
     from topfive.recipes.recipe import Recipe
 
-    source, count = open_source(where), PICTURES[kind]
-    source = replace(source, train=source.train[:: len(source.train) // count][:count], held_out=source.held_out[:8])
+    source, count = open_source(where), IMAGES[kind]
+    source = replace(source, train=source.train[:: len(source.train) // count][:count], val=source.val[:8])
     crop = Augmentation(AreaCrop()) if kind == "imagenette" else AUGMENTATIONS["cifar"]
     size, workers = (224, WORKERS) if kind == "imagenette" else (32, None)
     data = prepare(source, size, crop.crop, workers)
@@ -63,7 +63,7 @@ def topfive(where: str, kind: str) -> Iterator[None]:
 
 def check(seen: int, count: int, x: torch.Tensor) -> None:
     if seen < count - BATCH["cifar"] or x.dtype != torch.float32 or not -4 < float(x.mean()) < 4:
-        sys.exit(f"a loader gave {seen} pictures, {x.dtype}")
+        sys.exit(f"a loader gave {seen} images, {x.dtype}")
 
 
 def torchvision(folder: str, kind: str, tensors: bool) -> Iterator[None]:
@@ -82,9 +82,9 @@ def torchvision(folder: str, kind: str, tensors: bool) -> Iterator[None]:
         every = CIFAR10.__new__(CIFAR10)  # its check of the downloaded files is not what is measured
         every.data, every.targets = cifar_arrays(folder)
         every.transform, every.target_transform = transform, None
-    chosen = Subset(every, range(0, len(every), len(every) // PICTURES[kind])[: PICTURES[kind]])
+    chosen = Subset(every, range(0, len(every), len(every) // IMAGES[kind])[: IMAGES[kind]])
     loader = DataLoader(chosen, BATCH[kind], shuffle=True, num_workers=WORKERS, persistent_workers=True)
-    yield from epochs(loader, PICTURES[kind])
+    yield from epochs(loader, IMAGES[kind])
 
 
 def timm(folder: str) -> Iterator[None]:
@@ -96,11 +96,11 @@ def timm(folder: str) -> Iterator[None]:
         use_prefetcher=False, no_aug=False, scale=(0.08, 1.0), hflip=0.5, color_jitter=None, interpolation="bilinear",
         num_workers=WORKERS, persistent_workers=True, mean=MEAN, std=STD,
     )  # fmt: skip
-    yield from epochs(loader, PICTURES["imagenette"])
+    yield from epochs(loader, IMAGES["imagenette"])
 
 
 def chosen_timm(dataset: Any) -> Any:
-    samples, count = dataset.reader.samples, PICTURES["imagenette"]
+    samples, count = dataset.reader.samples, IMAGES["imagenette"]
     dataset.reader.samples = samples[:: len(samples) // count][:count]
     return dataset
 
@@ -186,10 +186,10 @@ def main() -> None:
             folder = f"{scratch}/{'imagenette' if kind == 'imagenette' else 'cifar10'}"
             taken = turns(kind, folder)
             ours = statistics.median(next(iter(taken.values())))
-            print(f"\n{kind}, epochs of {PICTURES[kind]:,}, medians of {ROUNDS} by turns, {os.cpu_count()} cores\n")
-            print("| loader | pictures/s | least | most | topfive is faster by |\n| --- | ---: | ---: | ---: | ---: |")
+            print(f"\n{kind}, epochs of {IMAGES[kind]:,}, medians of {ROUNDS} by turns, {os.cpu_count()} cores\n")
+            print("| loader | images/s | least | most | topfive is faster by |\n| --- | ---: | ---: | ---: | ---: |")
             for name, seconds in taken.items():
-                rates = sorted(PICTURES[kind] / s for s in seconds)
+                rates = sorted(IMAGES[kind] / s for s in seconds)
                 ratio = statistics.median(seconds) / ours
                 middle = statistics.median(rates)
                 print(f"| {name} | {middle:,.0f} | {rates[0]:,.0f} | {rates[-1]:,.0f} | {ratio:.2f} |", flush=True)

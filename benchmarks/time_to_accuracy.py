@@ -32,7 +32,7 @@ LINES = {
     "ResNet-20, 15 minutes": (15, 0.88, SMALL),
 }
 FIGURES = {FAST[0]: ("Imagenette, ResNet-18", "imagenette"), SMALL[0]: ("CIFAR-10 (JPEG), ResNet-20", "cifar10")}
-HELD_OUT = 3_925  # of Imagenette
+VAL = 3_925  # of Imagenette
 TIMM = "timm, 30 minutes"
 TIMM_OPTIONS = [
     "--model", "resnet18", "--num-classes", "10", "--img-size", "224", "-b", "64", "-j", "2", "--device", "cpu",
@@ -60,7 +60,7 @@ def run_timm(seed: int, epochs: int) -> dict[str, object]:
     curve = [(seconds * epoch / len(tops), top1) for epoch, top1 in enumerate(tops, start=1)]  # epochs are alike
     return {
         "line": TIMM, "seed": seed, "minutes": 30, "wanted": 0.0, "seconds": seconds, "matrix_rate": rate,
-        "epochs": len(tops), "top1": curve[-1][1], "images": HELD_OUT, "curve": curve,
+        "epochs": len(tops), "top1": curve[-1][1], "images": VAL, "curve": curve,
         "command": ["train.py", *options],
     }  # fmt: skip
 
@@ -101,7 +101,7 @@ def draw(rows: list[dict[str, object]], network: str, title: str, path: Path) ->
         command = row["command"]
         side = f", tested at {command[command.index('--size') + 1]}" if "--size" in command else ""
         name = f"{TIMM}, tested at 224" if row["line"] == TIMM else f"topfive, {row['line']}{side}"
-        # why: a run's own clock begins when its pictures are read; the last point is at the process's end
+        # why: a run's own clock begins when its images are read; the last point is at the process's end
         *times, _ = [seconds for seconds, _ in row["curve"]]
         axes.plot(
             [seconds / 60 for seconds in (*times, row["seconds"])],

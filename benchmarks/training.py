@@ -24,8 +24,8 @@ from loading import peers
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("TOPFIVE_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
-ROUNDS, PICTURES, CIFAR_PICTURES = 3, 320, 10_000
-OPS = {"resnet-18": 6 * 1.814e9, "cifar-resnet-20": 6 * 40.8e6}  # of a picture in training: three times forward
+ROUNDS, IMAGES, CIFAR_IMAGES = 3, 320, 10_000
+OPS = {"resnet-18": 6 * 1.814e9, "cifar-resnet-20": 6 * 40.8e6}  # of an image in training: three times forward
 
 
 def topfive(network: str, folder: str, options: list[str]) -> float:
@@ -144,7 +144,7 @@ def matrix_rate() -> float:
 
 
 def subset(archive: str, count: int, scratch: str, aside: int = 100) -> str:
-    """A folder with the first pictures of ten classes of an archive: `count` to train on, `aside` to test on."""
+    """A folder with the first images of ten classes of an archive: `count` to train on, `aside` to test on."""
     import tarfile
 
     with tarfile.open(DATA / archive) as tar:
@@ -162,7 +162,7 @@ def main() -> None:
         print(f"skipped: {DATA} is not there")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        nette = subset("imagenette.tar", PICTURES, scratch)
+        nette = subset("imagenette.tar", IMAGES, scratch)
         area = ["--set", 'augmentation={"crop":{"type":"AreaCrop"}}']
         methods: dict[str, Callable[[], float]] = {
             "topfive": lambda: topfive("resnet-18", nette, [*area, "--size", "224", "--batch", "32", "--workers", "2"]),
@@ -178,13 +178,13 @@ def main() -> None:
             methods["torchvision's reference script"] = lambda: torchvision(nette)
         else:
             print("torchvision's reference script is left out: TORCHVISION_REFERENCE does not name its folder")
-        table(f"ResNet-18, Imagenette's files, 224, batch 32, {PICTURES} pictures", methods, "resnet-18")
-        cifar = subset("cifar10.tar.xz", CIFAR_PICTURES, scratch)
+        table(f"ResNet-18, Imagenette's files, 224, batch 32, {IMAGES} images", methods, "resnet-18")
+        cifar = subset("cifar10.tar.xz", CIFAR_IMAGES, scratch)
         small: dict[str, Callable[[], float]] = {
             "topfive": lambda: topfive("cifar-resnet-20", cifar, ["--batch", "128"]),
             "plain PyTorch, fp32, torchvision's loader": lambda: plain(cifar),
         }
-        table(f"ResNet-20, CIFAR-10, batch 128, {CIFAR_PICTURES} pictures", small, "cifar-resnet-20")
+        table(f"ResNet-20, CIFAR-10, batch 128, {CIFAR_IMAGES} images", small, "cifar-resnet-20")
 
 
 def table(title: str, methods: dict[str, Callable[[], float]], network: str) -> None:
@@ -196,7 +196,7 @@ def table(title: str, methods: dict[str, Callable[[], float]], network: str) -> 
             rates[name].append(run())
     ours = statistics.median(next(iter(rates.values())))
     print(f"\n{title}, medians of {ROUNDS} by turns, {os.cpu_count()} cores\n")
-    print("| method | pictures/s | least | most | topfive is faster by |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| method | images/s | least | most | topfive is faster by |\n| --- | ---: | ---: | ---: | ---: |")
     for name, found in rates.items():
         middle = statistics.median(found)
         print(f"| {name} | {middle:,.1f} | {min(found):,.1f} | {max(found):,.1f} | {ours / middle:.2f} |", flush=True)

@@ -1,6 +1,6 @@
-"""Draws docs/144-crop.png, GoogLeNet's 144 views of one picture: `python docs/draw_144_crop.py [PICTURE]`.
+"""Draws docs/144-crop.png, GoogLeNet's 144 views of one image: `python docs/draw_144_crop.py [IMAGE]`.
 
-Without a picture it is a cup of coffee, a photograph by Rachel Michetti that scikit-image brings along (CC0).
+Without an image it is a cup of coffee, a photograph by Rachel Michetti that scikit-image brings along (CC0).
 """
 
 import sys
@@ -22,14 +22,14 @@ SIZE = 224
 SCALES, SQUARES, CROPS = 4, 3, 6
 SQUARE_COLOURS = COLOURS["VGG"], COLOURS["ResNet"], COLOURS["Inception"]
 CROP_NAMES = "top left", "top right", "bottom left", "bottom right", "centre", "whole square"
-MARGIN, GAP, CELL, SHOWN = 24, 4, 62, 0.5  # pixels of the sheet; SHOWN: of a scaled picture's side at the top
-THUMBNAIL, LEFT = 92, 190  # width of the pictures beside the rows; where the columns begin
+MARGIN, GAP, CELL, SHOWN = 24, 4, 62, 0.5  # pixels of the sheet; SHOWN: of a scaled image's side at the top
+THUMBNAIL, LEFT = 92, 190  # width of the images beside the rows; where the columns begin
 PAIR = 2 * CELL + GAP
 WIDTH = LEFT + CROPS * (PAIR + 10) - 10 + MARGIN
 
 
 def figure(image: Image.Image) -> Image.Image:
-    """The picture at four scales with its squares; below it the views, a row for a square and a column for a crop."""
+    """The image at four scales with its squares; below it the views, a row for a square and a column for a crop."""
     protocol = get("144-crop")
     wanted, pixels = protocol.views(*image.size, SIZE), list(views(image, protocol, SIZE))
     rows = [range(first, first + 2 * CROPS) for first in range(0, len(wanted), 2 * CROPS)]
@@ -42,8 +42,8 @@ def figure(image: Image.Image) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     small, large = (ImageFont.truetype(findfont("DejaVu Sans"), size) for size in (13, 17))
 
-    draw.text((MARGIN, MARGIN), f"The picture at {SCALES} scales; in each, {SQUARES} squares:", INK, large)
-    at = MARGIN + draw.textlength(f"The picture at {SCALES} scales; in each, {SQUARES} squares:  ", large)
+    draw.text((MARGIN, MARGIN), f"The image at {SCALES} scales; in each, {SQUARES} squares:", INK, large)
+    at = MARGIN + draw.textlength(f"The image at {SCALES} scales; in each, {SQUARES} squares:  ", large)
     for place, colour in zip(places, SQUARE_COLOURS):
         draw.text((at, MARGIN), place, colour, large, stroke_width=0.4)
         at += draw.textlength(f"{place}  ", large)
@@ -92,7 +92,7 @@ def figure(image: Image.Image) -> Image.Image:
 
 
 def _lit(image: Image.Image, box: Box, colour: str, width: int) -> Image.Image:
-    """The picture with all but `box` faded, and a frame of `width` pixels around it."""
+    """The image with all but `box` faded, and a frame of `width` pixels around it."""
     faded = Image.blend(image, Image.new("RGB", image.size, "white"), 0.7)
     faded.paste(image.crop(box), box)
     ImageDraw.Draw(faded).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=colour, width=width)

@@ -22,7 +22,7 @@ from topfive.report.text import Column, Section  # noqa: E402
 PAGES = ROOT / "docs" / "networks"
 OF_PROTOCOLS = ROOT / "docs" / "protocols.md"
 BEGIN, END = "<!-- begin of what docs/generate.py writes -->\n", "<!-- end of it -->\n"
-PICTURE, SIZE = (400, 300), 224  # width and height of the picture whose views are counted, and side of the networks
+IMAGE, SIZE = (400, 300), 224  # width and height of the image whose views are counted, and side of the networks
 
 
 def page(name: str) -> str:
@@ -59,7 +59,7 @@ def protocols(written: str) -> str:
     rows = [
         {
             "key": f"`{protocol.key}`",
-            "views": len(protocol.views(*PICTURE, SIZE)),
+            "views": len(protocol.views(*IMAGE, SIZE)),
             "sides": ", ".join(map(str, protocol.sides(SIZE))),
             "vgg": _cost(NETWORKS["vgg-d"](), protocol),
             "resnet": _cost(NETWORKS["resnet-50"](), protocol),
@@ -83,9 +83,9 @@ def protocols(written: str) -> str:
 
 
 def _cost(network: Network, protocol: Protocol) -> float:
-    """The operations of all views, as a multiple of one picture's of the network's own size."""
+    """The operations of all views, as a multiple of one image's of the network's own size."""
     shown = fully_convolutional(network) if protocol.crops == "dense" else network
-    shapes = [(3, *view.shape) for view in protocol.views(*PICTURE, SIZE)]
+    shapes = [(3, *view.shape) for view in protocol.views(*IMAGE, SIZE)]
     macs = {shape: count(shown, shape).macs for shape in set(shapes)}
     return sum(macs[shape] for shape in shapes) / count(network).macs
 

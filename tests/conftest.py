@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def directions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 32 training and 8 held-out pictures: gradients of a direction, with noise."""
+    """Three classes of 32 training and 8 validation images: gradients of a direction, with noise."""
     root, noise = tmp_path_factory.mktemp("directions"), np.random.default_rng(0)
     ramp = np.linspace(0, 150, 32)
     ramps = {"across": ramp[None, :], "down": ramp[:, None], "flat": np.full((1, 1), 75.0)}

@@ -20,6 +20,7 @@ from topfive.data.opening import digits
 from topfive.data.sources import Item, Source, folder
 from topfive.data.stores import silent
 from topfive.errors import ResourceError
+from topfive.report import check as check_report
 from topfive.report import text as tables
 from topfive.report.pages import check as checked
 
@@ -32,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def picture(random: np.random.Generator, side: int = 64) -> Image.Image:
+def shape_image(random: np.random.Generator, side: int = 64) -> Image.Image:
     """A few shapes under noise: like no other one."""
     image = Image.new("RGB", (side, side), tuple(random.integers(0, 256, 3).tolist()))
     draw = ImageDraw.Draw(image)
@@ -97,14 +98,14 @@ def planted(images: list[Image.Image], each: int, random: np.random.Generator) -
     return hits / len(wanted), hits / len(found), by_kind
 
 
-def test_of_500_near_duplicates_among_5000_pictures_95_percent_are_found_at_99_percent_precision() -> None:
+def test_of_500_near_duplicates_among_5000_images_95_percent_are_found_at_99_percent_precision() -> None:
     random = np.random.default_rng(0)
-    recall, precision, by_kind = planted([picture(random) for _ in range(4500)], 100, random)
+    recall, precision, by_kind = planted([shape_image(random) for _ in range(4500)], 100, random)
     assert recall >= 0.95 and precision >= 0.99 and min(by_kind.values()) >= 0.9, (recall, precision, by_kind)
 
 
 @pytest.mark.skipif(not (SHARED / "imagenette.tar").exists(), reason="needs ../shared/data/imagenette.tar")
-def test_of_near_duplicates_among_real_pictures_95_percent_are_found_at_99_percent_precision() -> None:
+def test_of_near_duplicates_among_real_images_95_percent_are_found_at_99_percent_precision() -> None:
     images = []
     with tarfile.open(SHARED / "imagenette.tar") as tar:
         for member in tar:
@@ -116,15 +117,15 @@ def test_of_near_duplicates_among_real_pictures_95_percent_are_found_at_99_perce
     assert recall >= 0.95 and precision >= 0.99 and min(by_kind.values()) >= 0.9, (recall, precision, by_kind)
 
 
-def test_pictures_of_one_colour_are_not_the_same_for_their_noise() -> None:
+def test_images_of_one_colour_are_not_the_same_for_their_noise() -> None:
     random = np.random.default_rng(0)
     plain = [np.full((40, 40, 3), 120) + random.normal(0, 1, (40, 40, 3)) for _ in range(50)]
     images = [Image.fromarray(values.astype(np.uint8)) for values in plain]
-    found = near([*images, picture(random, 40), picture(random, 40)])
+    found = near([*images, shape_image(random, 40), shape_image(random, 40)])
     assert not found.pairs and set(found.plain) == set(range(50)) and "50 with hardly any detail" in found.left_out
 
 
-def test_pictures_that_are_all_alike_by_nature_are_not_called_duplicates() -> None:
+def test_images_that_are_all_alike_by_nature_are_not_called_duplicates() -> None:
     source = digits()
     images = [source.read(item).resize((32, 32), Image.Resampling.BICUBIC) for item in source.train[::2]]
     found = near(images)
@@ -155,7 +156,7 @@ def hand(random: np.random.Generator, side: int = 96) -> Image.Image:
 
 def test_photographs_of_like_things_are_no_copies_and_copies_of_them_still_are() -> None:
     random = np.random.default_rng(1)
-    images = [hand(random) for _ in range(50)] + [picture(random, 32) for _ in range(400)]
+    images = [hand(random) for _ in range(50)] + [shape_image(random, 32) for _ in range(400)]
     assert not near(images).pairs
     copies = [encoded(ImageOps.mirror(image), 60) for image in images[:20]]
     assert {pair[:2] for pair in near(images + copies).pairs} == {(i, 450 + i) for i in range(20)}
@@ -165,7 +166,7 @@ def test_frames_of_a_series_are_no_copies() -> None:
     random = np.random.default_rng(0)
     frames = []
     for _ in range(10):
-        scene, thing = picture(random, 112), picture(random, 30)
+        scene, thing = shape_image(random, 112), shape_image(random, 30)
         for n in range(6):
             seen = scene.copy()
             seen.paste(thing, (30 + 6 * n, 50))
@@ -197,7 +198,7 @@ def test_what_there_is_more_of_the_further_one_looks_are_no_copies() -> None:
 
 def test_cells_miss_hardly_a_neighbour_that_comparing_all_with_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
-    images = [picture(random, 32) for _ in range(700)]
+    images = [shape_image(random, 32) for _ in range(700)]
     images += [VARIANTS["shifted"](ImageOps.mirror(image), random) for image in images[:100]]
     signatures = np.frombuffer(b"".join(map(duplicates.signature, images)), np.uint8).reshape(len(images), -1)
     parts = duplicates._descriptors(signatures, np.arange(len(images)))
@@ -211,7 +212,7 @@ def test_cells_miss_hardly_a_neighbour_that_comparing_all_with_all_finds(monkeyp
 
 
 def made(root: Path, **classes: list[Image.Image]) -> Path:
-    """Folders of pictures as PNG; `__` in a name stands for a slash."""
+    """Folders of images as PNG; `__` in a name stands for a slash."""
     for name, images in classes.items():
         place = root / name.replace("__", "/")
         place.mkdir(parents=True)
@@ -220,9 +221,9 @@ def made(root: Path, **classes: list[Image.Image]) -> Path:
     return root
 
 
-def pictures(count: int, seed: int, side: int = 64) -> list[Image.Image]:
+def shapes(count: int, seed: int, side: int = 64) -> list[Image.Image]:
     random = np.random.default_rng(seed)
-    return [picture(random, side) for _ in range(count)]
+    return [shape_image(random, side) for _ in range(count)]
 
 
 def finding(report: checking.Report, kind: str) -> Finding:
@@ -236,16 +237,16 @@ def kinds(report: checking.Report) -> set[str]:
 def test_a_clean_source_has_nothing_to_answer_for(tmp_path: Path) -> None:
     root = made(
         tmp_path / "set",
-        train__a=pictures(30, 1), train__b=pictures(30, 2), val__a=pictures(10, 3), val__b=pictures(10, 4),
+        train__a=shapes(30, 1), train__b=shapes(30, 2), val__a=shapes(10, 3), val__b=shapes(10, 4),
     )  # fmt: skip
     report = checking.check(folder(root))
-    assert not report.biased and kinds(report) == {"few held-out pictures"}
-    assert check.answer(report) == "Nothing was found in set that would bias an accuracy or harm training."
+    assert not report.biased and kinds(report) == {"few validation images"}
+    assert check_report.answer(report) == "Nothing was found in set that would bias an accuracy or harm training."
     assert report.formats == (checking.Share("PNG", 60, 20),) and report.sizes == (checking.Share("64x64", 60, 20),)
 
 
 def test_every_exact_duplicate_across_the_splits_is_found_and_no_other(tmp_path: Path) -> None:
-    train, held = pictures(40, 1), pictures(40, 2)
+    train, held = shapes(40, 1), shapes(40, 2)
     leaked = [3, 8, 15, 39]
     for i in leaked:
         held[i] = train[i]
@@ -262,7 +263,7 @@ def test_every_exact_duplicate_across_the_splits_is_found_and_no_other(tmp_path:
     paths = {tuple(example.paths) for example in exact.examples}
     names = [f"{'a' if i < 20 else 'b'}/{i % 20:03}.png" for i in leaked]
     assert paths == {(f"test/{name}", f"train/{name}") for name in names} and exact.count == 4
-    assert exact.sentence.startswith("4 of 40 held-out pictures (10.0 %)") and "10.0 points" in exact.consequence
+    assert exact.sentence.startswith("4 of 40 validation images (10.0 %)") and "10.0 points" in exact.consequence
     one_pixel = finding(report, "near duplicates across the splits")
     assert [example.paths for example in one_pixel.examples] == [("test/a/000.png", "train/b/000.png")]
     assert "cost it up to 2.5 points" in one_pixel.consequence  # it is of class b in training
@@ -273,7 +274,11 @@ def test_look_alikes_across_the_splits_are_noted_and_bias_nothing(tmp_path: Path
     random = np.random.default_rng(0)
     hands = [hand(random) for _ in range(90)]
     root = made(
-        tmp_path / "set", train__a=hands[:60], train__b=pictures(40, 1), val__a=hands[60:], val__b=pictures(9, 2)
+        tmp_path / "set",
+        train__a=hands[:60],
+        train__b=shapes(40, 1),
+        val__a=hands[60:],
+        val__b=shapes(9, 2),
     )
     report = checking.check(folder(root))
     noted = finding(report, "look-alikes across the splits")
@@ -282,10 +287,10 @@ def test_look_alikes_across_the_splits_are_noted_and_bias_nothing(tmp_path: Path
 
 
 def test_signatures_belong_to_their_images_where_some_cannot_be_read(tmp_path: Path) -> None:
-    train = pictures(20, 1)
+    train = shapes(20, 1)
     root = made(
         tmp_path / "set",
-        train__a=train, train__b=pictures(9, 3), val__a=[*pictures(5, 2), encoded(train[7], 60)], val__b=pictures(5, 4),
+        train__a=train, train__b=shapes(9, 3), val__a=[*shapes(5, 2), encoded(train[7], 60)], val__b=shapes(5, 4),
     )  # fmt: skip
     (root / "train/a/003.png").write_bytes(b"")
     leak = finding(checking.check(folder(root)), "near duplicates across the splits")
@@ -293,7 +298,7 @@ def test_signatures_belong_to_their_images_where_some_cannot_be_read(tmp_path: P
 
 
 def test_copies_on_one_side_bias_nothing_across(tmp_path: Path) -> None:
-    train, held = pictures(40, 1), pictures(20, 2)
+    train, held = shapes(40, 1), shapes(20, 2)
     root = made(
         tmp_path / "set",
         train__a=[*train[:20], *train[:5]], train__b=train[20:],
@@ -301,67 +306,67 @@ def test_copies_on_one_side_bias_nothing_across(tmp_path: Path) -> None:
     )  # fmt: skip
     report = checking.check(folder(root))
     assert not report.biased and report.leaked == 0
-    assert finding(report, "exact duplicates among the training pictures").count == 5
-    inside = finding(report, "exact duplicates among the held-out pictures")
-    assert inside.count == 2 and "rests on 20 different pictures" in inside.consequence
+    assert finding(report, "exact duplicates among the training images").count == 5
+    inside = finding(report, "exact duplicates among the validation images")
+    assert inside.count == 2 and "rests on 20 different images" in inside.consequence
     assert {one.name: one.copies for one in report.classes} == {"a": 7, "b": 0}
 
 
-def test_one_picture_under_two_labels_limits_what_any_network_can_reach(tmp_path: Path) -> None:
-    held = pictures(20, 2)
+def test_one_image_under_two_labels_limits_what_any_network_can_reach(tmp_path: Path) -> None:
+    held = shapes(20, 2)
     root = made(
         tmp_path / "set",
-        train__a=pictures(30, 1), train__b=pictures(30, 3), val__a=held[:10], val__b=[*held[10:], held[0], held[1]],
+        train__a=shapes(30, 1), train__b=shapes(30, 3), val__a=held[:10], val__b=[*held[10:], held[0], held[1]],
     )  # fmt: skip
     report = checking.check(folder(root))
-    two = finding(report, "one picture under two labels")
-    # of 22 pictures two pairs have two labels each: one of each pair is named wrongly, whatever the network
-    assert two.count == 4 and two.severity == BIASES and "more than 90.9 % of the held-out" in two.consequence
+    two = finding(report, "one image under two labels")
+    # of 22 images two pairs have two labels each: one of each pair is named wrongly, whatever the network
+    assert two.count == 4 and two.severity == BIASES and "more than 90.9 % of the validation" in two.consequence
     assert two.examples[0].says in ("'b' and 'a'", "'a' and 'b'")
 
 
-def test_unreadable_pictures_bias_the_evaluation_only_where_they_are_held_out(tmp_path: Path) -> None:
+def test_unreadable_images_bias_the_evaluation_only_where_they_are_val(tmp_path: Path) -> None:
     root = made(
         tmp_path / "set",
-        train__a=pictures(30, 1), train__b=pictures(30, 2), val__a=pictures(10, 3), val__b=pictures(10, 4),
+        train__a=shapes(30, 1), train__b=shapes(30, 2), val__a=shapes(10, 3), val__b=shapes(10, 4),
     )  # fmt: skip
     (root / "train/a/000.png").write_bytes(b"")
     report = checking.check(folder(root))
-    lost = finding(report, "unreadable training pictures")
+    lost = finding(report, "unreadable training images")
     assert not report.biased and lost.examples[0].paths == ("train/a/000.png",) and "empty" in lost.examples[0].says
     (root / "val/b/009.png").write_bytes((root / "val/b/009.png").read_bytes()[:300])
     report = checking.check(folder(root))
-    assert report.biased and report.unreadable == 2 and finding(report, "unreadable held-out pictures").count == 1
-    assert "5.0 points lower or higher" in finding(report, "unreadable held-out pictures").consequence
+    assert report.biased and report.unreadable == 2 and finding(report, "unreadable validation images").count == 1
+    assert "5.0 points lower or higher" in finding(report, "unreadable validation images").consequence
 
 
 def test_folders_classes_and_formats_are_looked_at(tmp_path: Path) -> None:
     train = {"cat": 60, "cats": 30, "New_Folder": 30, "rare": 3, "untested": 30}
     root = tmp_path / "set"
-    made(root, **{f"train__{name}": pictures(count, i) for i, (name, count) in enumerate(train.items())})
-    made(root, **{f"val__{name}": pictures(10, 10 + i) for i, name in enumerate(list(train)[:4])})
+    made(root, **{f"train__{name}": shapes(count, i) for i, (name, count) in enumerate(train.items())})
+    made(root, **{f"val__{name}": shapes(10, 10 + i) for i, name in enumerate(list(train)[:4])})
     Image.new("RGB", (300, 60), (9, 9, 9)).save(root / "train/untested/long.png")
     Image.open(root / "train/rare/000.png").resize((9, 9)).save(root / "train/rare/000.png")
     report = checking.check(folder(root))
     twins = finding(report, "class names that look like one")
     assert "'cat' (70) and 'cats' (40)" in twins.sentence and "25.0 points" in twins.consequence  # 10 of 40 held out
-    assert "'New_Folder' (40 pictures)" in finding(report, "a folder that may be no class").sentence
-    assert "'rare' (3)" in finding(report, "classes with few training pictures").sentence
-    assert "'untested'" in finding(report, "classes without held-out pictures").sentence
+    assert "'New_Folder' (40 images)" in finding(report, "a folder that may be no class").sentence
+    assert "'rare' (3)" in finding(report, "classes with few training images").sentence
+    assert "'untested'" in finding(report, "classes without validation images").sentence
     assert "20.0 times as many" in finding(report, "classes of unequal size").sentence
     assert (
-        "60x300" in finding(report, "very long pictures").examples[0].says
-        or "300x60" in finding(report, "very long pictures").examples[0].says
+        "60x300" in finding(report, "very long images").examples[0].says
+        or "300x60" in finding(report, "very long images").examples[0].says
     )
-    assert finding(report, "very small pictures").examples[0].says == "9x9"
-    assert finding(report, "pictures of one colour").count == 1
+    assert finding(report, "very small images").examples[0].says == "9x9"
+    assert finding(report, "images of one colour").count == 1
     assert not report.biased
 
 
 def test_a_format_that_tells_the_class_is_told(tmp_path: Path) -> None:
     root = made(
         tmp_path / "set",
-        train__a=pictures(30, 1), train__b=pictures(40, 2), val__a=pictures(15, 3), val__b=pictures(15, 4),
+        train__a=shapes(30, 1), train__b=shapes(40, 2), val__a=shapes(15, 3), val__b=shapes(15, 4),
     )  # fmt: skip
     assert "several formats" not in kinds(checking.check(folder(root)))
     for file in root.rglob("a/*.png"):
@@ -370,9 +375,9 @@ def test_a_format_that_tells_the_class_is_told(tmp_path: Path) -> None:
     Image.open(root / "val/b/000.png").save(root / "val/b/000.jpg")
     (root / "val/b/000.png").unlink()
     report = checking.check(folder(root))
-    # JPEG means a, PNG means b: right for 29 of 30; b is the commonest class and half of the held-out pictures
+    # JPEG means a, PNG means b: right for 29 of 30; b is the commonest class and half of the validation images
     assert (
-        "alone names 96.7 % of the held-out pictures rightly, the commonest class 50.0 %"
+        "alone names 96.7 % of the validation images rightly, the commonest class 50.0 %"
         in finding(report, "formats that tell the class").sentence
     )
     assert finding(report, "several formats").count == 46 and not report.biased
@@ -380,38 +385,38 @@ def test_a_format_that_tells_the_class_is_told(tmp_path: Path) -> None:
 
 def test_similar_names_of_different_classes_are_no_twins(tmp_path: Path) -> None:
     names = ["1", "10", "n01440764", "n01440765", "bus", "bu", "glass", "grass", "cat_dog", "hotdog", "data_center"]
-    root = made(tmp_path / "set", **{f"train__{name}": pictures(20, i) for i, name in enumerate(names)})
-    made(root, **{f"val__{name}": pictures(2, 50 + i) for i, name in enumerate(names)})
+    root = made(tmp_path / "set", **{f"train__{name}": shapes(20, i) for i, name in enumerate(names)})
+    made(root, **{f"val__{name}": shapes(2, 50 + i) for i, name in enumerate(names)})
     assert not kinds(checking.check(folder(root))) & {"class names that look like one", "a folder that may be no class"}
 
 
 def test_what_decoding_noted_is_counted(tmp_path: Path) -> None:
-    clear = [image.convert("RGBA") for image in pictures(30, 1)]
+    clear = [image.convert("RGBA") for image in shapes(30, 1)]
     for image in clear[:7]:
         image.putpixel((0, 0), (0, 0, 0, 0))
-    root = made(tmp_path / "set", a=clear, b=pictures(30, 2))
+    root = made(tmp_path / "set", a=clear, b=shapes(30, 2))
     report = checking.check(folder(root))
     assert finding(report, "transparency laid over white").count == 7
 
 
 def leaky(root: Path, count: int = 150) -> Source:
-    train = pictures(2 * count, 1, 32)
+    train = shapes(2 * count, 1, 32)
     return folder(
         made(
             root,
-            train__a=train[:count], train__b=train[count:], val__a=[*pictures(20, 2, 32), train[0]],
-            val__b=pictures(20, 3, 32),
+            train__a=train[:count], train__b=train[count:], val__a=[*shapes(20, 2, 32), train[0]],
+            val__b=shapes(20, 3, 32),
         )
     )  # fmt: skip
 
 
 def test_processes_see_what_one_sees_and_the_source_is_left_as_it_was(tmp_path: Path) -> None:
     source = leaky(tmp_path / "set")
-    (tmp_path / "set/train/a/003.png").write_bytes(b"no picture")
+    (tmp_path / "set/train/a/003.png").write_bytes(b"no image")
     before = {
         path: (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns) for path in walk(tmp_path / "set")
     }
-    items = (*source.train, *source.held_out)
+    items = (*source.train, *source.val)
     told: list[tuple[int, int]] = []
     alone = scanning.scan(source, items, 0)
     several = scanning.scan(source, items, 2, progress=lambda doing, done, total: told.append((done, total)))
@@ -441,7 +446,7 @@ def test_what_was_read_is_kept_until_a_file_changes(
         assert checking.check(folder(tmp_path / "set")) == first
         assert len(scanning.cached_scan(source)) == 81
         with pytest.raises(AssertionError, match="read again"):  # a blacklist took one away
-            scanning.cached_scan(replace(source, held_out=source.held_out[1:]))
+            scanning.cached_scan(replace(source, val=source.val[1:]))
     for kept in cache.rglob("*"):
         if kept.is_file():
             kept.write_bytes(kept.read_bytes()[:-20])  # damaged: made anew
@@ -468,7 +473,7 @@ class Deadly:
 
 def test_a_killed_process_is_one_sentence(tmp_path: Path) -> None:
     source = replace(leaky(tmp_path / "set"), store=Deadly())
-    with pytest.raises(ResourceError, match=r"^a process that read pictures of set was killed[^\n]*$"):
+    with pytest.raises(ResourceError, match=r"^a process that read images of set was killed[^\n]*$"):
         scanning.scan(source, source.train, 2)
 
 
@@ -488,13 +493,16 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_the_pictures_and_no_name_becomes_code(tmp_path: Path) -> None:
+def test_the_page_shows_the_images_and_no_name_becomes_code(tmp_path: Path) -> None:
     bad, worse = "<script>alert(1)<", '"><img src=x onerror=alert(1)>'
-    train = pictures(40, 1)
+    train = shapes(40, 1)
     root = made(tmp_path / "set", **{f"train__{bad}": train[:20], f"train__{worse}": train[20:]})
     made(
         root,
-        **{f"val__{bad}": [*pictures(10, 2), train[0], ImageOps.mirror(train[1])], f"val__{worse}": pictures(10, 3)},
+        **{
+            f"val__{bad}": [*shapes(10, 2), train[0], ImageOps.mirror(train[1])],
+            f"val__{worse}": shapes(10, 3),
+        },
     )
     (root / "train" / worse / "\udcff\x1b[31m.png").write_bytes(b"")  # no text, and a terminal's escape
     source = folder(root)
@@ -511,23 +519,24 @@ def test_the_page_shows_the_pictures_and_no_name_becomes_code(tmp_path: Path) ->
     outside = [value for _, attributes in parsed.tags for key, value in attributes.items() if key in ("src", "href")]
     assert all(str(value).startswith("data:") for value in outside) and "\x1b" not in page
     assert (
-        all(finding.sentence in parsed.text for finding in report.findings) and check.answer(report) in parsed.text
+        all(finding.sentence in parsed.text for finding in report.findings)
+        and check_report.answer(report) in parsed.text
     )
-    screen = tables.text(check.sections(report))
+    screen = tables.text(check_report.sections(report))
     assert "\x1b" not in screen and max(map(len, screen.splitlines())) <= 100
-    assert msgspec.json.encode(report) and tables.csv(check.rows(report)).count("\n") >= len(report.findings)
-    assert check.worst(report) in check.answer(report)
+    assert msgspec.json.encode(report) and tables.csv(check_report.rows(report)).count("\n") >= len(report.findings)
+    assert check_report.worst(report) in check_report.answer(report)
 
 
 @pytest.mark.slow
-def test_ten_thousand_small_pictures_are_checked_and_again_the_same(tmp_path: Path) -> None:
+def test_ten_thousand_small_images_are_checked_and_again_the_same(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for split, count in (("train", 400), ("val", 100)):
         for label in range(20):
             place = tmp_path / "set" / split / f"class {label}"
             place.mkdir(parents=True)
             for i in range(count):
-                encoded(picture(random, 32), 90).save(place / f"{i}.jpg")
+                encoded(shape_image(random, 32), 90).save(place / f"{i}.jpg")
     report = checking.check(folder(tmp_path / "set"))
     assert checking.check(folder(tmp_path / "set")) == report
     assert report.leaked == 0

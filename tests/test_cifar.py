@@ -1,4 +1,4 @@
-"""CIFAR as handed out: the same pictures from all of its forms, nothing run, nothing taken that is not whole."""
+"""CIFAR as handed out: the same images from all of its forms, nothing run, nothing taken that is not whole."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from topfive.errors import DataError, RefusedError
 
 PER_BATCH = 20
 random = np.random.default_rng(0)
-# planes of red, green and blue, row by row, as the authors state; label and picture i of each batch
+# planes of red, green and blue, row by row, as the authors state; label and image i of each batch
 BATCHES = {
     name: random.integers(0, 256, (PER_BATCH, 3072), dtype=np.uint8) for name in ("1", "2", "3", "4", "5", "test")
 }
@@ -64,7 +64,7 @@ def python100(root: Path) -> Path:
 def check(source: Source, train: list[str], factor: int) -> None:
     rows = [(row, label) for name in train for row, label in zip(BATCHES[name], LABELS[name])]
     aside = list(zip(BATCHES["test"], LABELS["test"]))
-    for items, expected in ((source.train, rows), (source.held_out, aside)):
+    for items, expected in ((source.train, rows), (source.val, aside)):
         assert len(items) == len(expected)
         for item, (row, label) in zip(items, expected):
             assert item.label == label * factor

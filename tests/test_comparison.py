@@ -68,7 +68,7 @@ def test_a_folder_of_three_classes_from_end_to_end(
     rows = {row["name"]: row for row in json.loads(printed.out)["rows"]}
     assert set(rows) == set(names)
     for row in rows.values():
-        assert row["images"] == len(folder(colours).held_out)  # the damaged one is an error, where it is among them
+        assert row["images"] == len(folder(colours).val)  # the damaged one is an error, where it is among them
         assert row["protocol"] == "1-crop 32x32" and row["top5_accuracy"] is None  # three classes
         assert 0 <= row["top1_low"] <= row["top1_accuracy"] <= row["top1_high"] <= 1
         for figure in ("params", "macs", "latency_ms", "throughput", "memory_training_bytes", "training_seconds"):
@@ -101,7 +101,7 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
     assert main([*command, "--out", "out", "--format", "json"]) == 4  # as `beside:wrong` by itself
     printed = capfd.readouterr()
     wrong, late, looks = json.loads(printed.out)["rows"]
-    assert "gives (2, 7) for two pictures" in wrong["failed"] and "not on a Friday" in late["failed"]
+    assert "gives (2, 7) for two images" in wrong["failed"] and "not on a Friday" in late["failed"]
     assert wrong["top1_accuracy"] is late["params"] is looks["failed"] is None
     assert looks["macs"] == 3 * 32 * 32 * 8 + 8 * 3 and looks["images"] > 0
     assert "2 of 3 networks failed, the first beside:wrong: " in printed.err.splitlines()[-1]
@@ -180,7 +180,7 @@ def test_a_mistake_is_one_sentence_with_its_exit_code(
     assert len(error) == 1 and says in error[0], error
 
 
-def test_too_many_damaged_pictures_end_it_before_training(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_too_many_damaged_images_end_it_before_training(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for i in range(25):
         (colours / "blue" / f"bad{i}.jpg").write_bytes(b"")
     assert main(["compare", "cifar-resnet-20", "--data", str(colours), "--out", "out"]) == 3

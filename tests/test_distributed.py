@@ -1,4 +1,4 @@
-"""Several processes train as one: the same pictures a step, the same losses, every picture scored once."""
+"""Several processes train as one: the same images a step, the same losses, every image scored once."""
 
 import json
 import os
@@ -63,9 +63,9 @@ processes.left()
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 27 training and 11 held-out pictures: 54 in batches of 8 leave a last batch of 6."""
-    root, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 27 training and 11 validation images: 54 in batches of 8 leave a last batch of 6."""
+    root, noise = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, count in (("train", 27), ("val", 11)):
         for name, level in (("dark", 60), ("light", 120)):
             (root / part / name).mkdir(parents=True)
@@ -94,8 +94,8 @@ def losses(command: list[str]) -> list[list[float]]:
 
 # why slow: a start of torchrun takes seconds
 @pytest.mark.parametrize("how", ["a batch in three parts", pytest.param("two processes", marks=pytest.mark.slow)])
-def test_parts_and_processes_have_the_losses_of_one_and_score_each_picture_once(how: str, pictures: Path) -> None:
-    child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures)]
+def test_parts_and_processes_have_the_losses_of_one_and_score_each_image_once(how: str, images: Path) -> None:
+    child = [str(images / "child.py"), str(images / "plain.json"), str(images)]
     alone = losses([sys.executable, *child, "1"])
     together = losses(torchrun(*child, "1") if how == "two processes" else [sys.executable, *child, "3"])
     for one, other in zip(alone, together, strict=True):
@@ -103,32 +103,32 @@ def test_parts_and_processes_have_the_losses_of_one_and_score_each_picture_once(
 
 
 @pytest.mark.slow
-def test_bad_files_change_nothing_for_two_processes(pictures: Path, tmp_path: Path) -> None:
+def test_bad_files_change_nothing_for_two_processes(images: Path, tmp_path: Path) -> None:
     """As tests/test_zoo.py has it for one process and 58 kinds."""
     for part in ("train", "val"):
-        shutil.copytree(pictures / part, tmp_path / part)
-    whole = (pictures / "train" / "dark" / "3.png").read_bytes()
+        shutil.copytree(images / part, tmp_path / part)
+    whole = (images / "train" / "dark" / "3.png").read_bytes()
     bad = {"train/dark/0a.png": b"", "train/light/3a.png": whole[:90], "val/dark/5a.png": b"<html>"}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-    child, network = str(pictures / "child.py"), str(pictures / "plain.json")
-    alone = losses(torchrun(child, network, str(pictures), "1"))
+    child, network = str(images / "child.py"), str(images / "plain.json")
+    alone = losses(torchrun(child, network, str(images), "1"))
     assert losses(torchrun(child, network, str(tmp_path), "1")) == alone
 
 
 @pytest.mark.parametrize("workers", [None, 0])
-def test_every_held_out_picture_belongs_to_one_process(pictures: Path, workers: int | None) -> None:
-    data = prepare(open_source(str(pictures)), 32, CIFAR.crop, workers)
-    whole = torch.cat([pixels for pixels, _ in data.held_out(4)])
+def test_every_val_image_belongs_to_one_process(images: Path, workers: int | None) -> None:
+    data = prepare(open_source(str(images)), 32, CIFAR.crop, workers)
+    whole = torch.cat([pixels for pixels, _ in data.val(4)])
     for world in (2, 3, 8):
-        parts = [pixels for rank in range(world) for pixels, _ in data.held_out(4, rank, world)]
+        parts = [pixels for rank in range(world) for pixels, _ in data.val(4, rank, world)]
         assert sum(map(len, parts)) == len(whole) == 22
         counted = {tensor.numpy().tobytes() for part in parts for tensor in part}
         assert counted == {tensor.numpy().tobytes() for tensor in whole}
 
 
-def _train(pictures: Path, out: Path) -> list[str]:
-    command = ["-m", "topfive", "train", str(pictures / "plain.json"), str(pictures), "--recipe", "quick"]
+def _train(images: Path, out: Path) -> list[str]:
+    command = ["-m", "topfive", "train", str(images / "plain.json"), str(images), "--recipe", "quick"]
     return [*command, "--epochs", "40", "--batch", "8", "--size", "32", "--out", str(out), "--save-every", "0"]
 
 
@@ -168,9 +168,9 @@ def test_processes_that_are_started_again_do_not_meet_the_addresses_of_those_bef
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_started_again_and_the_end_is_the_same(pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_process_is_started_again_and_the_end_is_the_same(images: Path, tmp_path: Path) -> None:
     for name in ("alone", "hit"):
-        command = torchrun(*_train(pictures, tmp_path / name), options=("--standalone", "--max-restarts=3"))
+        command = torchrun(*_train(images, tmp_path / name), options=("--standalone", "--max-restarts=3"))
         process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if name == "hit":
             _hit(process, tmp_path / name)
@@ -181,9 +181,9 @@ def test_a_killed_process_is_started_again_and_the_end_is_the_same(pictures: Pat
 
 
 @pytest.mark.slow
-def test_without_restarts_no_process_is_left(pictures: Path, tmp_path: Path) -> None:
+def test_without_restarts_no_process_is_left(images: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        torchrun(*_train(pictures, tmp_path / "run"), options=("--standalone", "--max-restarts=0")),
+        torchrun(*_train(images, tmp_path / "run"), options=("--standalone", "--max-restarts=0")),
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     workers = _hit(process, tmp_path / "run")
@@ -194,11 +194,11 @@ def test_without_restarts_no_process_is_left(pictures: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_two_nodes_on_loopback_train(pictures: Path) -> None:
+def test_two_nodes_on_loopback_train(images: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    child = [str(pictures / "child.py"), str(pictures / "plain.json"), str(pictures), "1"]
+    child = [str(images / "child.py"), str(images / "plain.json"), str(images), "1"]
     nodes = [
         subprocess.Popen(
             torchrun(*child, options=("--nnodes=2", f"--node-rank={rank}", "--master-addr=127.0.0.1",
@@ -215,17 +215,17 @@ def test_two_nodes_on_loopback_train(pictures: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_as_one(pictures: Path, tmp_path: Path) -> None:
-    """The same probabilities to the last bit, the unreadable picture of the second process named by the first."""
+def test_two_processes_evaluate_as_one(images: Path, tmp_path: Path) -> None:
+    """The same probabilities to the last bit, the unreadable image of the second process named by the first."""
     for part in ("train", "val"):
-        shutil.copytree(pictures / part, tmp_path / "pictures" / part)
-    (tmp_path / "pictures" / "val" / "light" / "4.png").write_bytes(b"<html>")
-    short = ["1" if word == "40" else word for word in _train(pictures, tmp_path / "run")[2:]]
+        shutil.copytree(images / part, tmp_path / "images" / part)
+    (tmp_path / "images" / "val" / "light" / "4.png").write_bytes(b"<html>")
+    short = ["1" if word == "40" else word for word in _train(images, tmp_path / "run")[2:]]
     assert main([*short, "--quiet"]) == 0
     found = []
     for start in ([sys.executable], torchrun()):
         out = tmp_path / str(len(found))
-        command = [*start, "-m", "topfive", "evaluate", str(tmp_path / "run"), str(tmp_path / "pictures"), "--protocol"]
+        command = [*start, "-m", "topfive", "evaluate", str(tmp_path / "run"), str(tmp_path / "images"), "--protocol"]
         command += ["10-crop", "--out", str(out), "--predictions", str(out / "p.csv"), "--format", "json"]
         done = subprocess.run([*command, "--precision", "float32"], capture_output=True, check=False, env=environment())
         assert done.returncode == 0, done.stderr[-2000:]

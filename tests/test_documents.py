@@ -17,7 +17,7 @@ COMMANDS = re.findall(r"^(topfive .*?)(?:\s+#.*)?$", README, re.MULTILINE)
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's folder: pictures of two pets, and a module of their own."""
+    """A user's folder: images of two pets, and a module of their own."""
     random = np.random.default_rng(0)
     for name, level in (("cat", 40), ("dog", 160)):
         for i in range(10):
@@ -36,7 +36,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_of_the_readme_runs_in_its_order() -> None:
     for command in COMMANDS:
         arguments = shlex.split(command)[1:]
-        # the user's pictures are few, and epochs are cut short
+        # the user's images are few, and epochs are cut short
         short = ["--epochs", "1", "--size", "32"] if arguments[0] in ("compare", "train") else []
         assert main([*arguments, *short]) == 0, command
 

@@ -31,7 +31,7 @@ def batches(count: int, classes: int, batch: int) -> Iterator[tuple[torch.Tensor
 
 
 @pytest.mark.parametrize("count", range(1, 34))
-def test_every_picture_counts_once_whatever_the_batch(count: int) -> None:
+def test_every_image_counts_once_whatever_the_batch(count: int) -> None:
     for batch in (1, 2, 3, 7, 8):
         scores = evaluate(Reader(10), batches(count, 10, batch), this_machine())
         assert (scores.images, scores.correct1, scores.correct5) == (count, count, count)

@@ -33,7 +33,7 @@ EVIL = "<script>alert(1)</script>\x1b[31m\udce9 'x' \"y\", and more"
 
 
 def of(classes: tuple[str, ...], there: int | None = None) -> Predictions:
-    """Twelve hundred pictures of the first `there` of some classes."""
+    """Twelve hundred images of the first `there` of some classes."""
     there = len(classes) if there is None else there
     labels = np.arange(1200) % there
     scores = np.full((1200, len(classes)), 1 / len(classes), np.float32)
@@ -84,8 +84,8 @@ def test_the_published_error_is_that_of_the_network_under_that_protocol() -> Non
     assert printed("vgg-d", "multi-crop") == [24.6]
     assert printed("resnet-50", "10-crop") == [22.85] and printed("resnet-50", "resnet-multi-scale") == [20.74]
     assert printed("resnet-34", "10-crop") == [24.52]  # with option B, as ours has by default
-    assert printed("inception-v3", "12-crop") == [19.8, 19.47]  # all pictures before those but the blacklisted
-    assert printed("alexnet", "10-crop") == [40.7]  # neither the ensembles nor other pictures
+    assert printed("inception-v3", "12-crop") == [19.8, 19.47]  # all images before those but the blacklisted
+    assert printed("alexnet", "10-crop") == [40.7]  # neither the ensembles nor other images
     assert printed("cifar-resnet-20", "1-crop:square", "CIFAR-10 test") == [8.75]
     for network, key, split in (
         ("alexnet", "144-crop", "val"),
@@ -99,7 +99,7 @@ def test_the_published_error_is_that_of_the_network_under_that_protocol() -> Non
         assert printed(network, key, split) == []
 
 
-def test_a_published_error_is_shown_beside_the_pictures_that_it_is_of_alone() -> None:
+def test_a_published_error_is_shown_beside_the_images_that_it_is_of_alone() -> None:
     names = imagenet_classes()[0]
     assert published_split(of(names)) == "val" and published_split(of(CIFAR10)) == "CIFAR-10 test"
     assert published_split(of(names, there=10)) == ""  # a network of 1,000 classes that is shown ten of them
@@ -116,7 +116,7 @@ def test_a_published_error_is_shown_beside_the_pictures_that_it_is_of_alone() ->
 
 def test_mcnemar_says_both_counts_p_n_and_protocol() -> None:
     said = evaluation_report.compared(*pair(5, 15))
-    assert "x alone is right on 5 pictures, y alone on 15" in said and "n = 25, 1-crop" in said
+    assert "x alone is right on 5 images, y alone on 15" in said and "n = 25, 1-crop" in said
     assert "p = 0.041, more than chance" in said  # 2 x 21,700 of 2**20 ways
     assert "p = 1, which chance alone may give" in evaluation_report.compared(*pair(3, 3))
     assert "p < 0.0001" in evaluation_report.compared(*pair(0, 3000))
@@ -162,7 +162,7 @@ def test_every_rung_of_a_ladder_is_named_and_no_label_covers_another(models: int
     assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
     frame = figure.axes[0].get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
-    assert narrow or any("900 pictures" in said for said in texts(figure))
+    assert narrow or any("900 images" in said for said in texts(figure))
 
 
 def test_the_sentence_of_a_ladder_is_computed() -> None:
@@ -212,7 +212,7 @@ def jpeg() -> bytes:
 
 
 def written(path: Path, seen: Predictions, rows: list[dict[str, Any]], ladder: bool, **more: Any) -> str:
-    worst = [seen.pictures[one.picture] for one in predictions.worst(seen, 5)]
+    worst = [seen.images[one.image] for one in predictions.worst(seen, 5)]
     meta = {"Source": EVIL, "Models": [EVIL, "b"], "Command": f"topfive evaluate '{EVIL}'"}
     evaluation_report.write(
         path, rows, [EVIL, "a sentence"], ladder, seen, more.get("words", {}), dict.fromkeys(worst, jpeg()), meta
@@ -222,10 +222,10 @@ def written(path: Path, seen: Predictions, rows: list[dict[str, Any]], ladder: b
 
 def evil(classes: int = 7) -> Predictions:
     seen = drawn(60, classes, unreadable=3)
-    pictures = tuple(f"{EVIL}{i}" for i in range(60))
-    bad = {pictures[seen.pictures.index(name)]: EVIL for name in seen.unreadable}
+    images = tuple(f"{EVIL}{i}" for i in range(60))
+    bad = {images[seen.images.index(name)]: EVIL for name in seen.unreadable}
     names = tuple(f"{EVIL}{i}" * (40 if i else 1) for i in range(classes))
-    return replace(seen, classes=names, pictures=pictures, unreadable=bad, model=EVIL, protocol=EVIL)
+    return replace(seen, classes=names, images=images, unreadable=bad, model=EVIL, protocol=EVIL)
 
 
 @pytest.mark.parametrize("ladder", [False, True])
@@ -242,9 +242,9 @@ def test_page_is_well_formed_and_runs_nothing_that_a_name_brings(ladder: bool, t
     assert {found.name for found in tmp_path.iterdir()} == (
         {"report.html", "ladder.png", "ladder.svg"} if ladder else {"report.html"}
     )
-    pictures = [str(one["src"]) for one in reader.all("img")]
-    assert len(pictures) == 5 and all(one.startswith("data:image/jpeg;base64,") for one in pictures)
-    assert base64.b64decode(pictures[0].partition(",")[2]) == jpeg()
+    images = [str(one["src"]) for one in reader.all("img")]
+    assert len(images) == 5 and all(one.startswith("data:image/jpeg;base64,") for one in images)
+    assert base64.b64decode(images[0].partition(",")[2]) == jpeg()
 
 
 @pytest.mark.parametrize("classes", [1, 2, 100])
@@ -257,7 +257,7 @@ def test_page_of_few_and_of_many_classes(classes: int, tmp_path: Path) -> None:
 def test_page_leaves_out_what_the_table_leaves_out(tmp_path: Path) -> None:
     seen = drawn(200, 10, unreadable=20)
     page = written(tmp_path / "report.html", seen, [costed(seen, left_out=True)], False)
-    assert "n = 180" in page and "n = 200" not in page and "20 pictures could not be read" in page
+    assert "n = 180" in page and "n = 200" not in page and "20 images could not be read" in page
     cells = [cells for _, cells in evaluated._classes(predictions.readable(seen), seen.classes)]
     assert sum(int(row[1].text) for row in cells) == 180
 

@@ -50,7 +50,7 @@ def facts(match: Match) -> tuple[str, str, str, str, str]:
         ("93.57", None, ("cifar-resnet-110", "top1_accuracy", "paper", "single 32x32 view", "CIFAR-10 test")),
     ],
 )  # fmt: skip
-def test_an_accuracy_or_error_finds_its_network_protocol_and_pictures(
+def test_an_accuracy_or_error_finds_its_network_protocol_and_images(
     text: str, network: str | None, first: tuple[str, ...]
 ) -> None:
     found = explain(text, network)
@@ -160,9 +160,9 @@ def test_the_named_network_comes_first_and_one_model_before_ensembles() -> None:
 
 def test_the_winners_of_ilsvrc_and_the_person_are_known() -> None:
     (won,) = [match for match in explain("3.57%") if match.exact and match.who == "third party"]
-    assert (won.network, won.what, won.split, won.pictures) == ("MSRA (ResNet)", "top5_error", "test", 100_000)
+    assert (won.network, won.what, won.split, won.images) == ("MSRA (ResNet)", "top5_error", "test", 100_000)
     assert "GoogLeNet" in {match.network for match in explain("6.66%") if match.exact}  # 6.67 in the paper
-    assert [(match.network, match.pictures) for match in explain("5.1%") if "person" in match.network] == [
+    assert [(match.network, match.images) for match in explain("5.1%") if "person" in match.network] == [
         ("a trained person", 1500)
     ]
 
@@ -188,7 +188,7 @@ def test_a_coarse_number_says_how_many_more_there_are() -> None:
     assert len([match for match in explain("4.1G", "resnet-50") if match.network == "resnet-50-v1.5"]) == 1
 
 
-def test_the_page_fits_and_carries_protocol_and_pictures() -> None:
+def test_the_page_fits_and_carries_protocol_and_images() -> None:
     page = tables.text(explaining.sections("76.1", "resnet-50", explain("76.1", "resnet-50")))
     assert max(map(len, page.splitlines())) <= tables.WIDTH
     said = " ".join(page.split())
@@ -201,10 +201,8 @@ def test_the_page_fits_and_carries_protocol_and_pictures() -> None:
     assert [(row["protocol"], row["top1_error"]) for row in own][:2] == [("1-crop", 0.247), ("10-crop", 0.2285)]
 
 
-def test_every_measurement_says_how_many_pictures_it_is_on() -> None:
-    assert {
-        row["split"] for name in papers.known() for row in explaining.own_rows(name) if not row["pictures"]
-    } == set()
+def test_every_measurement_says_how_many_images_it_is_on() -> None:
+    assert {row["split"] for name in papers.known() for row in explaining.own_rows(name) if not row["images"]} == set()
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def archives() -> dict[str, bytes]:
         "t7": struct.pack("<4i", 4, 1, 3, 86) + bytes(99),
         "a web page": b"<!DOCTYPE html><title>please log in</title>",
         "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-        "a picture": b"\x89PNG\r\n\x1a\n" + bytes(99),
+        "an image": b"\x89PNG\r\n\x1a\n" + bytes(99),
         "empty": b"",
         "noise": random.Random(0).randbytes(1000),
         "a pickle of Python": pickle.dumps({"w": [1.0]}, 2),

@@ -57,7 +57,7 @@ def trained(network: Network, side: int) -> Net:
     return net
 
 
-def pictures(count: int, height: int, width: int | None = None) -> Tensor:
+def images(count: int, height: int, width: int | None = None) -> Tensor:
     return torch.randint(0, 256, (count, 3, height, width or height), dtype=torch.uint8)
 
 
@@ -133,7 +133,7 @@ def test_what_follows_a_convolution_is_done_in_the_order_of_the_network(scale: f
             assert off(openvino_form.compiled(folded(net), "float32", 1)(x), net(x)) < EXACT
 
 
-def test_a_form_takes_pictures_of_any_size_after_the_first() -> None:
+def test_a_form_takes_images_of_any_size_after_the_first() -> None:
     small = trained(get("resnext-50-32x4d"), 64)
     makes: list[Callable[[Net], Callable[[Tensor], Tensor]]] = [lambda net: fastest_form(net, torch.float32)]
     if openvino_form.installed():
@@ -150,7 +150,7 @@ def test_a_form_takes_pictures_of_any_size_after_the_first() -> None:
 
 
 class Known(nn.Module):
-    """The red channel's mean sorts pictures into ten classes: its logits are far apart."""
+    """The red channel's mean sorts images into ten classes: its logits are far apart."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ def sample(count: int = 40) -> Tensor:
 
 
 def made(classifier: Classifier, wrong: int = 0, factor: float = 1.0, seconds: float = 0.0) -> Callable[[], object]:
-    """A form that takes so long, and whose first `wrong` pictures get another class by a hair."""
+    """A form that takes so long, and whose first `wrong` images get another class by a hair."""
 
     def run(pixels: Tensor) -> Tensor:
         time.sleep(seconds)
@@ -232,7 +232,7 @@ def test_the_fastest_form_that_agrees_is_taken_and_said(at_hand: Callable[..., N
         assert words in found.said
     assert "exact" not in found.said
     assert found(sample(3)).shape == (3, 10)
-    # a few hundred pictures are done before another form has been tried
+    # a few hundred images are done before another form has been tried
     hurried = engine(classifier, reduced(), sample(), to_come=300)  # type: ignore[arg-type]
     assert hurried.name == "slow" and "quick" not in hurried.said
 
@@ -248,7 +248,7 @@ def test_where_no_lower_precision_agrees_float32_is_taken(at_hand: Callable[...,
     assert "wrong is left out" in found.said and torch.equal(found(sample()), classifier(sample()))
 
 
-def test_float32_is_exact_and_few_pictures_are_not_worth_a_choice(at_hand: Callable[..., None]) -> None:
+def test_float32_is_exact_and_few_images_are_not_worth_a_choice(at_hand: Callable[..., None]) -> None:
     classifier = known()
     at_hand(("quick", "bfloat16", made(classifier)), ("exact", "float32", made(classifier)))
     assert engine(classifier, reduced(), sample(), "float32").name == "exact"  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ def test_without_openvino_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(inference, "SECONDS", 0.05)
     net = trained(for_small_images(get("resnet-18")), 32)
     classifier = Classifier(net, torch.full((1, 3, 1, 1), 120.0), torch.full((1, 3, 1, 1), 60.0)).eval()
-    machine, shown = this_machine(), pictures(FEW, 32)
+    machine, shown = this_machine(), images(FEW, 32)
     assert all("OpenVINO" not in form.name for form in forms(classifier, machine, machine.precision))
     found = engine(classifier, machine, shown, "float32")
     with torch.inference_mode():
@@ -291,7 +291,7 @@ def test_where_the_fused_operators_do_not_run_public_ones_do_it(monkeypatch: pyt
         found = forms(classifier, msgspec.structs.replace(this_machine(), device="cpu"), "float32")
         names = [form.name for form in found if form.name.startswith("torch")]
         assert names == ["torch float32, folded", "torch float32, folded, contiguous"]
-        shown = pictures(3, 32)
+        shown = images(3, 32)
         with torch.inference_mode():
             for form in found:
                 assert off(form.make()(shown), classifier(shown)) < EXACT

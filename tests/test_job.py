@@ -164,7 +164,7 @@ def test_a_batch_is_computed_in_as_few_parts_as_memory_holds(
     def taken(parts: int) -> int:
         return count(network, (3, 224, 224)).training_bytes(256 // (parts * world))
 
-    assert taken(parts) <= 0.6e9 * gigabytes or parts * world == 128  # two pictures each
+    assert taken(parts) <= 0.6e9 * gigabytes or parts * world == 128  # two images each
     assert parts == 1 or taken(parts // 2) > 0.6e9 * gigabytes
     assert fitted(recipe, network, 224, 1000, machine) == msgspec.structs.replace(recipe, parts=parts)
 

@@ -29,28 +29,28 @@ NAMES = tuple("abcdefg")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven classes of different brightness; one of the held-out pictures is none."""
-    root, random = tmp_path_factory.mktemp("judging") / "pictures", np.random.default_rng(5)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven classes of different brightness; one of the validation images is none."""
+    root, random = tmp_path_factory.mktemp("judging") / "images", np.random.default_rng(5)
     for part, count in (("train", 2), ("val", 4)):
         for label, name in enumerate(NAMES):
             (root / part / name).mkdir(parents=True)
             for i in range(count):
                 pixels = random.integers(0, 256, (40, 36, 3), np.uint8) // (1 + label)
                 Image.fromarray(pixels).save(root / part / name / f"{i}.png")
-    (root / "val" / "c" / "3.png").write_bytes(b"no picture")
+    (root / "val" / "c" / "3.png").write_bytes(b"no image")
     return root
 
 
 @pytest.fixture(scope="module")
-def models(pictures: Path) -> list[str]:
+def models(images: Path) -> list[str]:
     """Two files of one small network with different random weights."""
     made = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         network = with_classes(get("cifar-resnet-20"), 7)
         classifier = Classifier(build(network), torch.full((1, 3, 1, 1), 99.0), torch.full((1, 3, 1, 1), 50.0))
-        path = pictures.parent / f"m{seed}.safetensors"
+        path = images.parent / f"m{seed}.safetensors"
         save(Model("", "", "", About(network, 32, NAMES), classifier.eval()), path)
         made.append(str(path))
     return made
@@ -62,10 +62,10 @@ def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> t
 
 
 def test_evaluate_says_n_protocol_interval_and_what_could_not_be_read(
-    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept.csv"
-    arguments = [models[0], str(pictures), "--out", str(tmp_path), "--predictions", str(kept), "--precision", "float32"]
+    arguments = [models[0], str(images), "--out", str(tmp_path), "--predictions", str(kept), "--precision", "float32"]
     out, err = ran(capsys, "evaluate", *arguments, "--format", "json")
     (row,) = json.loads(out)["rows"]
     assert (row["images"], row["unreadable"], row["protocol"]) == (28, 1, "1-crop 32x32")
@@ -79,53 +79,53 @@ def test_evaluate_says_n_protocol_interval_and_what_could_not_be_read(
     assert (left["images"], left["correct1"]) == (27, row["correct1"])
 
 
-def test_two_models_are_compared_picture_by_picture_and_as_an_ensemble(
-    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_two_models_are_compared_image_by_image_and_as_an_ensemble(
+    models: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--protocol", "10-crop")
+    out, _ = ran(capsys, "evaluate", *models, str(images), "--out", str(tmp_path), "--protocol", "10-crop")
     assert "McNemar's exact test" in out and "ensemble of 2" in out and " ".join(out.split()).count("10-crop") >= 3
 
 
 def test_what_cannot_be_averaged_is_said_before_anything_is_evaluated(
     models: list[str],
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(predicting, "predicted", None)
-    _, err = ran(capsys, "evaluate", *models, str(pictures), "--out", str(tmp_path), "--shares", "1", code=2)
+    _, err = ran(capsys, "evaluate", *models, str(images), "--out", str(tmp_path), "--shares", "1", code=2)
     assert "2 models need 2 shares" in err
 
 
 def test_models_are_averaged_each_under_the_protocol_of_its_own(
-    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = open_model(models[1])
     about = msgspec.structs.replace(one.about, protocol=protocols.get("1-crop"))
     save(replace(one, about=about), tmp_path / "other.safetensors")
     both = models[0], str(tmp_path / "other.safetensors")
-    out, _ = ran(capsys, "evaluate", *both, str(pictures), "--out", str(tmp_path), "--format", "json")
+    out, _ = ran(capsys, "evaluate", *both, str(images), "--out", str(tmp_path), "--format", "json")
     told = json.loads(out)
     assert [row["model"] for row in told["rows"]] == ["m0", "other", "ensemble of 2"]
     assert "1-crop 32x32 and 1-crop 32 of 37" in " ".join(told["sentences"])
 
 
 def test_nothing_readable_is_no_accuracy_of_zero(
-    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(pictures, tmp_path / "pictures")
-    for path in (tmp_path / "pictures" / "val").rglob("*.png"):
-        path.write_bytes(b"no picture")
-    _, err = ran(capsys, "evaluate", models[0], str(tmp_path / "pictures"), "--out", str(tmp_path), code=3)
-    assert "none of the 28 held-out pictures" in err
+    shutil.copytree(images, tmp_path / "images")
+    for path in (tmp_path / "images" / "val").rglob("*.png"):
+        path.write_bytes(b"no image")
+    _, err = ran(capsys, "evaluate", models[0], str(tmp_path / "images"), "--out", str(tmp_path), code=3)
+    assert "none of the 28 validation images" in err
 
 
 def test_a_ladder_has_every_protocol_with_its_cost(
-    models: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran(capsys, "evaluate", models[0], str(pictures), "--protocol", "ladder", "--out", str(tmp_path), "--quiet")
-    out, _ = ran(capsys, "evaluate", models[0], str(pictures), "--protocol", "ladder", "--out", str(tmp_path),
+    ran(capsys, "evaluate", models[0], str(images), "--protocol", "ladder", "--out", str(tmp_path), "--quiet")
+    out, _ = ran(capsys, "evaluate", models[0], str(images), "--protocol", "ladder", "--out", str(tmp_path),
                  "--format", "csv", "--quiet")  # fmt: skip
     rows = {row["key"]: row for row in csv.DictReader(io.StringIO(out))}
     views = {key: float(row["views"]) for key, row in rows.items()}
@@ -139,55 +139,55 @@ def test_a_ladder_has_every_protocol_with_its_cost(
     ("arguments", "code", "words"),
     [
         (["evaluate"], 2, "name a run folder or a file of weights"),
-        (["evaluate", "{model}"], 2, "name the pictures too"),
-        (["evaluate", "{model}", "{pictures}", "--protocol", "10crop"], 2, "did you mean 10-crop"),
-        (["evaluate", "none.safetensors", "{pictures}"], 2, "there is no run folder or file of weights"),
-        (["evaluate", "{picture}", "{pictures}"], 4, "is not taken: it is a picture"),
+        (["evaluate", "{model}"], 2, "name the images too"),
+        (["evaluate", "{model}", "{images}", "--protocol", "10crop"], 2, "did you mean 10-crop"),
+        (["evaluate", "none.safetensors", "{images}"], 2, "there is no run folder or file of weights"),
+        (["evaluate", "{image}", "{images}"], 4, "is not taken: it is an image"),
         (["evaluate", "{model}", "{empty}"], 3, ""),
-        (["predict", "{model}"], 2, "name pictures"),
-        (["predict", "{model}", "{picture}", "--network", "alexnet"], 4, "cifar-resnet-20"),
+        (["predict", "{model}"], 2, "name images"),
+        (["predict", "{model}", "{image}", "--network", "alexnet"], 4, "cifar-resnet-20"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
-    arguments: list[str], code: int, words: str, models: list[str], pictures: Path, tmp_path: Path,
+    arguments: list[str], code: int, words: str, models: list[str], images: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    picture = str(pictures / "val" / "a" / "0.png")
-    names = {"model": models[0], "pictures": str(pictures), "picture": picture, "empty": str(tmp_path)}
+    image = str(images / "val" / "a" / "0.png")
+    names = {"model": models[0], "images": str(images), "image": image, "empty": str(tmp_path)}
     out, err = ran(capsys, *(word.format(**names) for word in arguments), code=code)
     assert out == "" and words in err and err.startswith("topfive: ") and err.count("\n") == 1
 
 
 def test_predict_gives_what_evaluate_saw(
     models: list[str],
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = tmp_path / "kept.csv"
-    ran(capsys, "evaluate", models[0], str(pictures), "--out", str(tmp_path), "--predictions", str(kept), "--precision",
+    ran(capsys, "evaluate", models[0], str(images), "--out", str(tmp_path), "--predictions", str(kept), "--precision",
         "float32")  # fmt: skip
     seen = predictions.read(kept)
-    expected = {f"{pictures}/{name}": row for name, row in zip(seen.pictures, seen.scores)}
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{pictures}/val/a/0.png\n"))
-    out, _ = ran(capsys, "predict", models[0], str(pictures / "val"), "-", "--format", "csv", "--precision", "float32")
+    expected = {f"{images}/{name}": row for name, row in zip(seen.images, seen.scores)}
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{images}/val/a/0.png\n"))
+    out, _ = ran(capsys, "predict", models[0], str(images / "val"), "-", "--format", "csv", "--precision", "float32")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert len(rows) == 29 and rows[-1]["picture"] == f"{pictures}/val/a/0.png"
+    assert len(rows) == 29 and rows[-1]["image"] == f"{images}/val/a/0.png"
     for row in rows:
-        if row["picture"].endswith("c/3.png"):
+        if row["image"].endswith("c/3.png"):
             assert "text" in row["unreadable"] and row["class_1"] == ""
             continue
-        shares = expected[row["picture"]]
+        shares = expected[row["image"]]
         assert NAMES[int(shares.argmax())] == row["class_1"]
         np.testing.assert_allclose(float(row["probability_1"]), shares.max(), atol=1e-6)
         assert row["unreadable"] == ""
-    _, err = ran(capsys, "predict", models[0], str(pictures / "val" / "c" / "3.png"), code=3)
-    assert "none of the 1 pictures can be read" in err
+    _, err = ran(capsys, "predict", models[0], str(images / "val" / "c" / "3.png"), code=3)
+    assert "none of the 1 images can be read" in err
 
 
 def test_weights_of_torchvision_are_brought_in_and_used(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file as torchvision's reference script saves it, for seven classes whose names it does not tell."""
     torch.manual_seed(0)
@@ -208,7 +208,7 @@ def test_weights_of_torchvision_are_brought_in_and_used(
     (row,) = json.loads(out)["rows"]
     assert (row["network"], row["classes"]) == ("resnet-18", 7) and "no names" in err
     found = [
-        ran(capsys, "evaluate", str(path), str(pictures), "--out", str(tmp_path), "--precision", "float32", "--format",
+        ran(capsys, "evaluate", str(path), str(images), "--out", str(tmp_path), "--precision", "float32", "--format",
             "json", *more)[0]
         for path, more in ((ours, []), (tmp_path / "m.pth", ["--network", "resnet-18"]))
     ]  # fmt: skip
@@ -230,9 +230,9 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     root = tmp_path_factory.mktemp("numbered")
     for part in ("train", "val"):
         for number in range(1, 12):
-            (root / "pictures" / part / str(number)).mkdir(parents=True)
+            (root / "images" / part / str(number)).mkdir(parents=True)
             for i in range(2):
-                Image.new("RGB", (32, 32), (20 * number,) * 3).save(root / "pictures" / part / str(number) / f"{i}.png")
+                Image.new("RGB", (32, 32), (20 * number,) * 3).save(root / "images" / part / str(number) / f"{i}.png")
     network = Network(
         "flat", "flat", (3, 32, 32), Chain((("pool", GlobalPool()), ("relu", Relu()), ("fc", Linear(11))))
     )
@@ -244,14 +244,14 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     classifier = Classifier(net, torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)).eval()
     save(Model("", "", "", About(network, 32, ()), classifier), root / "m.safetensors")
-    return root / "pictures", str(root / "m.safetensors")
+    return root / "images", str(root / "m.safetensors")
 
 
 def test_outputs_without_names_are_in_no_order_until_it_is_said(
     numbered: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures, path = numbered
-    command = ["evaluate", path, str(pictures), "--out", str(tmp_path / "out"), "--precision", "float32", "--format",
+    images, path = numbered
+    command = ["evaluate", path, str(images), "--out", str(tmp_path / "out"), "--precision", "float32", "--format",
                "json"]  # fmt: skip
     out, err = ran(capsys, *command, code=2)
     assert out == "" and "output 1 is '2' as they count (--classes natural), and '10' as" in err
@@ -274,20 +274,20 @@ def test_outputs_without_names_are_in_no_order_until_it_is_said(
 def test_outputs_without_names_are_called_outputs_and_a_file_names_them(
     numbered: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures, path = numbered
-    picture = str(pictures / "val" / "10" / "0.png")
-    out, err = ran(capsys, "predict", path, picture, "--format", "csv")
+    images, path = numbered
+    image = str(images / "val" / "10" / "0.png")
+    out, err = ran(capsys, "predict", path, image, "--format", "csv")
     assert next(csv.DictReader(io.StringIO(out)))["class_1"] == "output 1" and "have no names" in err
     listed = tmp_path / "classes.txt"
     listed.write_text("\n".join(sorted(map(str, range(1, 12)))))
-    out, _ = ran(capsys, "predict", path, picture, "--format", "csv", "--classes", str(listed))
+    out, _ = ran(capsys, "predict", path, image, "--format", "csv", "--classes", str(listed))
     assert next(csv.DictReader(io.StringIO(out)))["class_1"] == "10"
-    assert "a file with a class a line" in ran(capsys, "predict", path, picture, "--classes", "natural", code=2)[1]
+    assert "a file with a class a line" in ran(capsys, "predict", path, image, "--classes", "natural", code=2)[1]
     named = str(tmp_path / "named.safetensors")
     ran(capsys, "weights", "import", path, "--classes", str(listed), "--out", named)
     assert open_model(named).about.classes == tuple(sorted(map(str, range(1, 12))))
-    assert "leave it out" in ran(capsys, "predict", named, picture, "--classes", str(listed), code=2)[1]
-    out, _ = ran(capsys, "evaluate", named, str(pictures), "--out", str(tmp_path), "--format", "json")
+    assert "leave it out" in ran(capsys, "predict", named, image, "--classes", str(listed), code=2)[1]
+    out, _ = ran(capsys, "evaluate", named, str(images), "--out", str(tmp_path), "--format", "json")
     assert json.loads(out)["rows"][0]["correct1"] == 22
 
 
@@ -308,7 +308,7 @@ def test_what_a_number_of_outputs_suggests_is_said_and_gives_way(
 
 
 def test_a_comma_in_the_name_of_a_folder_is_no_end(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("cat, black", "cat, white")
     network = with_classes(get("cifar-resnet-20"), 2)
@@ -316,5 +316,5 @@ def test_a_comma_in_the_name_of_a_folder_is_no_end(
     for words in ((), ("a cat, quite black", "a cat, quite white")):
         path = tmp_path / f"m{len(words)}.safetensors"
         save(Model("", "", "", About(network, 32, names, words), classifier), path)
-        out, _ = ran(capsys, "predict", str(path), str(pictures / "val" / "a" / "0.png"))
+        out, _ = ran(capsys, "predict", str(path), str(images / "val" / "a" / "0.png"))
         assert all(name in " ".join(out.split()) for name in words or names)

@@ -59,18 +59,18 @@ TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
 
 
 @pytest.fixture(scope="module")
-def pictures(directions: Path) -> Path:
-    """The pictures, and a network for them in a file."""
+def images(directions: Path) -> Path:
+    """The images, and a network for them in a file."""
     (directions / "tiny.json").write_bytes(msgspec.json.encode(TINY))
     return directions
 
 
-def job(pictures: Path, folder: Path, recipe: Recipe = RECIPE) -> Job:
-    return Job(TINY, open_source(str(pictures)), recipe, 32, this_machine(), Group(), folder)
+def job(images: Path, folder: Path, recipe: Recipe = RECIPE) -> Job:
+    return Job(TINY, open_source(str(images)), recipe, 32, this_machine(), Group(), folder)
 
 
-def run(pictures: Path, folder: Path, recipe: Recipe = RECIPE, every: float = 1e9) -> list[Epoch]:
-    one = job(pictures, folder, recipe)
+def run(images: Path, folder: Path, recipe: Recipe = RECIPE, every: float = 1e9) -> list[Epoch]:
+    one = job(images, folder, recipe)
     one.open([])
     return list(one.epochs("again", every=every))
 
@@ -84,9 +84,9 @@ def end(folder: Path) -> tuple[str, dict[str, str], list[dict[str, object]]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    rows = run(pictures, folder)
+    rows = run(images, folder)
     assert len(rows) == 3 and rows[-1].loss < rows[0].loss
     return end(folder)
 
@@ -120,23 +120,23 @@ POINTS = {
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.filterwarnings("ignore:.*")
 def test_a_stop_at_any_point_changes_nothing(
-    point: str, pictures: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    point: str, images: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
     for step in POINTS[point]:
         monkeypatch.setattr(Stopping, "at", int(step))
         monkeypatch.setattr(Stopping, "evaluating", step != int(step))
         with pytest.raises(Terminated, match=f"saved at step {int(step)}; go on with: again"):
-            run(pictures, tmp_path / "run")
+            run(images, tmp_path / "run")
     monkeypatch.setattr(Stopping, "at", -1)
-    run(pictures, tmp_path / "run")
+    run(images, tmp_path / "run")
     assert end(tmp_path / "run") == undisturbed
 
 
-def test_a_finished_run_is_left_as_it_is(pictures: Path, tmp_path: Path) -> None:
-    first = run(pictures, tmp_path / "run")
+def test_a_finished_run_is_left_as_it_is(images: Path, tmp_path: Path) -> None:
+    first = run(images, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").rglob("*")}
-    assert run(pictures, tmp_path / "run") == first
+    assert run(images, tmp_path / "run") == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").rglob("*")} == before
 
 
@@ -151,17 +151,17 @@ list(one.epochs("again", every=0.0))
 """
 
 
-def _command(pictures: Path, out: Path, workers: int | None) -> list[str]:
-    return [sys.executable, "-c", CHILD, str(pictures), str(out), str(workers), str(Path(__file__).parent)]
+def _command(images: Path, out: Path, workers: int | None) -> list[str]:
+    return [sys.executable, "-c", CHILD, str(images), str(out), str(workers), str(Path(__file__).parent)]
 
 
-def _killed(seed: int, pictures: Path, tmp_path: Path, workers: int | None, alone: float) -> Path:
+def _killed(seed: int, images: Path, tmp_path: Path, workers: int | None, alone: float) -> Path:
     """The folder of a run that was killed one to four times at random moments, and then left alone."""
     chance, out = random.Random(seed), tmp_path / f"killed{seed}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(chance.randint(1, 4)):
         process = subprocess.Popen(
-            _command(pictures, out, workers),
+            _command(images, out, workers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -171,7 +171,7 @@ def _killed(seed: int, pictures: Path, tmp_path: Path, workers: int | None, alon
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    subprocess.run(_command(pictures, out, workers), check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(_command(images, out, workers), check=True, stdout=subprocess.DEVNULL, env=environment)
     return out
 
 
@@ -184,26 +184,26 @@ def _killed(seed: int, pictures: Path, tmp_path: Path, workers: int | None, alon
     ],
 )
 def test_kill_9_at_random_moments_changes_nothing(
-    workers: int | None, seeds: range, pictures: Path, tmp_path: Path
+    workers: int | None, seeds: range, images: Path, tmp_path: Path
 ) -> None:
     began = time.monotonic()
     subprocess.run(
-        _command(pictures, tmp_path / "alone", workers),
+        _command(images, tmp_path / "alone", workers),
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     alone = time.monotonic() - began
     wanted = end(tmp_path / "alone")
-    same = [end(_killed(seed, pictures, tmp_path, workers, alone)) == wanted for seed in seeds]
+    same = [end(_killed(seed, images, tmp_path, workers, alone)) == wanted for seed in seeds]
     print(f"{sum(same)}/{len(same)} bit-identical, {workers} workers")
     assert all(same)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, pictures: Path, tmp_path: Path) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "topfive", "train", str(pictures / "tiny.json"), str(pictures), "--size", "32"]
+    command = [sys.executable, "-m", "topfive", "train", str(images / "tiny.json"), str(images), "--size", "32"]
     command += ["--recipe", "quick", "--epochs", "400", "--batch", "8", "--out", str(out)]
     process = subprocess.Popen(
         command,
@@ -248,14 +248,14 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("workers", [None, 1])
 def test_resume_reads_the_images_as_the_run_did(
     workers: int | None,
-    pictures: Path,
+    images: Path,
     large: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Read anew or kept in memory, which of the two is the run's, and not that of the command that goes on."""
     monkeypatch.chdir(large.parent)
-    command = ["train", str(pictures / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
+    command = ["train", str(images / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
     command += ["--epochs", "2", *(["--workers", str(workers)] if workers is not None else []), "--out"]
     assert main([*command, "alone"]) == 0
     monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
@@ -271,10 +271,10 @@ def test_resume_reads_the_images_as_the_run_did(
 
 
 def test_images_that_cannot_be_read_are_errors_in_training_as_in_evaluation(
-    pictures: Path, large: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, large: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(large.parent)
-    command = ["train", str(pictures / "tiny.json"), "large", "--recipe", "quick", "--size", "32", "--batch", "8"]
+    command = ["train", str(images / "tiny.json"), "large", "--recipe", "quick", "--size", "32", "--batch", "8"]
     assert main([*command, "--epochs", "1", "--out", "run", "--format", "json"]) == 0
     said = capsys.readouterr()
     scores = json.loads(said.out)["rows"][-1]["scores"]
@@ -297,13 +297,13 @@ def test_images_that_cannot_be_read_are_errors_in_training_as_in_evaluation(
 
 @pytest.mark.usefixtures("one_machine")
 def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.chdir(tmp_path)
-    command = ["train", str(pictures / "tiny.json"), str(pictures), "--recipe", "quick", "--size", "32", "--quiet"]
+    command = ["train", str(images / "tiny.json"), str(images), "--recipe", "quick", "--size", "32", "--quiet"]
     assert main([*command, "--epochs", "1", "--out", "first"]) == 0
     command += ["--epochs", "2", "--batch", "16", "--tensorboard", "--start", "first", "--out"]
     assert main([*command, "alone"]) == 0
@@ -328,9 +328,7 @@ def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with
     assert "start " in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_is_never_saved(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_is_never_saved(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = 0
 
     def spoiled(*arguments: object) -> float:
@@ -340,29 +338,29 @@ def test_a_loss_that_is_no_number_is_never_saved(
 
     monkeypatch.setattr(training, "learning_rate", spoiled)
     with pytest.raises(DivergedError, match=r"at step 1[89] of 36.*the last good state is .*step-000000\d\d"):
-        run(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, clip=None, averaging=0.0), every=0)
+        run(images, tmp_path / "run", msgspec.structs.replace(RECIPE, clip=None, averaging=0.0), every=0)
     tensors, _ = model_of(newest_in(tmp_path / "run"))
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def test_two_runs_in_one_folder_and_another_recipe_are_refused(pictures: Path, tmp_path: Path) -> None:
-    one, two = job(pictures, tmp_path / "run"), job(pictures, tmp_path / "run")
+def test_two_runs_in_one_folder_and_another_recipe_are_refused(images: Path, tmp_path: Path) -> None:
+    one, two = job(images, tmp_path / "run"), job(images, tmp_path / "run")
     one.open([])
     with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
         two.open([])
     assert one.run
     one.run.close()
-    other = job(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, lr=0.01))
+    other = job(images, tmp_path / "run", msgspec.structs.replace(RECIPE, lr=0.01))
     with pytest.raises(UsageError, match=r"recipe\.lr 0\.05 -> 0\.01"):
         other.open([])
 
 
-def test_the_model_says_what_it_is_a_model_of(pictures: Path, tmp_path: Path) -> None:
-    run(pictures, tmp_path / "run")
+def test_the_model_says_what_it_is_a_model_of(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run")
     tensors, about = unpacked(newest_in(tmp_path / "run").read(MODEL), "")
     assert about["classes"] == ["across", "down", "flat"] and about["size"] == 32
     assert msgspec.convert(about["network"], Network).name == "tiny"
-    assert about["fingerprint"] == open_source(str(pictures)).fingerprint
+    assert about["fingerprint"] == open_source(str(images)).fingerprint
     assert {"net.conv1.weight", "mean", "std"} <= tensors.keys()
 
 
@@ -375,22 +373,22 @@ def test_the_model_says_what_it_is_a_model_of(pictures: Path, tmp_path: Path) ->
         (lambda t: {**t, "net.conv9.weight": torch.zeros(1)}, "conv9.weight is not known"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(spoil: object, says: str, pictures: Path, tmp_path: Path) -> None:
-    run(pictures, tmp_path / "run", msgspec.structs.replace(RECIPE, epochs=1))
+def test_weights_that_do_not_fit_are_refused_by_name(spoil: object, says: str, images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", msgspec.structs.replace(RECIPE, epochs=1))
     tensors, about = model_of(newest_in(tmp_path / "run"))
     (tmp_path / "spoilt.safetensors").write_bytes(packed(spoil(tensors), about))  # type: ignore[operator]
     with pytest.raises(RefusedError, match=says):
         open_model(str(tmp_path / "spoilt.safetensors"))
 
 
-def test_weights_of_another_run_are_what_a_training_begins_with(pictures: Path, tmp_path: Path) -> None:
-    run(pictures, tmp_path / "run")
+def test_weights_of_another_run_are_what_a_training_begins_with(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run")
     still = msgspec.structs.replace(RECIPE, epochs=1, lr=1e-12, optimizer=Sgd(weight_decay=0.0), averaging=0.0)
-    other = job(pictures, tmp_path / "other", still)
+    other = job(images, tmp_path / "other", still)
     other.open([])
     start = Start(open_model(str(tmp_path / "run")), other.network, other.source.classes)
     (row,) = other.epochs("again", start=start)
-    first = run(pictures, tmp_path / "first", still)
+    first = run(images, tmp_path / "first", still)
     assert row.loss < first[0].loss - 0.2
 
 
@@ -423,22 +421,22 @@ def test_bytes_that_are_no_safetensors_are_refused() -> None:
 
 
 def test_the_commands_train_go_on_list_and_plan(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What `train` wrote is what `runs` lists and what `resume` finds finished; the page names the protocol and n.
 
-    The pictures are left as they were, to the byte and the time of change.
+    The images are left as they were, to the byte and the time of change.
     """
 
     def state() -> dict[Path, tuple[int, bytes]]:
-        return {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in pictures.rglob("*")}
+        return {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in images.rglob("*")}
 
     before = state()
     monkeypatch.chdir(tmp_path)
     command = [
         "train",
-        str(pictures / "tiny.json"),
-        str(pictures),
+        str(images / "tiny.json"),
+        str(images),
         "--size",
         "32",
         "--recipe",
@@ -448,7 +446,7 @@ def test_the_commands_train_go_on_list_and_plan(
     ]
     assert main([*command, "--set", "lr=0.1", "--plan", "--format", "json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["plan"]["steps"] == 4  # 96 pictures in batches of 64, twice
+    assert plan["plan"]["steps"] == 4  # 96 images in batches of 64, twice
     assert main([*command, "--dry-run"]) == 0 and not (tmp_path / "runs").exists()
     capsys.readouterr()
     assert main([*command, "--out", "runs/one", "--format", "json"]) == 0
@@ -480,9 +478,9 @@ def test_the_commands_train_go_on_list_and_plan(
     ],
 )
 def test_a_training_that_cannot_be_is_refused_in_one_sentence(
-    arguments: list[str], code: int, says: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, says: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", str(pictures / "tiny.json"), str(pictures), "--size", "32", "--out", str(tmp_path / "run")]
+    command = ["train", str(images / "tiny.json"), str(images), "--size", "32", "--out", str(tmp_path / "run")]
     recipe = [] if "--recipe" in arguments else ["--recipe", "quick"]
     assert main([*command, *recipe, *arguments]) == code
     error = capsys.readouterr().err

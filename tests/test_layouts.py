@@ -1,6 +1,6 @@
-"""One set of pictures in every layout that people have: an oracle must be right about every held-out picture in each.
+"""One set of images in every layout that people have: an oracle must be right about every validation image in each.
 
-The oracle knows a picture by its pixels and its class by the name that the builder of the test gave it; it answers in
+The oracle knows an image by its pixels and its class by the name that the builder of the test gave it; it answers in
 the order that every library uses, the sorted names. Whatever shifts labels makes it wrong.
 """
 
@@ -43,7 +43,7 @@ def caches_of_the_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 
 @dataclass
 class Made:
-    """Twenty classes, five training and three validation pictures each, as JPEG bytes by WordNet id."""
+    """Twenty classes, five training and three validation images each, as JPEG bytes by WordNet id."""
 
     train: dict[str, dict[str, bytes]]
     val: dict[str, bytes]  # in the order of the file names
@@ -59,18 +59,18 @@ class Made:
 def made() -> Made:
     shuffled = random.Random(7)
     wnids = [f"n{shuffled.randrange(10**8):08}" for _ in range(20)]
-    pictures = iter(_pictures(20 * 8))
-    train = {wnid: {f"{wnid}_{i * 37}.JPEG": next(pictures) for i in range(5)} for wnid in wnids}
+    images = iter(_images(20 * 8))
+    train = {wnid: {f"{wnid}_{i * 37}.JPEG": next(images) for i in range(5)} for wnid in wnids}
     order = [wnid for wnid in wnids for _ in range(3)]
     shuffled.shuffle(order)
     names = [f"ILSVRC2012_val_{i:08}.JPEG" for i in range(1, len(order) + 1)]
     numbers = list(range(1, 21))
     shuffled.shuffle(numbers)
-    return Made(train, {name: next(pictures) for name in names}, dict(zip(names, order)), dict(zip(wnids, numbers)))
+    return Made(train, {name: next(images) for name in names}, dict(zip(names, order)), dict(zip(wnids, numbers)))
 
 
-def _pictures(count: int) -> list[bytes]:
-    """Real pictures where they are at hand, else noise; no two alike."""
+def _images(count: int) -> list[bytes]:
+    """Real images where they are at hand, else noise; no two alike."""
     if IMAGENETTE.exists():
         with tarfile.open(IMAGENETTE) as tar:
             members = (member for member in tar if member.isreg() and member.name.endswith(".JPEG"))
@@ -197,7 +197,7 @@ LAYOUTS: list[Callable[[Path, Made], str]] = [
 
 
 class Oracle(nn.Module):
-    """Knows every validation picture by its pixels, and answers in the order of the sorted WordNet ids."""
+    """Knows every validation image by its pixels, and answers in the order of the sorted WordNet ids."""
 
     def __init__(self, made: Made) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ def _square(image: Image.Image) -> Image.Image:
 
 
 def _pixels(source: Source) -> set[str]:
-    return {hashlib.sha256(source.read(item).tobytes()).hexdigest() for item in (*source.train, *source.held_out)}
+    return {hashlib.sha256(source.read(item).tobytes()).hexdigest() for item in (*source.train, *source.val)}
 
 
 def _state(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -235,9 +235,9 @@ def test_an_oracle_is_always_right(layout: Callable[[Path, Made], str], made: Ma
     before = _state(tmp_path / "source")
     source = open_source(where)
     assert list(source.classes) == made.wnids
-    assert (len(source.train), len(source.held_out)) == (100, 60)
+    assert (len(source.train), len(source.val)) == (100, 60)
     data = prepare(source, SIDE, Centre())
-    scores = evaluate(Oracle(made), data.held_out(), this_machine())
+    scores = evaluate(Oracle(made), data.val(), this_machine())
     assert (scores.images, scores.correct1) == (60, 60)
     originals = [*made.val.values(), *(data for inside in made.train.values() for data in inside.values())]
     decoded = (Image.open(io.BytesIO(data)).convert("RGB").tobytes() for data in originals)
@@ -258,10 +258,10 @@ def test_the_blacklist_is_left_out_of_the_evaluation(made: Made, tmp_path: Path)
     source = open_source(as_downloaded(tmp_path / "source", made))
     (tmp_path / "list.txt").write_text("3\n17\n")
     fewer = without(source, tmp_path / "list.txt")
-    gone = {item.name for item in source.held_out} - {item.name for item in fewer.held_out}
+    gone = {item.name for item in source.val} - {item.name for item in fewer.val}
     assert gone == {"val/ILSVRC2012_val_00000003.JPEG", "val/ILSVRC2012_val_00000017.JPEG"}
     assert fewer.fingerprint != source.fingerprint
-    with pytest.raises(UsageError, match="no list of picture numbers"):
+    with pytest.raises(UsageError, match="no list of image numbers"):
         without(source, tmp_path / "absent.txt")
 
 
@@ -270,7 +270,7 @@ def test_the_blacklist_is_left_out_of_the_evaluation(made: Made, tmp_path: Path)
     [
         (lambda root: (root / "ILSVRC2012_devkit_t12.tar.gz").unlink(), "not its development kit"),
         (lambda root: (root / "ILSVRC2012_img_val.tar").unlink(), "lacks ILSVRC2012_img_val.tar"),
-        (lambda root: _cut(root / "ILSVRC2012_img_val.tar", 0.5), "the ground truth is of 60 pictures"),
+        (lambda root: _cut(root / "ILSVRC2012_img_val.tar", 0.5), "the ground truth is of 60 images"),
         (lambda root: (root / "ILSVRC2012_img_train.tar").write_bytes(b"no tar at all" * 100), "is not a tar"),
     ],
 )
@@ -300,11 +300,11 @@ def _cut(path: Path, share: float) -> None:
 # --- archives of strangers ------------------------------------------------------------------------------------------
 
 
-def _hostile(picture: bytes) -> bytes:
+def _hostile(image: bytes) -> bytes:
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w") as tar:
 
-        def add(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = picture) -> None:
+        def add(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = image) -> None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, link
             info.size = len(data) if kind == tarfile.REGTYPE else 0
@@ -324,20 +324,20 @@ def _hostile(picture: bytes) -> bytes:
 
 
 def test_members_that_lead_out_are_counted_and_nothing_is_written(made: Made, tmp_path: Path) -> None:
-    picture = next(iter(made.val.values()))
-    _lay(tmp_path / "source", {"bad.tar": _hostile(picture)})
+    image = next(iter(made.val.values()))
+    _lay(tmp_path / "source", {"bad.tar": _hostile(image)})
     with zipfile.ZipFile(tmp_path / "source" / "bad.zip", "w") as zipped:
         for name in ("a", "b"):
             for i in range(5):
-                zipped.writestr(f"{name}/{i}.jpg", picture)
-        zipped.writestr("../outside.jpg", picture)
+                zipped.writestr(f"{name}/{i}.jpg", image)
+        zipped.writestr("../outside.jpg", image)
         link = zipfile.ZipInfo("a/link.jpg")
         link.external_attr = 0o120777 << 16
         zipped.writestr(link, "/etc/passwd")
     before = _state(tmp_path)
     for name, out, other in (("bad.tar", 3, 4), ("bad.zip", 1, 1)):
         source = open_source(str(tmp_path / "source" / name))
-        assert len(source.train) + len(source.held_out) == 10
+        assert len(source.train) + len(source.val) == 10
         said = " ".join(open_source(str(tmp_path / "source" / name)).notes)
         assert f"{out} (names that lead out of the archive)" in said and f"{other} (links, devices" in said
         _pixels(source)
@@ -349,7 +349,7 @@ def test_members_that_lead_out_are_counted_and_nothing_is_written(made: Made, tm
     [
         ({"0.jpg": b"", "1.jpg": b"", "0.cls": b"0", "1.cls": b"1"}, "the sample '0' is torn apart, at 512 and"),
         ({"0.jpg": b"", "0.cls": b"0", "1.jpg": b""}, "the sample '1' at 2048 has no label"),
-        ({"0.jpg": b"", "0.png": b"", "0.cls": b"0"}, "has two of 'picture', at 512 and 1024"),
+        ({"0.jpg": b"", "0.png": b"", "0.cls": b"0"}, "has two of 'image', at 512 and 1024"),
         ({"0.jpg": b"", "0.cls": b"cat"}, "the label 'cat' is no index of a class"),
         ({"0.jpg": b"", "0.cls": b"-1"}, "the label '-1' is no index"),
         ({"0.jpg": b"", "0.json": b"{"}, "the label of '0' cannot be read"),
@@ -366,7 +366,7 @@ def test_a_shard_that_is_cut_off_gives_what_is_whole_and_says_so(made: Made, tmp
     root = Path(shards(tmp_path / "source", made))
     whole = len(open_source(str(root)).train)
     _cut(root / "imagenet-train-0.tar", 0.6)
-    with pytest.raises(DataError, match=r"has no (label|picture)") if _torn(root) else _nothing():
+    with pytest.raises(DataError, match=r"has no (label|image)") if _torn(root) else _nothing():
         source = open_source(str(root))
         assert 0 < len(source.train) < whole and any("cut off" in note for note in source.notes)
         _pixels(source)
@@ -395,14 +395,14 @@ def test_shards_by_pattern_and_by_url(made: Made, tmp_path: Path) -> None:
 
     root = Path(shards(tmp_path / "source", made))
     pattern = open_source(f"{root}/imagenet-{{train,val}}-*.tar".replace("{train,val}", "*"))
-    assert (len(pattern.train), len(pattern.held_out)) == (100, 60)
+    assert (len(pattern.train), len(pattern.val)) == (100, 60)
     braces = open_source(f"{root}/imagenet-train-{{0..1}}.tar")
-    assert len(braces.train) + len(braces.held_out) == 100 and "split here" in braces.split
+    assert len(braces.train) + len(braces.val) == 100 and "split here" in braces.split
     memory = fsspec.filesystem("memory")
     for path in root.glob("*.tar"):
         memory.pipe(f"/far/{path.name}", path.read_bytes())
     far = open_source("memory://far/imagenet-val-{0..1}.tar")
-    assert len(far.train) + len(far.held_out) == 60
+    assert len(far.train) + len(far.val) == 60
     near = open_source(f"{root}/imagenet-val-{{0..1}}.tar")
     assert _pixels(far) == _pixels(near)
 
@@ -443,15 +443,15 @@ def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
     pack(source, target, 40, lambda *_: None, workers=1)
     assert {name: (target / name).stat().st_mtime_ns for name in kept} == kept
     again = open_source(str(target))
-    assert [(len(again.train), len(again.held_out)), again.classes] == [(100, 60), source.classes]
+    assert [(len(again.train), len(again.val)), again.classes] == [(100, 60), source.classes]
     assert all(min(again.read(item).size) == 40 for item in again.train[:20])
-    assert [item.label for item in again.held_out] == [item.label for item in source.held_out]
+    assert [item.label for item in again.val] == [item.label for item in source.val]
 
-    shard = target / "held-out-00001.tar"
+    shard = target / "validation-00001.tar"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"held-out-00001\.tar is damaged"):
+    with pytest.raises(DataError, match=r"validation-00001\.tar is damaged"):
         open_source(str(target))
     with pytest.raises(UsageError, match="holds another pack"):
         pack(source, target, 50, lambda *_: None, workers=1)

@@ -52,7 +52,7 @@ AREA = AUGMENTATIONS["googlenet"]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """Two classes of gradients with noise, 60x48 JPEGs, in train/ and val/."""
     noise = np.random.default_rng(0)
     across = np.linspace(0, 150, 60)[None, :, None]
@@ -91,7 +91,7 @@ def epoch_of(data: Data, recipe: Recipe, epoch: int = 1) -> tuple[torch.Tensor, 
 # --- order and randomness -------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     seen = np.concatenate([index for index, _ in epoch_batches(41, 8, seed=3, epoch=1)])
     assert len(seen) == 40 and len(set(seen)) == 40  # a last batch of one is left out
     whole = [index for index, _ in epoch_batches(40, 8, 3, 1)]
@@ -113,7 +113,7 @@ def test_processes_share_each_batch_and_lose_nothing(count: int) -> None:
             assert all(len(share) > 1 or count == 1 for share, _ in shares)  # batch normalisation needs two
 
 
-def test_the_randomness_of_a_picture_depends_on_seed_epoch_and_index_alone() -> None:
+def test_the_randomness_of_a_image_depends_on_seed_epoch_and_index_alone() -> None:
     many = uniforms(1, 2, np.arange(1000))
     assert np.array_equal(many[[7, 900]], uniforms(1, 2, np.array([7, 900])))
     for other in (uniforms(2, 2, np.arange(1000)), uniforms(1, 3, np.arange(1000)), many[::-1]):
@@ -130,24 +130,24 @@ def test_the_randomness_of_a_picture_depends_on_seed_epoch_and_index_alone() -> 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_same_from_any_number_of_workers(pictures: Path, workers: int) -> None:
+def test_batches_are_the_same_from_any_number_of_workers(images: Path, workers: int) -> None:
     recipe = Recipe(batch=8, augmentation=AREA)
-    alone = Streamed(folder(pictures), 32, 0, lambda _: None)
-    other = Streamed(folder(pictures), 32, workers, lambda _: None)
+    alone = Streamed(folder(images), 32, 0, lambda _: None)
+    other = Streamed(folder(images), 32, workers, lambda _: None)
     for epoch in (1, 2):
         for ours, theirs in zip(epoch_of(alone, recipe, epoch), epoch_of(other, recipe, epoch)):
             assert torch.equal(ours, theirs)
     # as if restarted: the second epoch alone, from new workers
-    again = Streamed(folder(pictures), 32, workers, lambda _: None)
+    again = Streamed(folder(images), 32, workers, lambda _: None)
     assert torch.equal(epoch_of(again, recipe, 2)[0], epoch_of(alone, recipe, 2)[0])
-    for ours, theirs in zip(alone.held_out(5), other.held_out(5)):
+    for ours, theirs in zip(alone.val(5), other.val(5)):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
 
 
-def test_memory_and_workers_give_the_same_evaluation(pictures: Path) -> None:
-    kept, streamed = prepare(folder(pictures), 32, PadCrop(4, 32)), prepare(folder(pictures), 32, PadCrop(4, 32), 2)
+def test_memory_and_workers_give_the_same_evaluation(images: Path) -> None:
+    kept, streamed = prepare(folder(images), 32, PadCrop(4, 32)), prepare(folder(images), 32, PadCrop(4, 32), 2)
     assert isinstance(kept, Kept) and isinstance(streamed, Streamed)
-    for ours, theirs in zip(kept.held_out(4), streamed.held_out(4)):
+    for ours, theirs in zip(kept.val(4), streamed.val(4)):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
     first, second = (epoch_of(data, Recipe(batch=4)) for data in (kept, streamed))
     assert torch.equal(first[1], second[1]) and (first[0].float() - second[0].float()).abs().mean() < 2
@@ -158,17 +158,17 @@ def test_memory_and_workers_give_the_same_evaluation(pictures: Path) -> None:
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
 def test_bad_files_are_named_once_and_leave_the_weights_as_without_them(
-    pictures: Path, tmp_path: Path, workers: int | None
+    images: Path, tmp_path: Path, workers: int | None
 ) -> None:
     recipe = Recipe(epochs=2, batch=8, augmentation=replace_crop(workers))
     weights = []
-    for where in (pictures, spoiled(pictures, tmp_path / "spoiled")):
+    for where in (images, spoiled(images, tmp_path / "spoiled")):
         data = prepare(folder(where), 32, recipe.augmentation.crop, workers)
         torch.manual_seed(0)
         net = build(for_small_images(with_classes(get("cifar-resnet-20"), 2), 32), (3, 32, 32))
         rows = list(train(net, data, recipe, this_machine()))
         scores = rows[-1].scores
-        assert scores and scores.images - scores.unreadable == 18 and scores.images == len(data.source.held_out)
+        assert scores and scores.images - scores.unreadable == 18 and scores.images == len(data.source.val)
         weights.append({name: value.clone() for name, value in net.state_dict().items()})
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     named = Counter(Path(error.name).name for error in data.unreadable.values())
@@ -181,35 +181,35 @@ def replace_crop(workers: int | None) -> Augmentation:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_goes_during_training_is_left_out_and_named_once(pictures: Path, workers: int) -> None:
-    data = Streamed(folder(pictures), 32, workers, lambda _: None)
+def test_a_file_that_goes_during_training_is_left_out_and_named_once(images: Path, workers: int) -> None:
+    data = Streamed(folder(images), 32, workers, lambda _: None)
     assert not data.unreadable
-    (pictures / "train" / "left" / "4.jpg").unlink()
-    (pictures / "val" / "left" / "4.jpg").unlink()
+    (images / "train" / "left" / "4.jpg").unlink()
+    (images / "val" / "left" / "4.jpg").unlink()
     recipe = Recipe(batch=8, augmentation=AREA)
     for epoch in (1, 2):
         assert len(epoch_of(data, recipe, epoch)[1]) in (41, 40)  # 42, less one, and perhaps a last batch of one
-    assert sum(len(labels) for _, labels in data.held_out()) == 17
+    assert sum(len(labels) for _, labels in data.val()) == 17
     reasons = {Path(error.name).parts[-3]: error.reason for error in data.unreadable.values()}
     assert reasons == {"train": "the file is gone", "val": "the file is gone"}
 
 
-def test_too_many_bad_files_end_it_before_the_first_step(pictures: Path) -> None:
+def test_too_many_bad_files_end_it_before_the_first_step(images: Path) -> None:
     for i in range(25):
-        (pictures / "train" / "left" / f"bad{i}.jpg").write_bytes(b"")
+        (images / "train" / "left" / f"bad{i}.jpg").write_bytes(b"")
     for workers in (None, 0):
-        with pytest.raises(DataError, match=r"25 of the 85 pictures of data cannot be read \(25 empty file\)"):
-            prepare(folder(pictures), 32, PadCrop(4, 32), workers)
+        with pytest.raises(DataError, match=r"25 of the 85 images of data cannot be read \(25 empty file\)"):
+            prepare(folder(images), 32, PadCrop(4, 32), workers)
 
 
-def test_an_unreadable_picture_survives_the_way_between_processes() -> None:
+def test_an_unreadable_image_survives_the_way_between_processes() -> None:
     import pickle
 
     error = pickle.loads(pickle.dumps(Unreadable("a.jpg", "empty file")))
     assert (error.name, error.reason) == ("a.jpg", "empty file")
 
 
-# --- what the papers do to a picture --------------------------------------------------------------------------------
+# --- what the papers do to an image --------------------------------------------------------------------------------
 
 
 def draws(count: int) -> list[list[float]]:
@@ -227,7 +227,7 @@ def inception_crop(width: int, height: int, chance: random.Random) -> float:
 
 
 def test_an_area_crop_is_googlenets() -> None:
-    """8 to 100 % of the area, ratios between 3/4 and 4/3, inside the picture; distributed as by try and try again."""
+    """8 to 100 % of the area, ratios between 3/4 and 4/3, inside the image; distributed as by try and try again."""
     shares, ratios = [], []
     for row in draws(4000):
         left, top, right, bottom = box(AreaCrop(), 400, 400, 224, row)
@@ -260,7 +260,7 @@ def test_a_jitter_crop_is_resnets_and_alexnets() -> None:
 
 
 @pytest.mark.parametrize("crop", [AreaCrop(0.2, 0.3), JitterCrop(448, 512)])
-def test_patches_of_pictures_in_memory_are_as_sharp_as_those_that_are_read_anew(crop: Crop, tmp_path: Path) -> None:
+def test_patches_of_images_in_memory_are_as_sharp_as_those_that_are_read_anew(crop: Crop, tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     for i in range(40):
         (tmp_path / "data" / str(i % 2)).mkdir(parents=True, exist_ok=True)
@@ -282,38 +282,38 @@ def test_patches_of_pictures_in_memory_are_as_sharp_as_those_that_are_read_anew(
 @pytest.mark.parametrize(("mirrored", "mode"), [(False, "constant"), (True, "reflect")])
 def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_the_border(mirrored: bool, mode: str) -> None:
     source = digits()
-    few = replace(source, train=source.train[:64], held_out=source.held_out[:8])
+    few = replace(source, train=source.train[:64], val=source.val[:8])
     data = Kept(few, 32, 32, lambda _: None)
     recipe = Recipe(batch=64, augmentation=Augmentation(PadCrop(4, 32, mirrored)))
     ((pixels, _, index, _),) = list(data.training(recipe, 1))
     moves = set()
-    for picture, i in zip(pixels, index):
-        padded = torch.nn.functional.pad(data.pictures.pixels[i], (4, 4, 4, 4), mode)
-        found = [(y, x) for y in range(9) for x in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], picture)]
+    for image, i in zip(pixels, index):
+        padded = torch.nn.functional.pad(data.images.pixels[i], (4, 4, 4, 4), mode)
+        found = [(y, x) for y in range(9) for x in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], image)]
         assert found
         moves.update(found)
     assert len(moves) > 30
 
 
 @pytest.mark.parametrize("workers", [None, 0])
-def test_smaller_sides_of_a_pad_crop_are_windows_of_the_picture(pictures: Path, workers: int | None) -> None:
-    data = prepare(folder(pictures), 32, PadCrop(4, 32), workers)
+def test_smaller_sides_of_a_pad_crop_are_windows_of_the_image(images: Path, workers: int | None) -> None:
+    data = prepare(folder(images), 32, PadCrop(4, 32), workers)
     recipe = Recipe(epochs=2, batch=64, augmentation=Augmentation(PadCrop(4, 32)), sizes=((0.5, 0.75),))
     ((squares, _, order, _),) = data.training(Recipe(batch=64, augmentation=Augmentation(Centre())), 1)
     ((pixels, _, index, _),) = data.training(recipe, 1)
     assert np.array_equal(index, order) and squares.shape[2:] == (32, 32)
     places = [
         (y, x)
-        for window, picture in zip(pixels, squares)
+        for window, image in zip(pixels, squares)
         for y in range(9)
         for x in range(9)
-        if torch.equal(picture[:, y : y + 24, x : x + 24], window)
+        if torch.equal(image[:, y : y + 24, x : x + 24], window)
     ]
     assert pixels.shape[2:] == (24, 24) and len(places) == len(index) and len(set(places)) > 15
     assert next(iter(data.training(recipe, 2)))[0].shape[2:] == (32, 32)
 
 
-def test_half_of_the_pictures_are_mirrored_unless_the_source_forbids_it() -> None:
+def test_half_of_the_images_are_mirrored_unless_the_source_forbids_it() -> None:
     pixels = torch.arange(400 * 3 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(400, 3, 4, 4)
     chance = uniforms(0, 1, np.arange(400))
     out = augmented(pixels, chance, AUGMENTATIONS["cifar"], mirror=True)
@@ -322,7 +322,7 @@ def test_half_of_the_pictures_are_mirrored_unless_the_source_forbids_it() -> Non
     assert torch.equal(augmented(pixels, chance, AUGMENTATIONS["cifar"], mirror=False), pixels)
 
 
-def test_lighting_moves_a_whole_picture_along_the_principal_components() -> None:
+def test_lighting_moves_a_whole_image_along_the_principal_components() -> None:
     """By AlexNet's formula: the covariance of the shifts is P diag(0.1 lambda)^2 P^T, in units of 0..1."""
     pixels = torch.full((20000, 3, 2, 2), 128, dtype=torch.uint8)
     lit = augmented(pixels, uniforms(0, 1, np.arange(20000)), Augmentation(PadCrop(0, 1), lighting=0.1), False)
@@ -340,7 +340,7 @@ def test_colour_keeps_grey_grey_and_stays_within_its_factors() -> None:
     assert 49.9 < out.min() < 55 and 145 < out.max() < 150.1
 
 
-def test_erasing_takes_its_share_of_pictures_and_of_their_area() -> None:
+def test_erasing_takes_its_share_of_images_and_of_their_area() -> None:
     pixels = torch.zeros(4000, 3, 32, 32, dtype=torch.uint8)
     out = augmented(pixels, uniforms(0, 1, np.arange(4000)), Augmentation(PadCrop(0, 1), erase=0.25), False)
     shares = (out[:, 0] == 128).float().mean((1, 2))
@@ -374,10 +374,10 @@ def test_smoothing_spreads_its_share_over_all_classes() -> None:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_named_augmentation_trains_and_cites_its_source(pictures: Path, name: str) -> None:
+def test_every_named_augmentation_trains_and_cites_its_source(images: Path, name: str) -> None:
     assert len(AUGMENTATIONS[name].source) > 20
     recipe = Recipe(epochs=1, batch=16, lr=0.01, augmentation=AUGMENTATIONS[name])
-    data = prepare(folder(pictures), 32, recipe.augmentation.crop)
+    data = prepare(folder(images), 32, recipe.augmentation.crop)
     net = build(for_small_images(with_classes(get("cifar-resnet-20"), 2), 32), (3, 32, 32))
     (row,) = train(net, data, recipe, this_machine())
     assert row.loss > 0 and 0 <= row.waiting < 1

@@ -149,10 +149,10 @@ def photograph() -> Tensor:
 
 @pytest.fixture(scope="module", params=BY_HAND)
 def case(request: pytest.FixtureRequest, photograph: Tensor) -> tuple[Network, Net, Tensor, Logits]:
-    """A network, its module with random weights, pictures, and the logits that are worked out by hand."""
+    """A network, its module with random weights, images, and the logits that are worked out by hand."""
     network = get(request.param)
     side = network.input[1]
-    pictures = functional.interpolate(photograph, (side, side), mode="bilinear", antialias=True)
+    images = functional.interpolate(photograph, (side, side), mode="bilinear", antialias=True)
     module = build(network).train()
     generator = torch.Generator().manual_seed(0)
     for module_name, part in module.named_modules():
@@ -166,7 +166,7 @@ def case(request: pytest.FixtureRequest, photograph: Tensor) -> tuple[Network, N
                     float(isinstance(part, nn.BatchNorm2d) and "weight" in name), 0.3, generator=generator
                 )
     with torch.no_grad():
-        return network, module, pictures, BY_HAND[request.param](dict(module.named_parameters()), pictures)
+        return network, module, images, BY_HAND[request.param](dict(module.named_parameters()), images)
 
 
 def difference(ours: Logits, theirs: Logits) -> float:
@@ -175,9 +175,9 @@ def difference(ours: Logits, theirs: Logits) -> float:
 
 
 def test_logits_are_those_worked_out_by_hand(case: tuple[Network, Net, Tensor, Logits]) -> None:
-    _, module, pictures, by_hand = case
+    _, module, images, by_hand = case
     with torch.no_grad():
-        assert difference(module.all_logits(pictures), by_hand) < BOUND
+        assert difference(module.all_logits(images), by_hand) < BOUND
 
 
 def without(path: str) -> Callable[[Network], Network]:
@@ -253,7 +253,7 @@ FAULTS: dict[str, dict[str, Callable[[Network], Network]]] = {  # none of them c
 
 
 def test_a_fault_that_no_count_shows_is_caught(case: tuple[Network, Net, Tensor, Logits]) -> None:
-    network, module, pictures, by_hand = case
+    network, module, images, by_hand = case
     found = {}
     for name, fault in FAULTS[network.name].items():
         wrong = fault(network)
@@ -265,7 +265,7 @@ def test_a_fault_that_no_count_shows_is_caught(case: tuple[Network, Net, Tensor,
             if isinstance(part, nn.Dropout):
                 part.p = 0.0
         with torch.no_grad():
-            found[name] = difference(faulty.all_logits(pictures), by_hand)
+            found[name] = difference(faulty.all_logits(images), by_hand)
     assert {name: size for name, size in found.items() if size < 10 * BOUND} == {}
 
 
@@ -277,12 +277,12 @@ def test_heads_in_the_wrong_order_are_caught(case: tuple[Network, Net, Tensor, L
 def test_a_forward_pass_gives_logits_and_heads_vanish_in_evaluation() -> None:
     network = for_small_images(with_classes(get("googlenet"), 5), 32)
     module = build(network)
-    pictures = torch.randn(2, 3, 32, 32)
-    assert [logits.shape for logits in module.train().all_logits(pictures)] == [(2, 5)] * 3
-    assert module(pictures).shape == (2, 5)
+    images = torch.randn(2, 3, 32, 32)
+    assert [logits.shape for logits in module.train().all_logits(images)] == [(2, 5)] * 3
+    assert module(images).shape == (2, 5)
     assert module.loss_weights == (0.3, 0.3)
-    (logits,) = module.eval().all_logits(pictures)
-    assert torch.equal(logits, module(pictures))
+    (logits,) = module.eval().all_logits(images)
+    assert torch.equal(logits, module(images))
     assert not torch.allclose(logits.sum(1), torch.ones(2))  # not probabilities
 
 
@@ -294,12 +294,12 @@ def test_heads_leave_the_logits_alone() -> None:
         key for key in module.state_dict() if key.startswith(("aux1.", "aux2."))
     }
     bare.load_state_dict({key: value for key, value in module.state_dict().items() if not key.startswith("aux")})
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(bare.eval()(pictures), module(pictures))
+        assert torch.equal(bare.eval()(images), module(images))
 
 
-def test_a_picture_that_is_too_small_is_refused_by_name() -> None:
+def test_a_image_that_is_too_small_is_refused_by_name() -> None:
     with pytest.raises(SizeError, match="alexnet does not fit an input of 3x60x60: at pool5"):
         build(get("alexnet"), (3, 60, 60))
 
@@ -380,13 +380,13 @@ def test_a_pool_of_one_pixel_takes_every_second_one(kind: Literal["max", "averag
     assert torch.equal(maps.grad[:, :, ::2, ::2], torch.ones_like(given)) and maps.grad.sum() == given.numel()
 
 
-def test_a_classifier_normalises_its_pictures_itself() -> None:
+def test_a_classifier_normalises_its_images_itself() -> None:
     module = build(for_small_images(with_classes(get("squeezenet-1.1"), 3), 32)).eval()
     mean, std = torch.tensor([120.0, 110.0, 100.0])[:, None, None], torch.tensor([60.0, 50.0, 40.0])[:, None, None]
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     classifier, expected = Classifier(module, mean[None], std[None]), (pixels.float() - mean) / std
     assert torch.equal(classifier.normalised(pixels), expected)
-    with torch.no_grad():  # not to the bit: the pictures come channels last
+    with torch.no_grad():  # not to the bit: the images come channels last
         assert torch.allclose(classifier(pixels), module(expected), rtol=1e-5, atol=1e-5)
 
 
@@ -418,23 +418,23 @@ def test_resnet_starts_as_he_says_and_vgg_as_glorot() -> None:
             assert not weight.any(), name
 
 
-def outcome(module: Net, pictures: Tensor) -> Iterator[Tensor]:
+def outcome(module: Net, images: Tensor) -> Iterator[Tensor]:
     """All that a module gives: what it sees afterwards, logits in training and evaluation, and every gradient."""
-    pictures = pictures.clone().requires_grad_()
+    images = images.clone().requires_grad_()
     before = copy.deepcopy(module.state_dict())
     torch.manual_seed(1)  # the same dropout
-    logits = module.train().all_logits(pictures)
+    logits = module.train().all_logits(images)
     yield from logits
-    targets = torch.arange(len(pictures))
+    targets = torch.arange(len(images))
     sum(functional.cross_entropy(one, targets) for one in logits).backward()
-    yield pictures.detach()
-    for weight in (pictures, *module.parameters()):
+    yield images.detach()
+    for weight in (images, *module.parameters()):
         assert weight.grad is not None
         yield weight.grad
         weight.grad = None
     module.load_state_dict(before)
     with torch.no_grad():
-        yield module.eval()(pictures)
+        yield module.eval()(images)
 
 
 def in_place(module: nn.Module) -> int:
@@ -444,12 +444,12 @@ def in_place(module: nn.Module) -> int:
 def assert_in_place_changes_nothing(network: Network) -> None:
     torch.manual_seed(0)
     module = build(network)
-    pictures = torch.randn(2, *network.input)
-    results = list(outcome(module, pictures))
+    images = torch.randn(2, *network.input)
+    results = list(outcome(module, images))
     for part in module.modules():
         if isinstance(part, (nn.ReLU, nn.Hardtanh)):
             part.inplace = False
-    torch.testing.assert_close(results, list(outcome(module, pictures)))
+    torch.testing.assert_close(results, list(outcome(module, images)))
 
 
 @pytest.mark.parametrize(
@@ -495,19 +495,19 @@ def test_relu_overwrites_nothing_that_an_auxiliary_head_has_seen() -> None:
 
 
 @pytest.mark.parametrize("start", [chain(relu=Relu()), chain(drop=Dropout(), relu=Relu()), chain(a=IDENTITY, b=Relu())])
-def test_relu_does_not_overwrite_the_pictures(start: Chain) -> None:
+def test_relu_does_not_overwrite_the_images(start: Chain) -> None:
     layers = Chain((*start.layers, ("conv", Conv(4, 3)), ("pool", GlobalPool()), ("fc", Linear(2))))
     module = build(Network("own", "own", (3, 9, 9), layers)).eval()
-    pictures = torch.randn(2, 3, 9, 9)
-    kept = pictures.clone()
+    images = torch.randn(2, 3, 9, 9)
+    kept = images.clone()
     with torch.no_grad():
-        module(pictures)
-    assert torch.equal(pictures, kept)
+        module(images)
+    assert torch.equal(images, kept)
 
 
 @pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_works_on_small_pictures(name: str, size: int) -> None:
+def test_every_network_works_on_small_images(name: str, size: int) -> None:
     network = for_small_images(with_classes(get(name), 5), size)
     with torch.device("meta"):
         module = build(network).eval()

@@ -12,7 +12,7 @@ from test_keeping import TINY
 from topfive.cli import main
 from topfive.data.outputs import MARK, mark
 from topfive.data.sources import folder
-from topfive.data.unlabelled import pictures as below
+from topfive.data.unlabelled import images as below
 from topfive.errors import DataError
 
 

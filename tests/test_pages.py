@@ -12,7 +12,7 @@ from topfive.report.pages import page as pages
 
 EVIL = "<script>alert(1)</script>"
 META = {
-    "source": f"pets/{EVIL}: 10 pictures",
+    "source": f"pets/{EVIL}: 10 images",
     "classes": 3,
     "command": "topfive compare pets/ --name '\"><img src=x onerror=alert(1)>'",
     "versions": {"topfive": "0.1.0", "torch": "2.13"},
@@ -20,7 +20,7 @@ META = {
     "seed": 0,
     "fingerprint": "sha256:5d1c",
     "made": "2026-11-23",
-    "unreadable": [{"path": f"cat/{EVIL}.jpg", "why": "not a picture"}],
+    "unreadable": [{"path": f"cat/{EVIL}.jpg", "why": "not an image"}],
 }
 
 
@@ -148,8 +148,8 @@ def test_every_header_sorts_and_one_says_how_it_is_sorted(page: str) -> None:
 def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) -> None:
     text = pages.render(tmp_path / "deep" / "page.html", "measured", MEASURED, META).read_text(encoding="utf-8")
     visible = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text.split("<h1>")[1].split("</h1>")[0]))
-    assert "names 81.0 % of 1,469 pictures rightly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
-    assert "small, within that interval at 80.0 %, takes 1.00 ms a picture on this machine instead of 10.0." in visible
+    assert "names 81.0 % of 1,469 images rightly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
+    assert "small, within that interval at 80.0 %, takes 1.00 ms an image on this machine instead of 10.0." in visible
     for said in (
         "AMD EPYC",
         "torch 2.13",
@@ -157,7 +157,7 @@ def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) 
         "1-crop 32x32",
         "1,469",
         "topfive compare pets/",
-        "not a picture",
+        "not an image",
     ):
         assert said in text
     assert text.index("<h1>") < text.index("<svg") < text.index("<table") < text.index('id="how"')

@@ -89,7 +89,7 @@ def test_every_error_collected_from_a_paper_is_in_papers_toml() -> None:
 @pytest.mark.parametrize(
     ("name", "top1", "top5", "protocol", "conf"),
     [
-        ("alexnet", 40.7, 18.2, "10-crop", "paper"),  # the 1-crop figure is of the 2010 pictures
+        ("alexnet", 40.7, 18.2, "10-crop", "paper"),  # the 1-crop figure is of the 2010 images
         ("vgg-d", 28.5, 9.9, "1-crop", "author-repo"),
         ("vgg-e", 27.624, 9.124, "1-crop", "code"),
         ("resnet-50", 24.7, 7.8, "1-crop", "author-repo"),

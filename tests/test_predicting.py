@@ -1,4 +1,4 @@
-"""Pictures to probabilities: each picture once, whatever the batch, the processes, the protocol and the models."""
+"""Images to probabilities: each image once, whatever the batch, the processes, the protocol and the models."""
 
 import threading
 from collections.abc import Callable
@@ -38,9 +38,9 @@ NAMES = tuple("abcdefg")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """70 noisy pictures of odd shapes in seven classes; one of the held-out ones is no picture."""
-    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """70 noisy images of odd shapes in seven classes; one of the validation ones is no image."""
+    root, random = tmp_path_factory.mktemp("images"), np.random.default_rng(5)
     for part, count in (("train", 2), ("val", 5)):
         for label, name in enumerate(NAMES):
             (root / part / name).mkdir(parents=True)
@@ -53,8 +53,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(pictures: Path) -> Source:
-    return open_source(str(pictures))
+def source(images: Path) -> Source:
+    return open_source(str(images))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def model(seed: int = 0, network: Network = TINY, names: tuple[str, ...] = NAMES
     net = build(network)
     for part in net.modules():
         if isinstance(part, torch.nn.Linear):
-            torch.nn.init.normal_(part.weight, 0.0, 2.0)  # so that answers differ from picture to picture
+            torch.nn.init.normal_(part.weight, 0.0, 2.0)  # so that answers differ from image to image
     mean, std = torch.tensor([120.0, 110.0, 100.0]).view(1, 3, 1, 1), torch.full((1, 3, 1, 1), 60.0)
     return Model(f"m{seed}", f"m{seed}", "", About(network, 32, names), Classifier(net, mean, std).eval())
 
@@ -128,18 +128,14 @@ def on(world: int, run: Callable[[Group], Judged]) -> list[Judged]:
     return found
 
 
-def test_counts_and_metrics_are_the_same_for_every_number_of_pictures_batch_and_processes(
+def test_counts_and_metrics_are_the_same_for_every_number_of_images_batch_and_processes(
     source: Source, machine: Machine
 ) -> None:
     one, key = model(), protocols.SQUARE
     for count in range(1, 34):
-        part = replace(source, held_out=source.held_out[:count])
-        expected = [
-            naively(one, source.read(item), "1-crop:square") for item in part.held_out if "c/3" not in item.name
-        ]
-        right = sum(
-            int(e.argmax()) == i.label for e, i in zip(expected, [i for i in part.held_out if "c/3" not in i.name])
-        )
+        part = replace(source, val=source.val[:count])
+        expected = [naively(one, source.read(item), "1-crop:square") for item in part.val if "c/3" not in item.name]
+        right = sum(int(e.argmax()) == i.label for e, i in zip(expected, [i for i in part.val if "c/3" not in i.name]))
         seen = []
         for batch in (1, 2, 3, 7, 8):
             for world in (1, 2):
@@ -150,7 +146,7 @@ def test_counts_and_metrics_are_the_same_for_every_number_of_pictures_batch_and_
 
                 for found in on(world, run):
                     predictions = found.predictions
-                    assert len(predictions.pictures) == len(predictions.scores) == count
+                    assert len(predictions.images) == len(predictions.scores) == count
                     readable = ~np.isnan(predictions.scores).any(1)
                     assert readable.sum() == len(expected) == count - len(predictions.unreadable)
                     np.testing.assert_allclose(predictions.scores[readable], expected, atol=2e-6)
@@ -163,21 +159,21 @@ def test_counts_and_metrics_are_the_same_for_every_number_of_pictures_batch_and_
 
 @pytest.mark.parametrize("key", [k for k in protocols.PROTOCOLS if k not in ("multi-crop", "144-crop")])
 def test_probabilities_are_those_of_the_views_one_by_one(key: str, source: Source, machine: Machine) -> None:
-    part, one = replace(source, held_out=source.held_out[:6]), model()
+    part, one = replace(source, val=source.val[:6]), model()
     found = judged(one, part, machine, 5, key)
-    for item, row in zip(part.held_out, found.predictions.scores):
+    for item, row in zip(part.val, found.predictions.scores):
         np.testing.assert_allclose(row, naively(one, source.read(item), key), atol=2e-6)
     assert found.cost.views == protocols.get(key).count()
     assert found.predictions.protocol == protocols.get(key).describe(32)
 
 
-def test_an_unreadable_picture_is_named_and_counts_as_an_error(source: Source, machine: Machine) -> None:
+def test_an_unreadable_image_is_named_and_counts_as_an_error(source: Source, machine: Machine) -> None:
     found = judged(model(), source, machine).predictions
     assert list(found.unreadable) == ["val/c/3.png"] and "truncated" in found.unreadable["val/c/3.png"]
     assert (scores(found).images, scores(found).unreadable) == (35, 1)
 
 
-def test_each_picture_is_decoded_once_for_all_models_and_protocols(
+def test_each_image_is_decoded_once_for_all_models_and_protocols(
     source: Source, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
@@ -188,7 +184,7 @@ def test_each_picture_is_decoded_once_for_all_models_and_protocols(
     several = [model(0), model(1)]
     chosen = [protocols.get(key) for key in ("1-crop", "10-crop", "dense")]
     judge(several, {one.where: chosen for one in several}, source, machine)
-    assert sorted(names) == sorted(item.name for item in source.held_out)
+    assert sorted(names) == sorted(item.name for item in source.val)
 
 
 def test_an_ensemble_is_the_average_of_probabilities(source: Source, machine: Machine) -> None:
@@ -210,7 +206,7 @@ def test_an_ensemble_is_the_average_of_probabilities(source: Source, machine: Ma
 
 
 def test_classes_are_matched_by_name(source: Source, machine: Machine) -> None:
-    """A model that knows more classes, in another order, gets the same pictures right."""
+    """A model that knows more classes, in another order, gets the same images right."""
     one = model()
     expected = judged(one, source, machine)
     order = [3, 0, 6, 1, 2, 5, 4]
@@ -221,7 +217,7 @@ def test_classes_are_matched_by_name(source: Source, machine: Machine) -> None:
     wide.classifier.load_state_dict({**state, "net.fc.weight": rows, "net.fc.bias": bias})
     found = judged(wide, source, machine)
     assert scores(found.predictions).correct1 == scores(expected.predictions).correct1
-    assert "2 of its 9 classes are not in pictures" in " ".join(found.notes)
+    assert "2 of its 9 classes are not in images" in " ".join(found.notes)
     with pytest.raises(DataError, match=r"does not know 1 of the 7 classes .*\('g'\)"):
         columns(model(names=tuple("abcdefz")), source)
 
@@ -229,7 +225,7 @@ def test_classes_are_matched_by_name(source: Source, machine: Machine) -> None:
 @pytest.mark.parametrize("classes", [2, 3, 5, 6])
 def test_top5_says_nothing_below_six_classes(classes: int, source: Source, machine: Machine) -> None:
     names = NAMES[:classes]
-    few = replace(source, classes=names, held_out=tuple(item for item in source.held_out if item.label < classes))
+    few = replace(source, classes=names, val=tuple(item for item in source.val if item.label < classes))
     found = scores(judged(model(0, with_classes(TINY, classes), names), few, machine).predictions)
     assert (found.correct5 is None) == (classes < 6)
 

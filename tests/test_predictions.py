@@ -23,7 +23,7 @@ ODD = ("=HYPERLINK(1)", "+a", "-b", "@c", "'quoted", "''", 'a,"b"', "line\nend\r
 
 
 def drawn(n: int, classes: int, seed: int = 0, unreadable: int = 0, ties: bool = True) -> Predictions:
-    """Probabilities as a network gives them, some of which tie, for pictures some of which cannot be read."""
+    """Probabilities as a network gives them, some of which tie, for images some of which cannot be read."""
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, classes, n)
     logits = chance.normal(0, 2, (n, classes))
@@ -40,7 +40,7 @@ def drawn(n: int, classes: int, seed: int = 0, unreadable: int = 0, ties: bool =
 
 
 def answered(row: list[float], label: int) -> int | None:
-    """Naive: the class that a picture is taken for, the right one only where it is above all others."""
+    """Naive: the class that an image is taken for, the right one only where it is above all others."""
     if any(map(math.isnan, row)):
         return None
     others = [(share, -i) for i, share in enumerate(row) if i != label]
@@ -104,7 +104,7 @@ def test_confusion_is_scikit_learns_and_its_diagonal_is_top_1(seen: Predictions)
     assert int(np.trace(counts)) == predictions.scores(seen).correct1
 
 
-def test_classes_without_a_picture_are_one_column_of_the_confusion() -> None:
+def test_classes_without_a_image_are_one_column_of_the_confusion() -> None:
     seen = drawn(50, 20, unreadable=2)
     seen = replace(seen, labels=seen.labels // 7 * 7)
     classes, counts = predictions.confusion(seen)
@@ -144,7 +144,7 @@ def test_reliability_is_that_of_a_naive_loop(seen: Predictions) -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # ten pictures at 0.9 of which 6 are right, ten at 0.6 of which 6 are: (10 x 0.3 + 10 x 0) / 20
+    # ten images at 0.9 of which 6 are right, ten at 0.6 of which 6 are: (10 x 0.3 + 10 x 0) / 20
     scores = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10, np.float32)
     labels = np.array(([0] * 6 + [1] * 4) * 2)
     seen = Predictions(("a", "b"), tuple(map(str, range(20))), labels, scores, {}, "1-crop")
@@ -181,8 +181,8 @@ def test_worst_are_the_surest_wrong_answers(seen: Predictions) -> None:
     found = predictions.worst(seen, most=7)
     assert [one.probability for one in found] == sorted((share for share, _ in wrong), reverse=True)[:7]
     for one in found:
-        row = seen.scores[one.picture].tolist()
-        assert (row[one.answer], row[int(seen.labels[one.picture])]) == (one.probability, one.of_right)
+        row = seen.scores[one.image].tolist()
+        assert (row[one.answer], row[int(seen.labels[one.image])]) == (one.probability, one.of_right)
 
 
 def pair(b: int, c: int, both: int = 5) -> tuple[Predictions, Predictions]:
@@ -204,18 +204,18 @@ def test_mcnemar_is_scipys_binomial_test(b: int, c: int) -> None:
     assert found.p == pytest.approx(binomtest(b, b + c).pvalue if b + c else 1.0, rel=1e-9)
 
 
-def test_mcnemar_by_hand_and_only_on_the_same_pictures() -> None:
+def test_mcnemar_by_hand_and_only_on_the_same_images() -> None:
     assert predictions.mcnemar(*pair(1, 5)).p == pytest.approx(2 * 7 / 64)  # 1 + 6 of 2**6 ways, on both sides
     one, other = pair(1, 5)
-    with pytest.raises(DataError, match="x and y were not shown the same pictures"):
-        predictions.mcnemar(one, replace(other, pictures=other.pictures[::-1]))
+    with pytest.raises(DataError, match="x and y were not shown the same images"):
+        predictions.mcnemar(one, replace(other, images=other.images[::-1]))
 
 
 # The file
 
 
 def same(one: Predictions, other: Predictions) -> None:
-    for name in ("classes", "pictures", "unreadable", "protocol", "model", "source"):
+    for name in ("classes", "images", "unreadable", "protocol", "model", "source"):
         assert getattr(one, name) == getattr(other, name), name
     assert np.array_equal(one.labels, other.labels)
     assert one.scores.dtype == other.scores.dtype == np.float32
@@ -255,8 +255,8 @@ def test_every_kind_of_number_comes_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_odd_names_come_back_and_are_no_formulas(tmp_path: Path) -> None:
     n = len(ODD)
-    seen = replace(drawn(n, n), classes=ODD, pictures=tuple(f"{name}{i}" for i, name in enumerate(ODD)))
-    unread = {seen.pictures[0]: '=cut, "short"\n', seen.pictures[9]: ""}
+    seen = replace(drawn(n, n), classes=ODD, images=tuple(f"{name}{i}" for i, name in enumerate(ODD)))
+    unread = {seen.images[0]: '=cut, "short"\n', seen.images[9]: ""}
     scores = seen.scores.copy()
     scores[[0, 9]] = np.nan
     seen = replace(seen, scores=scores, unreadable=unread, model="-m", protocol="@p", source="\udcff/x")
@@ -295,7 +295,7 @@ def test_another_or_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None
 
 
 def test_the_damaged_line_is_named(tmp_path: Path) -> None:
-    path = predictions.write(tmp_path / "p.csv", replace(drawn(5, 3), pictures=("a", "line\nend", "c", "d", "e")))
+    path = predictions.write(tmp_path / "p.csv", replace(drawn(5, 3), images=("a", "line\nend", "c", "d", "e")))
     lines = path.read_text("utf-8").splitlines()
     lines[3] = lines[3].rpartition(",")[0]
     path.write_text("\n".join(lines), "utf-8")

@@ -41,12 +41,12 @@ SHAPES = [(61, 40), (40, 61), (50, 50), (333, 47), (9, 31), (1, 7), (7, 1), (1, 
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """A picture in which no two parts are the same."""
+    """An image in which no two parts are the same."""
     values = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(values)
 
 
-# The naive ones: a list of pictures each. Sides are those for a network of 224 pixels.
+# The naive ones: a list of images each. Sides are those for a network of 224 pixels.
 
 
 def shorter_to(image: Image.Image, side: int, how: Image.Resampling = BILINEAR) -> Image.Image:
@@ -90,7 +90,7 @@ def alexnet_10(image: Image.Image, size: int) -> list[Image.Image]:
 
 
 def torchvision_10(image: Image.Image, size: int) -> list[Image.Image]:
-    """TenCrop: five crops of the picture, and five crops of the mirrored picture."""
+    """TenCrop: five crops of the image, and five crops of the mirrored image."""
     whole = shorter_to(image, to_scale(256, size))
     return five_crops(whole, size) + five_crops(ImageOps.mirror(whole), size)
 
@@ -213,7 +213,7 @@ def test_antialiased_is_torch_s_antialiased() -> None:
 
 
 def test_a_bilinear_value_by_hand() -> None:
-    """Without antialiasing, four pixels are mixed however much smaller the picture becomes."""
+    """Without antialiasing, four pixels are mixed however much smaller the image becomes."""
     image, protocol = noise(17, 11), Protocol("", "", of=1, shorter=(1,), crops="dense", antialias=False)
     (ours,) = views(image, protocol, 4)
     assert ours.shape == (4, 6, 3)
@@ -230,7 +230,7 @@ def test_a_bilinear_value_by_hand() -> None:
 
 
 @pytest.mark.parametrize("key", PROTOCOLS)
-def test_no_view_lies_outside_of_its_picture(key: str) -> None:
+def test_no_view_lies_outside_of_its_image(key: str) -> None:
     protocol, chance = PROTOCOLS[key], random.Random(0)
     for _ in range(150):
         width, height, size = chance.randint(1, 700), chance.randint(1, 700), chance.randint(1, 331)
@@ -338,14 +338,14 @@ def test_dense_is_the_average_of_sliding_windows(head: str) -> None:
     net = random_normal(build(network))
     dense = dense_of(net)
     for height, width in ((28, 28), (36, 28), (40, 52)):
-        picture = torch.randn(2, 3, height, width)
+        image = torch.randn(2, 3, height, width)
         windows = [
-            net(picture[:, :, top : top + 28, left : left + 28])
+            net(image[:, :, top : top + 28, left : left + 28])
             for top in range(0, height - 27, 4)
             for left in range(0, width - 27, 4)
         ]
         assert len(windows) == ((height - 28) // 4 + 1) * ((width - 28) // 4 + 1)
-        assert difference(dense(picture), torch.stack(windows).mean(0)) < 1e-5
+        assert difference(dense(image), torch.stack(windows).mean(0)) < 1e-5
 
 
 @pytest.mark.parametrize(("name", "last"), [("vgg-a", "pool5"), ("alexnet", "pool5")])
@@ -354,8 +354,8 @@ def test_the_head_slides_over_the_last_map(name: str, last: str) -> None:
     torch.manual_seed(0)
     net = random_normal(build(slim(NETWORKS[name](), 16)))
     side = count(net.network).stages[net.rows.index(last)].output[1]
-    picture = torch.randn(1, 3, 288, 300)
-    maps = picture
+    image = torch.randn(1, 3, 288, 300)
+    maps = image
     for row in net.rows[: net.rows.index(last) + 1]:
         maps = net.get_submodule(row)(maps)
     assert maps.shape[2] > side and maps.shape[3] > side
@@ -365,7 +365,7 @@ def test_the_head_slides_over_the_last_map(name: str, last: str) -> None:
         for row in net.rows[net.rows.index(last) + 1 :]:
             scores = net.get_submodule(row)(scores)
         windows.append(scores.flatten(1))
-    assert difference(dense_of(net)(picture), torch.stack(windows).mean(0)) < 1e-5
+    assert difference(dense_of(net)(image), torch.stack(windows).mean(0)) < 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -394,8 +394,8 @@ def test_at_its_own_input_it_is_the_network_itself(name: str) -> None:
     net = random_normal(build(network))
     dense = dense_of(net)
     assert dense.state_dict().keys() <= net.state_dict().keys()
-    picture = torch.randn(1, *network.input)
-    assert difference(dense(picture), net(picture)) < 1e-5
+    image = torch.randn(1, *network.input)
+    assert difference(dense(image), net(image)) < 1e-5
     larger = dense(torch.randn(1, 3, network.input[1] + 64, network.input[2] + 32))
     assert larger.shape == (1, network.classes) and bool(larger.isfinite().all())
 

@@ -385,15 +385,15 @@ def test_an_epoch_has_the_steps_that_the_loader_gives(batch: int) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("pictures", [64, 9469, 50_000])
-def test_a_plan_has_every_step_once(name: str, pictures: int) -> None:
+@pytest.mark.parametrize("images", [64, 9469, 50_000])
+def test_a_plan_has_every_step_once(name: str, images: int) -> None:
     recipe = get(name)
-    rows = plan_rows(recipe, pictures)
-    each = loading.steps_of_epoch(pictures, recipe.batch)
+    rows = plan_rows(recipe, images)
+    each = loading.steps_of_epoch(images, recipe.batch)
     assert sum(row["steps"] for row in rows) == recipe.epochs * each
     assert (rows[0]["first_epoch"], rows[-1]["last_epoch"]) == (1, recipe.epochs)
     assert all(row["steps"] > 0 and row["lr_from"] > 0 for row in rows)
-    points = plan_points(recipe, pictures, 50)
+    points = plan_points(recipe, images, 50)
     assert (points[0]["step"], points[-1]["step"]) == (0, recipe.epochs * each - 1)
     assert [point["step"] for point in points] == sorted({point["step"] for point in points})
 
@@ -417,7 +417,7 @@ def test_a_plan_changes_within_an_epoch_where_the_schedule_does() -> None:
     assert [(row["first_epoch"], row["last_epoch"], row["steps"]) for row in rows] == [(1, 2, 12), (2, 3, 12)]
 
 
-def test_the_plan_says_where_pictures_grow_and_what_decides_the_rate() -> None:
+def test_the_plan_says_where_images_grow_and_what_decides_the_rate() -> None:
     growing = changed(get("quick"), ["epochs=10", "sizes=[[0.5,0.5],[0.8,0.75]]"])
     rows = plan_rows(growing, 6400)  # 100 steps an epoch
     assert [(row["first_epoch"], row["last_epoch"], row["side"], row["steps"]) for row in rows] == [
@@ -462,7 +462,7 @@ def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> Non
             "quick",
             ["sizes=[[0.5,0.57]]"],
             "The learning rate rises from 0.002 to 0.05 in 5 epochs, then falls to 0; "
-            "pictures grow from 57 to 100 % of their side",
+            "images grow from 57 to 100 % of their side",
         ),
         ("alexnet", [], "The learning rate is 0.01 until the error stops improving, and 0.00001 at the lowest"),
         ("resnet-cifar", [], "The learning rate falls from 0.1 to 0.001 in 2 stages"),
@@ -479,7 +479,7 @@ def test_the_title_says_what_the_plan_shows(name: str, assignments: list[str], s
     assert figures.course(plan_points(changed(get(name), assignments), 50_000)) == said
 
 
-def test_fast_is_windows_and_muon_for_narrow_networks_on_small_pictures_alone() -> None:
+def test_fast_is_windows_and_muon_for_narrow_networks_on_small_images_alone() -> None:
     for network in ("cifar-resnet-20", "cifar-resnet-110"):
         small = get("fast", for_small_images(NETWORKS[network](), 32))
         assert isinstance(small.optimizer, Muon) and not small.whitened

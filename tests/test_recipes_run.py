@@ -1,4 +1,4 @@
-"""Every recipe trains its network for two epochs on real pictures; the auxiliary classifiers learn, and are gone."""
+"""Every recipe trains its network for two epochs on real images; the auxiliary classifiers learn, and are gone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +38,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def few() -> Source:
-    """Twelve training and four held-out pictures of each class."""
+    """Twelve training and four validation images of each class."""
     source = open_source(str(IMAGENETTE))
 
     def some(items: tuple, count: int) -> tuple:  # type: ignore[type-arg]
         return tuple(item for label in range(10) for item in [i for i in items if i.label == label][:count])
 
-    return replace(source, train=some(source.train, 12), held_out=some(source.held_out, 4))
+    return replace(source, train=some(source.train, 12), val=some(source.val, 4))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -57,7 +57,7 @@ def test_a_recipe_runs_two_epochs(name: str, few: Source, tmp_path: Path) -> Non
     assert [row.epoch for row in rows] == [1, 2]
     assert all(row.scores and row.scores.images == 40 and 0 < row.loss < 20 for row in rows)
     assert all(row.first_gradient > 0 and row.last_gradient > 0 for row in rows)
-    assert newest_in(tmp_path / "run").step == 16  # 120 pictures in batches of 16
+    assert newest_in(tmp_path / "run").step == 16  # 120 images in batches of 16
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception-v3"])

@@ -298,11 +298,11 @@ def cifar_logits(w: dict[str, Tensor], x: Tensor, depth: int, shortcut: str, cla
     return functional.linear(x.mean((2, 3)), w[f"{classifier}.weight"], w[f"{classifier}.bias"])
 
 
-def difference(match: Match, weights: dict[str, Tensor], pictures: Tensor, expected: Tensor) -> float:
+def difference(match: Match, weights: dict[str, Tensor], images: Tensor, expected: Tensor) -> float:
     """Between two logits, as a fraction of the largest."""
     module = build(match.network).eval()
     module.load_state_dict(match.renamed(weights), strict=False)  # these files have no counters
-    return float((module(pictures) - expected).abs().max() / expected.abs().max())
+    return float((module(images) - expected).abs().max() / expected.abs().max())
 
 
 @torch.no_grad()
@@ -316,14 +316,14 @@ def test_the_cifar_checkpoints_give_their_logits(library: str, model: str, short
     shapes = cifar_names(depth, shortcut, classifier)
     weights = {name: torch.randn(shape) / prod(shape[1:]) ** 0.5 for name, shape in shapes.items()}
     weights |= {name: tensor.abs() + 0.5 for name, tensor in weights.items() if name.endswith("var")}
-    pictures = torch.randn(2, 3, 32, 32)
-    expected = cifar_logits(weights, pictures, depth, shortcut, classifier)
+    images = torch.randn(2, 3, 32, 32)
+    expected = cifar_logits(weights, images, depth, shortcut, classifier)
     match = recognise(shapes, "w.th")
     assert (match.origin.library, match.origin.model) == (library, model)
-    assert difference(match, weights, pictures, expected) < 1e-4
+    assert difference(match, weights, images, expected) < 1e-4
     if not shortcut:
         behind = match._replace(network=get(f"cifar-resnet-{depth}"))
-        assert difference(behind, weights, pictures, expected) > 0.01  # the zero maps do matter
+        assert difference(behind, weights, images, expected) > 0.01  # the zero maps do matter
 
 
 def test_two_networks_that_fit_alike_are_both_named() -> None:

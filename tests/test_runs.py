@@ -46,8 +46,8 @@ STATED = Stated(
     name="small",
     recipe={"epochs": 20, "batch": 64, "lr": 0.05, "optimizer": {"type": "Sgd", "momentum": 0.9}, "seed": 0},
     size=32,
-    source={"where": "/pictures/pets", "name": "pets", "fingerprint": "abc", "classes": ["cat", "cow", "dog"],
-            "words": [], "train": 5880, "held_out": 1469, "split": "split here, seed 0", "upright": True, "notes": []},
+    source={"where": "/images/pets", "name": "pets", "fingerprint": "abc", "classes": ["cat", "cow", "dog"],
+            "words": [], "train": 5880, "val": 1469, "split": "split here, seed 0", "upright": True, "notes": []},
     decoding="simplejpeg",
     machine={"processor": "EPYC", "device": "cpu"},
     versions={"topfive": "0.1.0", "torch": "2.12"},
@@ -842,7 +842,7 @@ def test_a_run_goes_on_elsewhere_and_says_what_is_not_the_same(tmp_path: Path) -
     with open_run(tmp_path, other) as run:
         assert run.notes == [
             "torch 2.12 there, 2.13 now; processor EPYC there, Xeon now: not bit for bit",
-            "pictures in /pictures/pets there, /mnt/pets now",
+            "images in /images/pets there, /mnt/pets now",
             "command topfive train small there, topfive train small --quiet now",
         ]
     assert load_run(tmp_path) == STATED

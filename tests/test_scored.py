@@ -73,8 +73,8 @@ def scored(capsys: pytest.CaptureFixture[str], out: Path, *arguments: str) -> tu
     table = out / "table.csv"
     assert main(["evaluate", *arguments, "--out", str(out), "--predictions", str(table), "--format", "json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["rows"][0]["images"] == len(predictions.read(table).pictures)
-    return set(predictions.read(table).pictures), said.out + said.err
+    assert json.loads(said.out)["rows"][0]["images"] == len(predictions.read(table).images)
+    return set(predictions.read(table).images), said.out + said.err
 
 
 # --- the split ------------------------------------------------------------------------------------------------------
@@ -82,18 +82,18 @@ def scored(capsys: pytest.CaptureFixture[str], out: Path, *arguments: str) -> tu
 
 def test_an_image_that_is_added_moves_no_other(tmp_path: Path) -> None:
     names = [(f"{label}/{i}.jpg", label) for label in range(3) for i in range(60)]
-    train, held_out = map(set, split(names))
+    train, val = map(set, split(names))
     for more in ([("0/new.jpg", 0)], [(f"{i % 3}/added{i}.jpg", i % 3) for i in range(100)]):
         now, aside = map(set, split([*more, *names]))
-        assert train <= now and held_out <= aside
-    assert {item.name for item in held_out} == {item.name for item in split(names[::-1])[1]}
+        assert train <= now and val <= aside
+    assert {item.name for item in val} == {item.name for item in split(names[::-1])[1]}
 
 
-def test_every_class_keeps_images_on_both_sides_and_a_fifth_is_held_out() -> None:
+def test_every_class_keeps_images_on_both_sides_and_a_fifth_is_val() -> None:
     for count in range(2, 12):
         for label in range(40):
-            train, held_out = split([(f"{label}/{i}.jpg", 0) for i in range(count)])
-            assert train and held_out and len(train) + len(held_out) == count
+            train, val = split([(f"{label}/{i}.jpg", 0) for i in range(count)])
+            assert train and val and len(train) + len(val) == count
     many = 20_000
     share = len(split([(f"a/{i}.jpg", 0) for i in range(many)])[1]) / many
     assert abs(share - 0.2) < 4 * sqrt(0.2 * 0.8 / many)
@@ -106,7 +106,7 @@ def test_a_run_is_judged_by_the_images_that_it_was_validated_on_whatever_was_add
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     then = folder(root / "data")
-    wanted = {item.name for item in then.held_out}
+    wanted = {item.name for item in then.val}
     assert scored(capsys, tmp_path, "run")[0] == wanted
     gone, changed = sorted(wanted)[:2]
     (root / "data" / gone).unlink()
@@ -127,7 +127,7 @@ def test_a_run_finds_its_source_from_anywhere_and_says_where_it_looked(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another folder of the same relative name is not it; a source that was moved is named."""
-    wanted = {item.name for item in folder(root / "data").held_out}
+    wanted = {item.name for item in folder(root / "data").val}
     classes(tmp_path / "data", 5, 3000)
     monkeypatch.chdir(tmp_path)
     images, said = scored(capsys, tmp_path / "out", f"{root}/run")
@@ -212,7 +212,7 @@ def test_a_folder_without_train_is_scored_whole_and_one_with_it_on_val(
     single = classes(tmp_path / "single", 1, 6000)
     assert len(scored(capsys, tmp_path, "run", str(single))[0]) == 3
     shutil.copy(newest_in(Path("run")).folder / "model.safetensors", tmp_path / "m.safetensors")
-    wanted = {item.name for item in folder(root / "data").held_out}
+    wanted = {item.name for item in folder(root / "data").val}
     assert scored(capsys, tmp_path, str(tmp_path / "m.safetensors"), "data")[0] == wanted
 
 

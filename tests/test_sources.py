@@ -20,7 +20,7 @@ from topfive.data.sources import folder
 from topfive.errors import DataError, ResourceError
 
 
-def picture(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (20, 16)) -> Path:
+def image(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (20, 16)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
@@ -29,20 +29,20 @@ def picture(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tupl
 def classes(root: Path, *names: str, count: int = 5) -> Path:
     for name in names:
         for i in range(count):
-            picture(root / name / f"{i}.png")
+            image(root / name / f"{i}.png")
     return root
 
 
 def test_one_folder_is_split_class_by_class_and_always_the_same(tmp_path: Path) -> None:
     source = folder(classes(tmp_path, "a", "b", count=10))
     assert source.classes == ("a", "b")
-    assert all(0 < sum(item.label == label for item in source.held_out) < 10 for label in (0, 1))
-    assert not {item.name for item in source.train} & {item.name for item in source.held_out}
-    assert folder(tmp_path).held_out == source.held_out
+    assert all(0 < sum(item.label == label for item in source.val) < 10 for label in (0, 1))
+    assert not {item.name for item in source.train} & {item.name for item in source.val}
+    assert folder(tmp_path).val == source.val
 
 
 NFC, NFD = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
-# part -> classes, with five pictures each in train and three elsewhere; "" is one folder that is split here
+# part -> classes, with five images each in train and three elsewhere; "" is one folder that is split here
 LAYOUTS: dict[str, dict[str, list[str]]] = {
     "train and val": {"train": ["a", "b", "c"], "val": ["a", "b", "c"]},
     "train and validation": {"train": ["a", "b", "c"], "validation": ["c", "b", "a"]},
@@ -69,7 +69,7 @@ LAYOUTS: dict[str, dict[str, list[str]]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_an_oracle_is_right_in_every_layout_of_class_folders(tmp_path: Path, layout: str, kind: str) -> None:
-    """The colour of a picture tells its class; the label must be that class, in the order of the training classes."""
+    """The colour of an image tells its class; the label must be that class, in the order of the training classes."""
     colours: dict[tuple[int, int, int], str] = {}
     for part, names in LAYOUTS[layout].items():
         for name in names:
@@ -81,45 +81,45 @@ def test_an_oracle_is_right_in_every_layout_of_class_folders(tmp_path: Path, lay
                 (tmp_path / "data" / part / name[:-1]).mkdir()
                 continue
             for i in range(5 if part in ("", "train", "Training") else 3):
-                picture(tmp_path / "data" / part / name / f"{i}.png", colour)
+                image(tmp_path / "data" / part / name / f"{i}.png", colour)
     where = tmp_path / "data"
     if kind == "zip":
         where = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "data"))
     source = open_source(str(where))
-    assert source.train and source.held_out
-    for item in (*source.train, *source.held_out):
+    assert source.train and source.val
+    for item in (*source.train, *source.val):
         red, green, blue = source.read(item).getpixel((3, 3))
         assert colours[red, green, blue] == source.classes[item.label]
     visible = {colours[c] for c in colours if not colours[c].startswith((".", "__")) and not colours[c].endswith("!")}
     assert set(source.classes) == visible
     if "missing" in layout:
-        assert any("val/ has no pictures of 'a', 'c'" in note for note in source.notes)
+        assert any("val/ has no images of 'a', 'c'" in note for note in source.notes)
     if "hidden" in layout:
         assert any(".ipynb_checkpoints" in note and "__MACOSX" in note for note in source.notes)
 
 
-def test_a_link_back_up_does_not_count_pictures_twice(tmp_path: Path) -> None:
+def test_a_link_back_up_does_not_count_images_twice(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     (tmp_path / "a" / "again").symlink_to(tmp_path)
-    assert len(folder(tmp_path).train) + len(folder(tmp_path).held_out) == 10
+    assert len(folder(tmp_path).train) + len(folder(tmp_path).val) == 10
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda root: root / "missing", "there is no folder or file"),
-        (lambda root: picture(root / "x.png"), "is a file"),
-        (lambda root: picture(root / "loose.png").parent, "1 pictures but no folders"),
+        (lambda root: image(root / "x.png"), "is a file"),
+        (lambda root: image(root / "loose.png").parent, "1 images but no folders"),
         (lambda root: classes(root, "only"), "one class only ('only')"),
         (lambda root: classes(root / "inside", "a", "b").parent, "did you mean"),
         (
-            lambda root: picture(classes(root / "train", "a", "b").parent / "val" / "1.png").parents[1],
+            lambda root: image(classes(root / "train", "a", "b").parent / "val" / "1.png").parents[1],
             "no class folders",
         ),
-        (lambda root: (root / "a").mkdir() or (root / "b").mkdir() or root, "no picture was found"),
-        (lambda root: (classes(root, "a", "b"), (root / "c").mkdir())[0], "no picture of 'c'"),
+        (lambda root: (root / "a").mkdir() or (root / "b").mkdir() or root, "no image was found"),
+        (lambda root: (classes(root, "a", "b"), (root / "c").mkdir())[0], "no image of 'c'"),
         (lambda root: classes(classes(root, "a", "b"), "A"), "two folders for one class"),
-        (lambda root: classes(root, "a", "b", count=1), "single picture"),
+        (lambda root: classes(root, "a", "b", count=1), "single image"),
         (
             lambda root: classes(classes(root / "train", "a", "b") and root / "val", "a", "zebra").parent,
             "val/ has 'zebra', which train/ lacks",
@@ -148,7 +148,7 @@ def test_links_devices_and_pipes_neither_hang_nor_count_twice(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as held:
         held.bind(str(tmp_path / "data" / "a" / "socket.png"))
         source = folder(tmp_path / "data")
-        items = (*source.train, *source.held_out)
+        items = (*source.train, *source.val)
         assert len(items) == 5 + 5 + 4 + 4 and source.classes == ("a", "b", "c")
         reasons = {}
         for item in items:
@@ -169,7 +169,7 @@ def test_a_name_of_bytes_or_control_characters_is_read_and_a_class_of_it_refused
     strange = os.fsencode(tmp_path / "a") + b"/\xff\n\x1b[31m.png"
     shutil.copyfile(tmp_path / "a" / "0.png", strange)
     source = folder(tmp_path)
-    for item in (*source.train, *source.held_out):
+    for item in (*source.train, *source.val):
         source.read(item)
     os.mkdir(os.fsencode(tmp_path) + b"/c\xff")
     shutil.copyfile(strange, os.fsencode(tmp_path) + b"/c\xff/1.png")
@@ -190,8 +190,8 @@ BY_CONTENT = {
     "9.frame": saved("TIFF"),
 }  # fmt: skip
 NO_IMAGES = {
-    "photo.HEIC": (HEIC, "1 .heic (a HEIC picture: convert it to JPEG or PNG)"),
-    "photo": (HEIC, "1 without suffix (a HEIC picture: convert it to JPEG or PNG)"),
+    "photo.HEIC": (HEIC, "1 .heic (a HEIC image: convert it to JPEG or PNG)"),
+    "photo": (HEIC, "1 without suffix (a HEIC image: convert it to JPEG or PNG)"),
     "raw.dng": (saved("TIFF"), "1 .dng (a camera's raw file: convert it to JPEG or PNG)"),  # opens as its thumbnail
     "list.txt": (b"P5 is a kind of PGM\n", "1 .txt (text)"),
     "BMW.md": (b"BMW makes cars\n", "1 .md (text)"),
@@ -237,11 +237,11 @@ def test_what_is_an_image_is_told_by_content_for_every_command_and_the_rest_is_c
         made = zip_of(files) if kind == "x.zip" else tar_of(files, "w:gz" if kind == "x.tar.gz" else "w")
         where.write_bytes(made)
     source = open_source(str(where))
-    items = (*source.train, *source.held_out)
+    items = (*source.train, *source.val)
     assert sorted(item.name for item in items) == sorted(name for name in files if name.split("/")[1] in BY_CONTENT)
     for item in items:
         assert source.read(item).size == (20, 16)
-    found, notes = loose.pictures([str(where)])
+    found, notes = loose.images([str(where)])
     assert sorted(one.name for one in found) == sorted(source.path(item) for item in items)
     for one in found:
         assert one.image(True).size == (20, 16)
@@ -258,10 +258,10 @@ def test_images_in_shards_are_told_by_content_too(tmp_path: Path) -> None:
         suffix = Path(name).suffix
         files |= {f"{i}.cls": str(i % 2).encode(), f"{i}{suffix}": data}
     source = open_source(str(laid(tmp_path, {"s.tar": tar_of({**files, "read.me": b"hello"})})))
-    items = (*source.train, *source.held_out)
+    items = (*source.train, *source.val)
     assert len(items) == len(BY_CONTENT) and all(source.read(item).size == (20, 16) for item in items)
     assert any("1 .me (text)" in note for note in source.notes)
-    with pytest.raises(DataError, match=r"'1' at \d+ has no picture, only 1 .heic \(a HEIC picture"):
+    with pytest.raises(DataError, match=r"'1' at \d+ has no image, only 1 .heic \(a HEIC image"):
         open_source(str(laid(tmp_path / "h", {"s.tar": tar_of({"1.heic": HEIC, "1.cls": b"0"})})))
 
 
@@ -272,7 +272,7 @@ def test_a_zip_of_windows_is_read_and_none_of_its_names_leads_out(tmp_path: Path
     made = {name.replace("/", "\\"): data for name, data in {"train/": b"", **files}.items()}
     (tmp_path / "x.zip").write_bytes(zip_of({**made, **out}))
     source = open_source(str(tmp_path / "x.zip"))
-    items = (*source.train, *source.held_out)
+    items = (*source.train, *source.val)
     assert source.classes == ("cat", "dog") and sorted(f"train/{item.name}" for item in items) == sorted(files)
     assert all(source.read(item).size == (20, 16) for item in items)
     assert any("not taken: 4 (names that lead out of the archive)" in note for note in source.notes)
@@ -289,19 +289,19 @@ def test_patterns_that_no_shell_expanded_and_names_like_them(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     for name in ("set{1..3}", "all*"):
         source = open_source(str(classes(tmp_path / name, "a", "b")))
-        assert len(source.train) + len(source.held_out) == 10
+        assert len(source.train) + len(source.val) == 10
     (tmp_path / "all*" / "a" / "[x].png").write_bytes(saved("PNG"))
     for pattern in ("all*/a/*", "set*", "*/a/*.png"):
         with pytest.raises(DataError, match=r"stands for shards, and .* is no tar: name the folder that the class"):
             open_source(pattern)
     for pattern, count in (("all*/a/[0-2].png", 3), ("set*/[ab]", 10), ("all*/a/[x].png", 1), ("none*.png", 1)):
-        assert len(loose.pictures([pattern])[0]) == count
+        assert len(loose.images([pattern])[0]) == count
 
 
 def test_an_empty_class_says_what_it_holds(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     laid(tmp_path, {f"c/{i}.heic": HEIC for i in range(3)})
-    with pytest.raises(DataError, match=r"no picture of 'c', only 3 .heic \(a HEIC picture: convert"):
+    with pytest.raises(DataError, match=r"no image of 'c', only 3 .heic \(a HEIC image: convert"):
         folder(tmp_path)
 
 
@@ -331,7 +331,7 @@ def test_images_that_are_not_used_are_counted_by_where_they_lie(tmp_path: Path) 
         classes(tmp_path / part, "a", "b")
     laid(tmp_path, {f"{name}.png": saved("PNG") for name in ("x", "y", "train/z", "test/1", "test/2", "test/3")})
     source = folder(tmp_path)
-    assert (len(source.train), len(source.held_out)) == (10, 10)
+    assert (len(source.train), len(source.val)) == (10, 10)
     (note,) = [note for note in source.notes if "not used" in note]
     for said in ("10 in extra/", "3 in test/", "2 beside the folders", "1 in train/"):
         assert said in note
@@ -352,8 +352,8 @@ def test_parts_made_of_links_count_each_file_once_in_each_part(tmp_path: Path) -
     (tmp_path / "far" / "cat" / "up").symlink_to(root)
     (root / "val" / "dog" / "all").symlink_to("/")
     source = folder(root)
-    assert [len(part) for part in (source.train, source.held_out)] == [8, 7] and source.classes == ("cat", "dog")
-    assert all(source.read(item) for item in (*source.train, *source.held_out))
+    assert [len(part) for part in (source.train, source.val)] == [8, 7] and source.classes == ("cat", "dog")
+    assert all(source.read(item) for item in (*source.train, *source.val))
     said = " ".join(source.notes)
     for name in ("val/cat/up", "raw/dog/all", "train/dog/all"):
         assert f"{name} (a link that leads back up)" in said
@@ -379,7 +379,7 @@ def test_the_centre_square_is_the_centre(tmp_path: Path) -> None:
 
 def test_the_digits_are_what_scikit_learn_ships() -> None:
     source = digits()
-    assert len(source.train) + len(source.held_out) == 1797 and len(source.classes) == 10
+    assert len(source.train) + len(source.val) == 1797 and len(source.classes) == 10
     assert not source.mirror  # a mirrored 2 is no 2
 
 

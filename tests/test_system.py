@@ -54,17 +54,17 @@ TINY = Network(
 # what runs one after the other in one process, by the words of its test
 COMMANDS = {
     "show": ["show", "alexnet"],
-    "data check": ["data", "check", "pictures"],
-    "data check of a tar": ["data", "check", "pictures.tar"],
-    "data pack": ["data", "pack", "pictures", "pack"],
-    "train": ["train", "tiny.json", "pictures", "--recipe", "quick", "--epochs", "1", "--size=32", "--out", "runs/a"],
+    "data check": ["data", "check", "images"],
+    "data check of a tar": ["data", "check", "images.tar"],
+    "data pack": ["data", "pack", "images", "pack"],
+    "train": ["train", "tiny.json", "images", "--recipe", "quick", "--epochs", "1", "--size=32", "--out", "runs/a"],
     "train from a pack": ["train", "tiny.json", "pack", "--recipe", "quick", "--epochs", "1", "--size", "32", "--plan"],
     "resume": ["resume", "runs/a"],
     "runs": ["runs"],
-    "evaluate": ["evaluate", "runs/a", "pictures", "--predictions", "kept.csv"],
-    "predict": ["predict", "runs/a", "pictures/val/flat", "pictures.tar"],
+    "evaluate": ["evaluate", "runs/a", "images", "--predictions", "kept.csv"],
+    "predict": ["predict", "runs/a", "images/val/flat", "images.tar"],
     "weights import": ["weights", "import", "theirs.pth", "--out", "ours.safetensors"],
-    "compare": ["compare", "tiny.json", "--data", "pictures", "--size", "32", "--epochs", "1"],
+    "compare": ["compare", "tiny.json", "--data", "images", "--size", "32", "--epochs", "1"],
 }  # fmt: skip
 HELD = "resume while another holds the folder"
 WORKERS = [*COMMANDS["train"][:-1], "runs/workers", "--workers", "1"]
@@ -79,7 +79,7 @@ from topfive.cli import main
 from topfive.data.check import scanning
 
 assert not hasattr(system.os, "pread"), "nothing is hidden"
-scanning.FEW = 8  # so that the pictures are read by processes
+scanning.FEW = 8  # so that the images are read by processes
 
 
 def ran(arguments):
@@ -117,11 +117,11 @@ def run_without_posix(folder: Path, commands: dict[str, list[str]]) -> dict[str,
 
 @pytest.fixture(scope="module")
 def place(directions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures in a folder and in a tar, a network and another library's weights."""
+    """Images in a folder and in a tar, a network and another library's weights."""
     folder = tmp_path_factory.mktemp("system")
-    shutil.copytree(directions, folder / "pictures")
-    with tarfile.open(folder / "pictures.tar", "w") as tar:
-        tar.add(folder / "pictures", "pictures")
+    shutil.copytree(directions, folder / "images")
+    with tarfile.open(folder / "images.tar", "w") as tar:
+        tar.add(folder / "images", "images")
     (folder / "tiny.json").write_bytes(msgspec.json.encode(TINY))
     torch.manual_seed(0)
     network = get("squeezenet-1.1")
@@ -150,12 +150,12 @@ def test_a_second_start_is_refused_there_too(told: dict[str, tuple[int, str]]) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux whose part is taken away")
-def test_workers_that_are_not_forked_read_the_pictures(place: Path) -> None:
+def test_workers_that_are_not_forked_read_the_images(place: Path) -> None:
     code, said = run_without_posix(place, {"train": WORKERS})["train"]
     assert code == 0, said
 
 
-@pytest.mark.parametrize("where", ["pictures", "pictures.tar"])
+@pytest.mark.parametrize("where", ["images", "images.tar"])
 def test_what_a_worker_needs_can_be_sent_to_it(where: str, place: Path) -> None:
     source = open_source(str(place / where))
     crops = _Crops(source, source.train, AreaCrop(), 16, 7)
@@ -342,11 +342,11 @@ def test_a_run_goes_on_on_the_kind_of_device_that_it_was_started_on(
 @pytest.mark.parametrize(
     "command",
     [
-        ["train", "tiny.json", "pictures", "--size", "32"],
+        ["train", "tiny.json", "images", "--size", "32"],
         ["resume", "runs/b"],
-        ["evaluate", "runs/b", "pictures"],
-        ["predict", "runs/b", "pictures"],
-        ["compare", "tiny.json", "--data", "pictures"],
+        ["evaluate", "runs/b", "images"],
+        ["predict", "runs/b", "images"],
+        ["compare", "tiny.json", "--data", "images"],
     ],
     ids=lambda command: command[0],
 )

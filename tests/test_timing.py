@@ -17,12 +17,12 @@ from topfive.networks import get
 from topfive.recipes.recipe import OneCycle, Recipe
 
 GROWING = Recipe(epochs=4, sizes=((0.5, 0.5),), evaluate_every=3, schedule=OneCycle())
-PLAIN = Estimate(reading=10.0, picture={32: 0.001, 64: 0.004}, evaluation=2.0)
+PLAIN = Estimate(reading=10.0, image={32: 0.001, 64: 0.004}, evaluation=2.0)
 TRAIN = ["train", "cifar-resnet-20", "--recipe", "quick", "--set", "batch=128"]  # on scikit-learn's digits
 
 
 def test_the_time_is_that_of_its_parts() -> None:
-    # 100 pictures, two epochs at 32 pixels and two at 64; evaluated after the third epoch and the last
+    # 100 images, two epochs at 32 pixels and two at 64; evaluated after the third epoch and the last
     assert PLAIN.seconds(GROWING, 100, 64) == pytest.approx(10 + 2 * 0.1 + 2 * 0.4 + 2 * 2)
 
 
@@ -50,9 +50,9 @@ def test_every_side_of_the_schedule_is_timed_on_a_sample_alone(monkeypatch: pyte
     recipe = Recipe(epochs=20, batch=100, sizes=((0.5, 0.5), (0.8, 0.75)))
     job = Job(get("cifar-resnet-20"), source, recipe, 32, this_machine(), Group(), tmp_path)
     made = estimate(job)
-    assert {side for side, _ in steps} == set(made.picture) == {recipe.side(epoch, 32) for epoch in range(1, 21)}
+    assert {side for side, _ in steps} == set(made.image) == {recipe.side(epoch, 32) for epoch in range(1, 21)}
     assert max(batch for _, batch in steps) == 100
-    assert min(made.reading, made.evaluation, *made.picture.values()) > 0
+    assert min(made.reading, made.evaluation, *made.image.values()) > 0
     assert not list(tmp_path.iterdir())
 
 
@@ -61,9 +61,9 @@ def test_minutes_decide_the_epochs_and_the_same_command_keeps_them(
 ) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    for picture in (0.0, 1.0):  # a machine that is then much slower
+    for image in (0.0, 1.0):  # a machine that is then much slower
         monkeypatch.setattr(
-            timing, "estimate", lambda *_, each=picture: Estimate(1.0, dict.fromkeys((8, 16, 24, 32), each), 20.0)
+            timing, "estimate", lambda *_, each=image: Estimate(1.0, dict.fromkeys((8, 16, 24, 32), each), 20.0)
         )
         assert main([*TRAIN, "--minutes", "1", "--out", "run", "--format", "json"]) == 0
         rows = json.loads(capsys.readouterr().out)["rows"]

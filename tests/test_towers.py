@@ -102,14 +102,14 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).detach().abs().max() / theirs.detach().abs().max().clamp_min(0.01))
 
 
-def trained(model: nn.Module, pictures: Tensor, steps: int = 20) -> list[float]:
+def trained(model: nn.Module, images: Tensor, steps: int = 20) -> list[float]:
     """The losses of `steps` steps as section 5 takes them, dropout and all."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    labels = torch.arange(len(pictures)) % 10
+    labels = torch.arange(len(images)) % 10
     losses = []
     torch.manual_seed(1)
     for _ in range(steps):
-        loss = functional.cross_entropy(model(pictures), labels)
+        loss = functional.cross_entropy(model(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -144,11 +144,11 @@ def test_twenty_steps_give_the_losses_and_weights_of_one_device(
 
 def test_the_network_of_2012_gives_the_logits_of_one_device(real: tuple[Net, Towers], photograph: Tensor) -> None:
     net, towers = real
-    pictures = functional.interpolate(photograph, (227, 227), mode="bilinear", antialias=True)
+    images = functional.interpolate(photograph, (227, 227), mode="bilinear", antialias=True)
     with torch.no_grad():
-        (logits,) = towers.eval().all_logits(pictures)
+        (logits,) = towers.eval().all_logits(images)
         assert logits.shape == (1, 1000)
-        assert difference(logits, net.eval()(pictures)) < BOUND
+        assert difference(logits, net.eval()(images)) < BOUND
 
 
 def test_towers_start_with_the_weights_of_one_device_and_leave_the_same_random_numbers_behind() -> None:
@@ -167,12 +167,12 @@ def test_gradients_through_the_meeting_layers_are_finite_differences() -> None:
     )
     torch.manual_seed(0)
     towers = Towers(network, network.input, HERE).double()
-    pictures = torch.randn(2, 2, 9, 9, dtype=torch.float64)
+    images = torch.randn(2, 2, 9, 9, dtype=torch.float64)
     names, weights = zip(*towers.named_parameters(), strict=True)
 
     def forward(*values: Tensor) -> Tensor:
         torch.manual_seed(1)  # the same dropout
-        logits = functional_call(towers, dict(zip(names, values, strict=True)), (pictures,))
+        logits = functional_call(towers, dict(zip(names, values, strict=True)), (images,))
         assert isinstance(logits, Tensor)
         return logits
 
@@ -184,8 +184,8 @@ def test_response_norm_reaches_over_the_border_as_on_one_device(size: int) -> No
     norm = ResponseNorm(size, alpha=0.5)
     network = own(conv1=Conv(8, 3), norm1=norm, conv2=Conv(8, 3, groups=2), relu2=Relu(), norm2=norm, fc3=Linear(3))
     net, towers = both(network)
-    pictures = torch.randn(4, 2, 9, 9)
-    outs = [model.train()(pictures) for model in (net, towers)]
+    images = torch.randn(4, 2, 9, 9)
+    outs = [model.train()(images) for model in (net, towers)]
     assert difference(outs[1], outs[0]) < BOUND
     for out in outs:
         out.square().sum().backward()
@@ -228,7 +228,7 @@ def test_a_state_dict_of_another_network_is_refused() -> None:
         towers.load_state_dict(build(small(12)).state_dict())
 
 
-def seen(towers: Towers, rows: list[str], pictures: Tensor) -> list[Tensor]:
+def seen(towers: Towers, rows: list[str], images: Tensor) -> list[Tensor]:
     """What the modules of these names put out."""
     found: dict[str, Tensor] = {}
 
@@ -237,13 +237,13 @@ def seen(towers: Towers, rows: list[str], pictures: Tensor) -> list[Tensor]:
 
     hooks = [towers.get_submodule(row).register_forward_hook(keep(row)) for row in rows]
     with torch.no_grad():
-        towers(pictures)
+        towers(images)
     for hook in hooks:
         hook.remove()
     return [found[row] for row in rows]
 
 
-def disturbed(towers: Towers, row: str, maps: slice, rows: list[str], pictures: Tensor) -> list[Tensor]:
+def disturbed(towers: Towers, row: str, maps: slice, rows: list[str], images: Tensor) -> list[Tensor]:
     """What `rows` put out where these maps of `row` are changed."""
 
     def disturb(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -252,7 +252,7 @@ def disturbed(towers: Towers, row: str, maps: slice, rows: list[str], pictures: 
         return output
 
     hook = towers.get_submodule(row).register_forward_hook(disturb)
-    outputs = seen(towers, rows, pictures)
+    outputs = seen(towers, rows, images)
     hook.remove()
     return outputs
 
@@ -324,7 +324,7 @@ def test_two_devices_that_refuse_each_others_tensors_are_sent_what_the_table_say
     assert str(logits.device) == "meta:0"
     _, *rows = table(alexnet(), (3, 227, 227), 4)
     for device, row in zip(("meta:0", "meta:1"), rows[:2], strict=True):
-        assert forward.bytes[device] == 4 * number(row, "received_bytes_per_picture")
+        assert forward.bytes[device] == 4 * number(row, "received_bytes_per_image")
         assert forward.bytes[device] + backward.bytes[device] == number(row, "received_bytes_per_step")
 
 
@@ -342,8 +342,8 @@ def squeezed(network: Network) -> Network:
         (own(conv1=Conv(5, 3), conv2=Conv(4, 3)), r"own does not split .*: conv1 \(conv 3x3, 5\) has no half"),
         (own(conv1=Conv(4, 3), fc2=Linear(7), fc3=Linear(2)), r"own does not split .*: fc2 \(linear 7\) has no half"),
         (own(conv1=Conv(6, 3), conv2=Conv(6, 3, groups=3)), "own does not split .*: conv2 has 3 groups, an odd number"),
-        (own(conv1=Conv(4, 3, groups=2)), r"conv1 \(conv 3x3, 4, 2 groups\) does not read the whole picture"),
-        (own(relu=Relu(), conv1=Conv(4, 3)), r"relu \(relu\) does not read the whole picture"),
+        (own(conv1=Conv(4, 3, groups=2)), r"conv1 \(conv 3x3, 4, 2 groups\) does not read the whole image"),
+        (own(relu=Relu(), conv1=Conv(4, 3)), r"relu \(relu\) does not read the whole image"),
         (own(conv1=Conv(6, 3), norm1=ResponseNorm()), "norm1 sums over 5 maps, too many for halves of 3"),
     ],
 )
@@ -355,7 +355,7 @@ def test_a_network_that_does_not_split_is_refused_by_its_layer(network: Network,
         Towers(network, network.input, HERE)
 
 
-def test_a_picture_that_is_too_small_and_a_batch_of_one_are_refused() -> None:
+def test_a_image_that_is_too_small_and_a_batch_of_one_are_refused() -> None:
     with pytest.raises(SizeError, match="alexnet does not fit an input of 3x60x60: at pool5"):
         Towers(alexnet(), (3, 60, 60), HERE)
     with pytest.raises(SizeError, match="alexnet does not fit an input of 3x60x60: at pool5"):
@@ -379,7 +379,7 @@ LOGITS = 500  # the first device gets the second's
 
 
 def test_the_table_of_alexnet_is_worked_out_by_hand(real: tuple[Net, Towers]) -> None:
-    params, outputs, picture = sum(PARAMS), sum(OUTPUTS), 3 * 227 * 227
+    params, outputs, image = sum(PARAMS), sum(OUTPUTS), 3 * 227 * 227
     first, second = outputs / 2 + RECEIVED + LOGITS, outputs / 2 + RECEIVED
     step = 128 * (2 * RECEIVED + LOGITS)  # maps forwards and their gradients backwards
     expected = [
@@ -390,7 +390,7 @@ def test_the_table_of_alexnet_is_worked_out_by_hand(real: tuple[Net, Towers]) ->
         ("data parallel", 2, 64, params, outputs, 0, params),
     ]
     assert [tuple(row.values()) for row in table(alexnet(), (3, 227, 227), 128)] == [
-        (scheme, device, batch, held, 4 * held, 4 * batch * kept, 4 * (3 * held + batch * (kept + picture)), *sent)
+        (scheme, device, batch, held, 4 * held, 4 * batch * kept, 4 * (3 * held + batch * (kept + image)), *sent)
         for scheme, device, batch, held, kept, *values in expected
         for sent in [[4 * value for value in values]]
     ]
@@ -400,15 +400,15 @@ def test_the_table_of_alexnet_is_worked_out_by_hand(real: tuple[Net, Towers]) ->
     assert [sum(weight.numel() for weight in tower.parameters()) for tower in towers.towers] == [params / 2] * 2
 
 
-def test_an_odd_batch_is_divided_without_losing_a_picture() -> None:
+def test_an_odd_batch_is_divided_without_losing_a_image() -> None:
     rows = table(alexnet(), (3, 227, 227), 5)
     assert [(row["scheme"], row["batch"]) for row in rows[3:]] == [("data parallel", 3), ("data parallel", 2)]
     assert sum(number(row, "activation_bytes") for row in rows[3:]) == number(rows[0], "activation_bytes")
 
 
-def kept_bytes(model: nn.Module, pictures: Tensor) -> int:
-    """What autograd keeps of a forward pass for the backward pass, weights and pictures left out."""
-    left_out = {tensor.untyped_storage().data_ptr() for tensor in (pictures, *model.parameters())}
+def kept_bytes(model: nn.Module, images: Tensor) -> int:
+    """What autograd keeps of a forward pass for the backward pass, weights and images left out."""
+    left_out = {tensor.untyped_storage().data_ptr() for tensor in (images, *model.parameters())}
     found: dict[int, Tensor] = {}  # the tensors too: a freed one would leave its address to another
 
     def pack(tensor: Tensor) -> Tensor:
@@ -416,15 +416,15 @@ def kept_bytes(model: nn.Module, pictures: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.train()(pictures)
+        model.train()(images)
     return sum(tensor.untyped_storage().nbytes() for address, tensor in found.items() if address not in left_out)
 
 
 def test_what_autograd_keeps_falls_as_the_table_says(real: tuple[Net, Towers]) -> None:
     net, towers = real
-    pictures = torch.randn(2, 3, 227, 227)
+    images = torch.randn(2, 3, 227, 227)
     one, first, second = (number(row, "activation_bytes") for row in table(alexnet(), (3, 227, 227), 2)[:3])
-    measured = kept_bytes(towers, pictures) / kept_bytes(net, pictures)
+    measured = kept_bytes(towers, images) / kept_bytes(net, images)
     assert measured == pytest.approx((first + second) / one, rel=0.03)
 
 
@@ -445,13 +445,13 @@ def exact() -> Machine:
     return msgspec.structs.replace(this_machine(), device="cpu", precision="float32")
 
 
-def job(pictures: Path, folder: Path, towers: bool, group: Group = Group()) -> Job:
+def job(images: Path, folder: Path, towers: bool, group: Group = Group()) -> Job:
     network = msgspec.structs.replace(small(3), init=He())
-    return Job(network, open_source(str(pictures)), RECIPE, 32, exact(), group, folder, towers)
+    return Job(network, open_source(str(images)), RECIPE, 32, exact(), group, folder, towers)
 
 
-def run(pictures: Path, folder: Path, towers: bool) -> list[Epoch]:
-    one = job(pictures, folder, towers)
+def run(images: Path, folder: Path, towers: bool) -> list[Epoch]:
+    one = job(images, folder, towers)
     one.open([])
     return list(one.epochs("again", every=1e9))
 
@@ -488,7 +488,7 @@ def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, cro
     with torch.no_grad():
         logits, others = (model.classifier(pixels) for model in models)
     assert difference(others, logits) < 1e-4
-    assert logits.std() > 0.05  # they do tell pictures apart
+    assert logits.std() > 0.05  # they do tell images apart
 
 
 class Stopping(RunKeeper):

@@ -40,7 +40,7 @@ PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
 N = 3925
 SOURCE = {"where": "/data/imagenette", "name": "imagenette", "fingerprint": "a3e8dc0f0a286b2d",
-          "classes": ["tench", "n02"], "words": ["tench", "dog"], "train": 9469, "held_out": N,
+          "classes": ["tench", "n02"], "words": ["tench", "dog"], "train": 9469, "val": N,
           "split": "train/ and val/ as they lie", "upright": False,
           "notes": ["EXIF orientation is ignored"]}  # fmt: skip
 MACHINE = {"device": "cpu", "processor": "AMD EPYC", "cores": 2, "threads": 2, "memory_bytes": 25e9,
@@ -313,8 +313,8 @@ def test_page_answers_first_and_then_tells_everything(folder: Path) -> None:
     for told in ("topfive train resnet-18 imagenette", "a3e8dc0f0a286b2d", "/data/imagenette",
                  "train/ and val/ as they lie", "EXIF orientation is ignored",
                  "decoded whole", "AMD EPYC, 2 cores", "torch 2.13", "1-crop 128x128",
-                 "9,469 training and 3,925 held-out pictures", "n02 (dog)", "epoch 3: the loss is still at ln(2)",
-                 "2026-11-24 11:34:16", "§4.2: 128 pictures", "[0.5,0.75]"):  # fmt: skip
+                 "9,469 training and 3,925 validation images", "n02 (dog)", "epoch 3: the loss is still at ln(2)",
+                 "2026-11-24 11:34:16", "§4.2: 128 images", "[0.5,0.75]"):  # fmt: skip
         assert told in text
     fields = re.findall(r'<tr><th scope="row" data-sort="([^"]+)"', page)
     assert fields == [row["field"] for row in _fields()]
@@ -336,8 +336,8 @@ def test_page_has_the_numbers_of_the_rows_and_a_point_for_every_evaluation(folde
         values = [re.sub("<small>.*", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
         found = dict(zip(names[1:], values, strict=True))
         scores = row["scores"]
-        assert found["Top-1 held out"] == (f"{100 * scores['correct1'] / N:.1f}" if scores else "")
-        assert found["Top-5 held out"] == (f"{100 * scores['correct5'] / N:.1f}" if scores else "")
+        assert found["validation Top-1"] == (f"{100 * scores['correct1'] / N:.1f}" if scores else "")
+        assert found["validation Top-5"] == (f"{100 * scores['correct5'] / N:.1f}" if scores else "")
         assert found["Top-1 in training"] == f"{100 * row['train_accuracy']:.1f}"
         assert found["Loss"] == f"{row['loss']:.3f}"
         assert found["Auxiliary loss 1"] == f"{row['auxiliary_losses'][0]:.3f}"
@@ -404,7 +404,7 @@ def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narr
     for (a, one), (b, other) in combinations(zip(texts, boxes, strict=True), 2):
         assert not one.overlaps(other), (a.get_text(), b.get_text())
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
-    wanted = {"held out", "training", *(f"auxiliary {n + 1}" for n in range(len(rows[0]["auxiliary_losses"])))}
+    wanted = {"validation", "training", *(f"auxiliary {n + 1}" for n in range(len(rows[0]["auxiliary_losses"])))}
     assert wanted <= {text.get_text() for text in texts}
 
 
@@ -416,7 +416,7 @@ def test_curves_draw_the_rows_and_their_title_is_computed_from_them() -> None:
         assert tuple(factor * row[key] for row in rows) in drawn
     first, best, last = (f"{100 * rows[at]['top1_accuracy']:.1f}" for at in (0, 4, 5))
     assert (
-        figures.learnt(rows) == f"Held-out Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
+        figures.learnt(rows) == f"Validation Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
     )
     assert figures.learnt(rows[:5]).endswith(f"to {best} %, 7.0 points below training")
     assert "nothing was held against it" in figures.learnt(epoch_rows(measured(8, every=4)[:2]))
@@ -434,7 +434,7 @@ def kept(root: Path, folder: str, epochs: int, rows: list[Any], step: int = 0, *
     return root / folder
 
 
-STEPS = 148  # of an epoch: 9469 pictures in batches of 64, the last of 61
+STEPS = 148  # of an epoch: 9469 images in batches of 64, the last of 61
 
 
 def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -> None:

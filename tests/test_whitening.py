@@ -43,7 +43,7 @@ def test_whitened_kernels_answer_with_equal_variance_and_apart_from_each_other(n
     assert torch.equal(kernels[:half], -kernels[half : 2 * half])
     pixels = torch.cat([batch[0] for batch in data.training(RECIPE, 1)])
     mean, std = data.normalisation
-    # why: without padding, since what lies beyond the border is no part of a picture
+    # why: without padding, since what lies beyond the border is no part of an image
     answers = functional.conv2d((pixels - mean) / std, kernels[:half], stride=2).transpose(0, 1).flatten(1).double()
     products = answers @ answers.T / answers.shape[1]
     spread = products.diagonal()

@@ -129,19 +129,19 @@ def four(values: Values) -> Image.Image:
 
 Y, X = np.mgrid[:32, :40]
 RGB = np.stack([X * 6, Y * 7, 255 - X * 3 - Y * 3], 2).astype(np.uint8)
-PICTURE, OTHER = Image.fromarray(RGB), Image.fromarray(255 - RGB)  # the other one stands behind the first frame
-LUMA, ALPHA = np.asarray(PICTURE.convert("L")), (X * 6).astype(np.uint8)
-INDEXED = PICTURE.quantize(64)
-INDEXED_RGB, BITS = np.asarray(INDEXED.convert("RGB")), PICTURE.convert("1")
+IMAGE, OTHER = Image.fromarray(RGB), Image.fromarray(255 - RGB)  # the other one stands behind the first frame
+LUMA, ALPHA = np.asarray(IMAGE.convert("L")), (X * 6).astype(np.uint8)
+INDEXED = IMAGE.quantize(64)
+INDEXED_RGB, BITS = np.asarray(INDEXED.convert("RGB")), IMAGE.convert("1")
 RAMP = np.arange(0, 65536, 64, dtype=np.uint16).reshape(16, 64)
 CMYK = np.stack([X * 6, Y * 7, 200 - X * 4, X + Y], 2).astype(np.uint8)
 CMYK_RGB = (255.0 - CMYK[..., :3]) * (255.0 - CMYK[..., 3:]) / 255
 NOISE = np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
 
 FINE: dict[str, Any] = {"quality": 97, "subsampling": 0}
-JPEG, PNG = saved(PICTURE, "JPEG", **FINE), saved(PICTURE, "PNG")
-WEBP, BMP, PPM = saved(PICTURE, "WEBP", lossless=True), saved(PICTURE, "BMP"), saved(PICTURE, "PPM")
-GIF, TIFF = saved(INDEXED, "GIF"), saved(PICTURE, "TIFF", compression="tiff_lzw")
+JPEG, PNG = saved(IMAGE, "JPEG", **FINE), saved(IMAGE, "PNG")
+WEBP, BMP, PPM = saved(IMAGE, "WEBP", lossless=True), saved(IMAGE, "BMP"), saved(IMAGE, "PPM")
+GIF, TIFF = saved(INDEXED, "GIF"), saved(IMAGE, "TIFF", compression="tiff_lzw")
 
 # Photoshop stores CMYK inverted and marks it; without its mark it is taken for inverted too, as browsers take it
 INVERTED = saved(four(CMYK), "JPEG", **FINE)
@@ -170,8 +170,8 @@ ALPHAS = bytes(range(0, 256, 4))  # one for each colour of the palette
 ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
     "whole.jpg": (JPEG, (), RGB, 1),
     "WHOLE.JPG": (JPEG, (), RGB, 1),
-    "progressive.jpg": (saved(PICTURE, "JPEG", progressive=True, **FINE), (), RGB, 1),
-    "grey.jpg": (saved(PICTURE.convert("L"), "JPEG", **FINE), (), grey(LUMA), 1),
+    "progressive.jpg": (saved(IMAGE, "JPEG", progressive=True, **FINE), (), RGB, 1),
+    "grey.jpg": (saved(IMAGE.convert("L"), "JPEG", **FINE), (), grey(LUMA), 1),
     "rubbish behind the end.jpg": (JPEG + NOISE, (), RGB, 1),
     "rubbish for an end.jpg": (JPEG[:-2] + bytes(100), (), RGB, 1),
     "PNG named.jpg": (PNG, (CONTENT.format("PNG", ".jpg"),), RGB, 0),
@@ -182,7 +182,7 @@ ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
     "whole.bmp": (BMP, (), RGB, 0),
     "whole.tif": (TIFF, (), RGB, 0),
     "whole.ppm": (PPM, (), RGB, 0),
-    "1x1.png": (saved(PICTURE.crop((3, 4, 4, 5)), "PNG"), (), RGB[4:5, 3:4], 0),
+    "1x1.png": (saved(IMAGE.crop((3, 4, 4, 5)), "PNG"), (), RGB[4:5, 3:4], 0),
     "1x5000.jpg": (saved(Image.new("L", (1, 5000), 80), "JPEG"), (), np.full((5000, 1, 3), 80), 1),
     "5000x1.png": (saved(Image.new("L", (5000, 1), 9), "PNG"), (), np.full((1, 5000, 3), 9), 0),
     "CMYK.jpg": (UNMARKED, ("CMYK converted",), CMYK_RGB, 2),
@@ -211,8 +211,8 @@ ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
     "RGBA.png": (saved(Image.fromarray(np.dstack([RGB, ALPHA])), "PNG"), (WHITE,), over_white(RGB, ALPHA), 1),
     "RGBA.webp": (saved(Image.fromarray(np.dstack([RGB, ALPHA])), "WEBP", lossless=True, exact=True), (WHITE,),
                   over_white(RGB, ALPHA), 1),
-    "RGBA, nothing clear.png": (saved(PICTURE.convert("RGBA"), "PNG"), (), RGB, 0),
-    "LA.png": (saved(Image.merge("LA", [PICTURE.convert("L"), Image.fromarray(ALPHA)]), "PNG"), (WHITE,),
+    "RGBA, nothing clear.png": (saved(IMAGE.convert("RGBA"), "PNG"), (), RGB, 0),
+    "LA.png": (saved(Image.merge("LA", [IMAGE.convert("L"), Image.fromarray(ALPHA)]), "PNG"), (WHITE,),
                over_white(grey(LUMA), ALPHA), 1),
     "a palette with a clear colour.png": (
         FIRST_CLEAR, (WHITE,), np.where(np.asarray(INDEXED)[..., None] == 0, 255, INDEXED_RGB), 1,
@@ -226,14 +226,14 @@ ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
         np.where(np.asarray(INDEXED)[..., None] == 0, 255, INDEXED_RGB), 1,
     ),
     "a clear colour of all.png": (
-        saved(PICTURE, "PNG", transparency=tuple(RGB[0, 0].tolist())), (WHITE,),
+        saved(IMAGE, "PNG", transparency=tuple(RGB[0, 0].tolist())), (WHITE,),
         np.where((RGB[0, 0] == RGB).all(2, keepdims=True), 255, RGB), 1,
     ),
     "frames.gif": (saved(INDEXED, "GIF", save_all=True, append_images=[OTHER]), (FIRST,), INDEXED_RGB, 1),
-    "frames.webp": (saved(PICTURE, "WEBP", save_all=True, append_images=[OTHER], lossless=True), (FIRST,), RGB, 0),
-    "frames.png": (saved(PICTURE, "PNG", save_all=True, append_images=[OTHER]), (FIRST,), RGB, 0),
-    "pages.tif": (saved(PICTURE, "TIFF", save_all=True, append_images=[OTHER]), (FIRST,), RGB, 0),
-    "two lenses.jpg": (saved(PICTURE, "MPO", save_all=True, append_images=[OTHER], **FINE), (FIRST,), RGB, 1),
+    "frames.webp": (saved(IMAGE, "WEBP", save_all=True, append_images=[OTHER], lossless=True), (FIRST,), RGB, 0),
+    "frames.png": (saved(IMAGE, "PNG", save_all=True, append_images=[OTHER]), (FIRST,), RGB, 0),
+    "pages.tif": (saved(IMAGE, "TIFF", save_all=True, append_images=[OTHER]), (FIRST,), RGB, 0),
+    "two lenses.jpg": (saved(IMAGE, "MPO", save_all=True, append_images=[OTHER], **FINE), (FIRST,), RGB, 1),
     **{f"EXIF {i}.jpg": (saved(as_stored(i), "JPEG", exif=exif(orientation(i)), **FINE), (UPRIGHT,), RGB, 1)
        for i in range(2, 9)},
     "EXIF 6.png": (saved(as_stored(6), "PNG", exif=exif(orientation(6))), (UPRIGHT,), RGB, 0),
@@ -245,7 +245,7 @@ ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
     ),
     "rubbish for EXIF.jpg": (with_segment(JPEG, b"Exif\0\0" + NOISE[:300]), (), RGB, 1),
     "rubbish for EXIF.png": (with_chunk(chunk(b"eXIf", NOISE[:300])), (), RGB, 0),
-    "rubbish for a profile.jpg": (saved(PICTURE, "JPEG", icc_profile=NOISE[:300], **FINE), (), RGB, 1),
+    "rubbish for a profile.jpg": (saved(IMAGE, "JPEG", icc_profile=NOISE[:300], **FINE), (), RGB, 1),
     "rubbish for a profile.png": (with_chunk(chunk(b"iCCP", b"x\0\0" + NOISE[:300])), (), RGB, 0),
     "a text that cannot be unpacked.png": (with_chunk(chunk(b"zTXt", b"x\0\0" + NOISE[:300])), (), RGB, 0),
     "a text with a wrong checksum.png": (with_chunk(chunk(b"tEXt", b"Comment\0a sea", wrong=1)), (), RGB, 0),
@@ -278,12 +278,12 @@ BAD: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "zeros.jpg": (bytes(5000), "unknown content"),
     "noise.jpg": (NOISE, "unknown content"),
     "half.jpg": (JPEG[: len(JPEG) // 2], "truncated"),
-    "half, progressive.jpg": (saved(PICTURE, "JPEG", progressive=True)[:-200], "truncated"),
+    "half, progressive.jpg": (saved(IMAGE, "JPEG", progressive=True)[:-200], "truncated"),
     "half.png": (PNG[: len(PNG) // 2], "truncated"),
     "half.webp": (WEBP[:-40], "truncated, 40 bytes missing"),
     "half.gif": (GIF[: len(GIF) // 2], "truncated"),
     "half.bmp": (BMP[:-1000], "truncated, 1,000 bytes missing"),
-    "half.tif": (saved(PICTURE, "TIFF")[:-1000], "truncated"),
+    "half.tif": (saved(IMAGE, "TIFF")[:-1000], "truncated"),
     "half, its directory at the end.tif": (TIFF[: len(TIFF) // 2], "truncated or damaged: a TIFF whose header"),
     "half.ppm": (PPM[: len(PPM) // 2], "truncated"),
     "without an end marker.jpg": (JPEG[:-2], "truncated"),
@@ -302,14 +302,14 @@ BAD: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "archive.jpg": (b"PK\x03\x04" + bytes(26), "a zip archive"),
     "packed.jpg": (gzip.compress(JPEG), "a gzip file"),
     "archive.png": (b"Rar!\x1a\x07\1\0", "a RAR archive"),
-    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
-    "phone, many.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC picture"),
-    "new.jpg": (saved(PICTURE, "AVIF"), "an AVIF picture"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
+    "phone, many.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC image"),
+    "new.jpg": (saved(IMAGE, "AVIF"), "an AVIF image"),
     "film.jpg": (b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "an MP4 container"),
-    "newer.jpg": (b"\xff\x0a" + NOISE[:50], "a JPEG XL picture"),
-    "newer, in a container.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n" + NOISE[:50], "a JPEG XL picture"),
-    "cinema.jpg": (saved(PICTURE, "JPEG2000"), "a JPEG 2000 picture"),
-    "icon.png": (saved(PICTURE, "ICO"), "unknown content"),
+    "newer.jpg": (b"\xff\x0a" + NOISE[:50], "a JPEG XL image"),
+    "newer, in a container.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n" + NOISE[:50], "a JPEG XL image"),
+    "cinema.jpg": (saved(IMAGE, "JPEG2000"), "a JPEG 2000 image"),
+    "icon.png": (saved(IMAGE, "ICO"), "unknown content"),
     "60000x60000.png": (png(60000, 60000, 8, 2), "3,600,000,000 pixels, more than 100,000,000 are not read"),
     "12000x9000.png": (png(12000, 9000, 8, 0), "12000x9000 pixels, more than 100,000,000 are not read"),
     "65500x65500.jpg": (with_frame(5, b"\xff\xdc\xff\xdc"), "4,290,250,000 pixels, more than"),
@@ -346,7 +346,7 @@ def lay(path: Path, content: bytes | Callable[[Path], object]) -> Path:
 
 
 def region(data: bytes, name: str, upright: bool = True) -> Values:
-    """The whole picture by the way that training takes."""
+    """The whole image by the way that training takes."""
     return decode_region(data, name, lambda width, height: (0, 0, width, height), 10**9, upright)[0]
 
 
@@ -358,7 +358,7 @@ def test_the_zoo_is_large() -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_picture_is_read_and_what_was_done_to_it_is_said(name: str, tmp_path: Path) -> None:
+def test_an_odd_image_is_read_and_what_was_done_to_it_is_said(name: str, tmp_path: Path) -> None:
     content, notes, expected, within = ODD[name]
     data = read_file(lay(tmp_path / name, content))
     image, _, said = decode(data, name)
@@ -371,7 +371,7 @@ def test_an_odd_picture_is_read_and_what_was_done_to_it_is_said(name: str, tmp_p
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_picture_is_refused_with_its_reason_both_ways(name: str, tmp_path: Path) -> None:
+def test_a_bad_image_is_refused_with_its_reason_both_ways(name: str, tmp_path: Path) -> None:
     content, says = BAD[name]
     lay(tmp_path / name, content)
     for read in (decode, region):
@@ -403,7 +403,7 @@ def test_a_blank_page_of_a_scanner_is_read_however_small_its_file(how: dict[str,
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_eight_orientations_are_one_picture_upright_and_eight_as_they_lie(format: str) -> None:
+def test_eight_orientations_are_one_image_upright_and_eight_as_they_lie(format: str) -> None:
     how = FINE if format == "JPEG" else {"lossless": True}
     lying = {}
     for value in range(1, 9):
@@ -419,7 +419,7 @@ def test_eight_orientations_are_one_picture_upright_and_eight_as_they_lie(format
 # --- mutants --------------------------------------------------------------------------------------------------------
 
 SPECKS = np.frombuffer(NOISE[:960], np.uint8).reshape(8, 40, 3).repeat(8, 0).repeat(2, 1)
-BUSY = Image.fromarray(np.asarray(PICTURE.resize((80, 64))) // 2 + SPECKS // 2)
+BUSY = Image.fromarray(np.asarray(IMAGE.resize((80, 64))) // 2 + SPECKS // 2)
 FORMATS = {
     "JPEG": saved(BUSY, "JPEG"),
     "progressive JPEG": saved(BUSY, "JPEG", progressive=True),
@@ -499,7 +499,7 @@ def test_two_thousand_mutants_are_read_or_refused_in_little_memory(format: str) 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_file_cut_off_anywhere_gives_the_whole_picture_or_none(format: str) -> None:
+def test_a_file_cut_off_anywhere_gives_the_whole_image_or_none(format: str) -> None:
     data = FORMATS[format]
     expected = np.asarray(decode(data, "x").image)
     cuts = {*range(0, len(data), len(data) // 200), *range(len(data) - 40, len(data))}
@@ -580,7 +580,7 @@ def test_real_jpegs_are_the_same_with_and_without_simplejpeg(monkeypatch: pytest
 
 
 def good(root: Path, counts: tuple[tuple[str, int], ...] = (("train", 12), ("val", 6)), kind: str = "jpg") -> Path:
-    """Two classes of noise over a slope, no two pictures alike."""
+    """Two classes of noise over a slope, no two images alike."""
     noise = np.random.default_rng(1)
     for part, count in counts:
         for name, slope in (("left", X * 4), ("right", 160 - X * 4)):
@@ -614,7 +614,7 @@ def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor
 
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
-def test_the_whole_zoo_among_good_pictures_changes_no_weight(
+def test_the_whole_zoo_among_good_images_changes_no_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
 ) -> None:
     monkeypatch.setattr("topfive.engine.training.loading.MOST_UNREADABLE", len(BAD))
@@ -623,7 +623,7 @@ def test_the_whole_zoo_among_good_pictures_changes_no_weight(
     among, passed = trained(folder(infested(tmp_path / "good")), workers)
     assert not none and all(torch.equal(value, among[name]) for name, value in alone.items())
     named = Counter(Path(path).name.split(" ", 1)[1] for path in passed)
-    assert named == Counter(name for name in BAD if name != "folder.jpg")  # a folder is no picture, whatever its name
+    assert named == Counter(name for name in BAD if name != "folder.jpg")  # a folder is no image, whatever its name
     for path, reason in passed.items():
         assert path.startswith(str(tmp_path / "infested")) and BAD[Path(path).name.split(" ", 1)[1]][1] in reason
 
@@ -631,9 +631,9 @@ def test_the_whole_zoo_among_good_pictures_changes_no_weight(
 # --- the same in every command --------------------------------------------------------------------------------------
 
 
-def tiny_models(root: Path, pictures: Path) -> dict[str, str]:
+def tiny_models(root: Path, images: Path) -> dict[str, str]:
     """A model of every kind for the classes cat and dog."""
-    assert main(["train", "cifar-resnet-20", str(pictures), "--epochs", "1", "--size", "24", "--out", "run"]) == 0
+    assert main(["train", "cifar-resnet-20", str(images), "--epochs", "1", "--size", "24", "--out", "run"]) == 0
     ours = open_model("run")
     made = {"a run": "run"}
     for name, upright in (("upright", True), ("lying", False)):
@@ -673,10 +673,10 @@ def test_evaluate_and_predict_agree_on_the_whole_zoo_for_every_kind_of_model(
     for model, kept in seen.items():
         capfd.readouterr()
         assert main(["predict", model, str(where / "val"), *how, "--top", "10", "--format", "json"]) == 0
-        rows = {row["picture"]: row for row in json.loads(capfd.readouterr().out)["rows"]}
+        rows = {row["image"]: row for row in json.loads(capfd.readouterr().out)["rows"]}
         assert len(rows) == len(kept) == len(ODD) + len(BAD) - 1 + 12
         names = open_model(model).about.names
-        for name, scores in zip(kept.pictures, kept.scores):
+        for name, scores in zip(kept.images, kept.scores):
             row = rows[f"{where}/{name}"]
             assert row["unreadable"] == kept.unreadable.get(name)
             told = {row[f"class_{n}"]: row[f"probability_{n}"] for n in range(1, len(names) + 1)}
@@ -696,7 +696,7 @@ def test_a_pack_lies_or_stands_as_its_original(tmp_path: Path) -> None:
     pack(source, tmp_path / "pack", 64, lambda *_: None, workers=1)
     again = open_source(str(tmp_path / "pack"))
     assert again.upright == source.upright == False  # noqa: E712
-    for before, after in zip(source.held_out, again.held_out):
+    for before, after in zip(source.val, again.val):
         for upright in (None, True, False):
             assert again.read(after, upright).size == source.read(before).size
 
@@ -716,7 +716,7 @@ def state(root: Path) -> dict[str, tuple[int, int, str]]:
 
 
 def sound(root: Path) -> Path:
-    """Good pictures, odd ones, and a few bad ones where they bias nothing."""
+    """Good images, odd ones, and a few bad ones where they bias nothing."""
     good(root, (("train", 24), ("val", 12)))
     for name in ("EXIF 6.jpg", "CMYK.jpg", "frames.gif", "16 bits.png", "a text with a wrong checksum.png"):
         lay(root / "train" / "left" / name, ODD[name][0])
@@ -789,7 +789,7 @@ def tar(files: dict[str, bytes], marked: dict[str, dict[str, str]] = {}, **how: 
 
 
 def members(count: int = 6) -> dict[str, bytes]:
-    """Pictures of two classes, by their names in an archive."""
+    """Images of two classes, by their names in an archive."""
     noise = np.random.default_rng(2)
     return {
         f"{label}/{i}.png": saved(Image.fromarray(noise.integers(0, 255, (24, 24, 3), dtype=np.uint8)), "PNG")
@@ -821,8 +821,8 @@ def class_folders(root: Path, *names: str) -> Path:
 
 
 def shards(root: Path, label: bytes) -> Path:
-    files = [(f"{i}.{kind}", data) for i, picture in enumerate(members().values())
-             for kind, data in (("cls", label if i == 5 else b"%d" % (i % 2)), ("png", picture))]  # fmt: skip
+    files = [(f"{i}.{kind}", data) for i, image in enumerate(members().values())
+             for kind, data in (("cls", label if i == 5 else b"%d" % (i % 2)), ("png", image))]  # fmt: skip
     lay(root / "train-0.tar", tar(dict(files)))
     return lay(root / "classes.txt", b"left\nright\n").parent
 
@@ -843,15 +843,15 @@ Make = Callable[[Path], Path]
 
 REFUSED: dict[str, tuple[Make, int, tuple[str, ...]]] = {
     "nothing there": (lambda root: root / "none", 3, ("there is no folder or file",)),
-    "a picture": (lambda root: lay(root / "x.png", PNG), 3, ("is a file, and no archive",)),
-    "a loose picture": (lambda root: lay(root / "x.png", PNG).parent, 3, ("1 pictures but no folders", "wanted")),
+    "an image": (lambda root: lay(root / "x.png", PNG), 3, ("is a file, and no archive",)),
+    "a loose image": (lambda root: lay(root / "x.png", PNG).parent, 3, ("1 images but no folders", "wanted")),
     "one class": (lambda root: class_folders(root, "only"), 3, ("one class only ('only')", "at least two")),
     "a folder too high": (lambda root: class_folders(root / "in", "a", "b").parent, 3, ("did you mean", "/in?")),
     "an empty class": (lambda root: lay(class_folders(root, "a", "b") / "c/x.txt", b"").parents[1], 3,
-                       ("no picture of 'c'",)),
-    "no picture but others": (
+                       ("no image of 'c'",)),
+    "no image but others": (
         lambda root: lay(lay(root / "a/1.HEIC", b"x").parents[1] / "b/2.heic", b"x").parents[1], 3,
-        ("no picture was found", "looked for .bmp", "2 .heic"),
+        ("no image was found", "looked for .bmp", "2 .heic"),
     ),
     "a class in two cases": (lambda root: class_folders(root, "Cat", "cat"), 3, ("two folders", "'Cat'", "'cat'")),
     "a class in two normal forms": (
@@ -897,7 +897,7 @@ def test_what_is_no_source_is_one_sentence_for_check_and_compare_alike(
 
 
 def spoilt(root: Path, name: str, content: bytes | Callable[[Path], object]) -> Path:
-    """Good pictures, and one more file among those of training."""
+    """Good images, and one more file among those of training."""
     lay(good(root, (("train", 20), ("val", 4)), "png") / "train" / "left" / name, content)
     return root
 
@@ -946,7 +946,7 @@ TAKEN: dict[str, tuple[Make, tuple[str, ...]]] = {
     ),
     "a tar of a thousand folders in each other": (
         lambda root: lay(root / "x.tar", tar({**members(30), f"left{'/d' * 1500}/x.png": PNG})),
-        ('"train": 48', '"held_out": 13'),  # 61 in all
+        ('"train": 48', '"val": 13'),  # 61 in all
     ),
     "a tar cut off": (lambda root: lay(root / "x.tar", tar(members(30))[:-22000]), ("not taken: 1 (cut off",)),
     "a tar with a damaged size": (
@@ -963,7 +963,7 @@ TAKEN: dict[str, tuple[Make, tuple[str, ...]]] = {
             tar({name.replace("/1", "/\xe41"): data for name, data in members(30).items()}, encoding="latin-1",
                 format=tarfile.GNU_FORMAT),
         ),
-        ('"unreadable": 0', '"train": 47', '"held_out": 13'),  # 60 in all
+        ('"unreadable": 0', '"train": 47', '"val": 13'),  # 60 in all
     ),
 }  # fmt: skip
 
@@ -980,7 +980,7 @@ def test_what_is_odd_about_a_source_is_said_and_it_is_taken(
     assert all(line.isprintable() for line in (out + error).splitlines())
     again = folder(where) if where.is_dir() else open_source(str(where))  # from the index that was kept, where it was
     report = json.loads(out)["report"]
-    assert (len(again.train), len(again.held_out)) == (report["train"], report["held_out"])
+    assert (len(again.train), len(again.val)) == (report["train"], report["val"])
 
 
 def test_too_many_bad_files_end_a_comparison_before_its_first_step(
@@ -991,7 +991,7 @@ def test_too_many_bad_files_end_a_comparison_before_its_first_step(
         lay(where / "train" / "left" / f"bad {i}.jpg", b"" if i % 3 else b"<html>")
     assert main(comparing(where)) == 3
     error = capfd.readouterr().err
-    for word in ("30 of the 66 pictures", "20 empty file", "10 an HTML page", "at most 20", "bad 0.jpg"):
+    for word in ("30 of the 66 images", "20 empty file", "10 an HTML page", "at most 20", "bad 0.jpg"):
         assert word in error
     assert not Path("out", "rows.jsonl").exists()
 
@@ -1029,7 +1029,7 @@ def test_a_file_that_goes_between_listing_and_reading_is_named_once(tmp_path: Pa
     source = folder(good(tmp_path / "source"))
     gone = tmp_path / "source" / source.train[3].name
     gone.unlink()
-    unreadable = [one for one in check(source).findings if one.kind == "unreadable training pictures"]
+    unreadable = [one for one in check(source).findings if one.kind == "unreadable training images"]
     assert [(one.count, one.examples[0].says) for one in unreadable] == [(1, "the file is gone")]
 
 
@@ -1118,7 +1118,7 @@ def test_a_damaged_archive_gives_what_is_whole_in_it_or_is_refused(name: str, tm
             with contextlib.suppress(TopfiveError):
                 source = open_source(str(path))
                 taken += 1
-                for item in (*source.train, *source.held_out):
+                for item in (*source.train, *source.val):
                     with contextlib.suppress(Unreadable):
                         read = source.store.read(item.name)
                         source.read(item)
@@ -1134,16 +1134,16 @@ def test_a_zip_that_lies_about_sizes_takes_no_memory(tmp_path: Path) -> None:
         data[listed + 24 : listed + 28] = struct.pack("<I", size)
         source = open_source(str(lay(tmp_path / f"{size}.zip", bytes(data))))
         with within_memory(60):
-            for item in (*source.train, *source.held_out):
+            for item in (*source.train, *source.val):
                 with contextlib.suppress(Unreadable):
                     assert source.read(item).size == (24, 24)
-    assert len(source.train) + len(source.held_out) == 12  # one of 2 GiB is larger than any picture
+    assert len(source.train) + len(source.val) == 12  # one of 2 GiB is larger than any image
 
 
-def test_a_member_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+def test_a_member_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     path = lay(tmp_path / "x.tar", tar(members())[:-10240] + header(b"0", 2**30 + 512, "left/x.png"))
     os.truncate(path, path.stat().st_size + 2**30 + 2048)  # a file of holes
     source = open_source(str(path))
-    with within_memory(60), pytest.raises(Unreadable, match="1,073,742,336 bytes is more than any picture has"):
+    with within_memory(60), pytest.raises(Unreadable, match="1,073,742,336 bytes is more than any image has"):
         source.store.read("left/x.png")
-    assert len(source.train) + len(source.held_out) == 13
+    assert len(source.train) + len(source.val) == 13

@@ -1,6 +1,6 @@
 """`topfive`: its commands, and what becomes of an error.
 
-Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 the pictures, 4 a model or checkpoint refused, 5 memory, disk or
+Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 the images, 4 a model or checkpoint refused, 5 memory, disk or
 permission, 6 diverged, 130 and 143 interrupted.
 """
 
@@ -20,7 +20,7 @@ from topfive.errors import ResourceError, TopfiveError, UsageError
 
 app = App(
     name="topfive",
-    help="Which convolutional network, at what cost, on my pictures and my machine?",
+    help="Which convolutional network, at what cost, on my images and my machine?",
     help_epilogue="Every error is one sentence on stderr; --debug adds the traceback.",
     version=console.version,
     default_parameter=Parameter(negative=()),
@@ -29,7 +29,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-of_data = App(name="data", help="Look at pictures before training: fetch a public set, check a source, pack it.")
+of_data = App(name="data", help="Look at images before training: fetch a public set, check a source, pack it.")
 of_weights = App(name="weights", help="Weights of other libraries: fetch them, bring them into a file of ours.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare)),

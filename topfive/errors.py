@@ -4,7 +4,7 @@ A comparison of which networks failed ends with the code of the first failure.
 
 TopfiveError                1   a bug of ours
 ├── UsageError              2   an argument, a name or a size that cannot be
-├── DataError               3   the pictures
+├── DataError               3   the images
 ├── RefusedError            4   a model or checkpoint that is not taken
 ├── ResourceError           5   memory, disk, permission
 ├── DivergedError           6   training that stopped making sense

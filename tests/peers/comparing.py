@@ -47,7 +47,7 @@ def weighted(module: nn.Module, last: tuple[str, ...] = ()) -> list[nn.Module]:
 def randomise(module: nn.Module, shape: Shape) -> None:
     """Random weights; running statistics about those of noise, so that nothing explodes.
 
-    The factors of batch normalisation stay below 1: with larger ones SENet-154 is chaotic, and a change of the pictures
+    The factors of batch normalisation stay below 1: with larger ones SENet-154 is chaotic, and a change of the images
     by 1e-7 changes its logits by a fifth.
     """
     for part in weighted(module):
@@ -67,14 +67,14 @@ def randomise(module: nn.Module, shape: Shape) -> None:
         part.running_var *= torch.empty_like(part.running_var).uniform_(0.7, 1.4)
 
 
-def logits(module: nn.Module, pictures: Tensor) -> tuple[Tensor, ...]:
+def logits(module: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
     """Those of the top, and of an auxiliary classifier where there is one; every layer as in evaluation."""
     module.eval()
     if isinstance(module, Net):
         module.training = bool(module.taps)  # this switch alone, so that the heads run and nothing else is in training
-        return module.all_logits(pictures)
+        return module.all_logits(images)
     module.training = getattr(module, "AuxLogits", None) is not None
-    found = module(pictures)
+    found = module(images)
     return (found,) if isinstance(found, Tensor) else (found.logits, found.aux_logits)
 
 

@@ -28,7 +28,7 @@ class Peer(NamedTuple):
     make: Callable[[], nn.Module]
     change: Callable[[Network], Network] = lambda network: network
     last: tuple[str, ...] = ()
-    side: int = 107  # of the pictures: odd, so that windows are left over at the edges
+    side: int = 107  # of the images: odd, so that windows are left over at the edges
 
 
 def of_timm(name: str) -> Callable[[], nn.Module]:
@@ -134,10 +134,10 @@ def test_the_same_weights_give_the_same_logits(name: str, lines: list[Line]) -> 
         faulty = build(without_middle_relu(network), shape)
     faulty.load_state_dict(ours.state_dict(), assign=True)
 
-    pictures = torch.randn(2, *shape)
-    expected = logits(theirs, pictures)
-    found = difference(logits(ours, pictures), expected)
-    wrong = difference(logits(faulty, pictures), expected)
+    images = torch.randn(2, *shape)
+    expected = logits(theirs, images)
+    found = difference(logits(ours, images), expected)
+    wrong = difference(logits(faulty, images), expected)
     params = sum(weight.numel() for weight in theirs.parameters())
     lines.append(Line(name, type(theirs).__name__, peer.side, found, wrong, params))
     counted = costs.count(network, shape)

@@ -24,7 +24,7 @@ from topfive.weights.names import COUNTER, ORIGINS, Match, Origin, recognise
 pytestmark = pytest.mark.peers
 
 WRITTEN_DOWN = Path(__file__).parent.parent / "data" / "library_names.json"
-# pictures as small as the network allows, and odd, so that windows are left over at the edges; the others 107
+# images as small as the network allows, and odd, so that windows are left over at the edges; the others 107
 SIDES = {"alexnet": 224, "vgg": 224, "inception_v3": 299}
 SHARED = [origin for origin in ORIGINS if origin.library in ("torchvision", "timm")]
 
@@ -92,11 +92,11 @@ def test_a_file_of_theirs_gives_their_logits(origin: Origin, lines: list[Line], 
     tensors: dict[str, Tensor] = torch.load(tmp_path / "theirs.pth", weights_only=True)
 
     match, ours = loaded(tensors, origin, shape)
-    pictures = torch.randn(2, *shape)
-    expected = logits(module, pictures)
-    same = difference(logits(ours, pictures), expected)
+    images = torch.randn(2, *shape)
+    expected = logits(module, images)
+    same = difference(logits(ours, images), expected)
     wrong = exchanged(tensors, match)
-    other = difference(logits(loaded(wrong, origin, shape)[1], pictures), expected) if wrong else None
+    other = difference(logits(loaded(wrong, origin, shape)[1], images), expected) if wrong else None
     lines.append(Line(origin, len(match.names), same, other))
     assert same < BOUND
     assert other is None or other > 10 * BOUND

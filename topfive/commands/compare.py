@@ -26,9 +26,9 @@ def compare(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Compare networks: accuracy on your pictures against operations, parameters, memory and latency here.
+    """Compare networks: accuracy on your images against operations, parameters, memory and latency here.
 
-    Every network is trained by the same short recipe, tested on held-out pictures and timed on this machine. Rows
+    Every network is trained by the same short recipe, tested on validation images and timed on this machine. Rows
     that are finished stay in --out; the same command goes on with the missing ones.
     A network that fails has a row with the reason and costs the others nothing; the exit code is the first failure's.
 
@@ -48,19 +48,19 @@ def compare(
         The folder for rows, figures and page; by default runs/compare-SOURCE, beside the source where that would lie
         inside.
     size
-        The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the pictures.
+        The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the images.
     epochs
-        How often each network sees the training pictures.
+        How often each network sees the training images.
     batch
-        Pictures in a step.
+        Images in a step.
     seed
         Of initial weights, order and augmentation.
     workers
-        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+        Read the images anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     blacklist
-        A file of numbers of ILSVRC2012's validation pictures that are left out of the evaluation, one a line.
+        A file of numbers of ILSVRC2012's validation images that are left out of the evaluation, one a line.
     max_bad
         How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
         whichever is more.
@@ -125,7 +125,7 @@ def compare(
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
                 if row.waiting > MUCH_WAITING:
                     say(
-                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for pictures; more "
+                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for images; more "
                         "--workers, or topfive data pack, would help",
                         quiet,
                     )

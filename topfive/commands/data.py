@@ -1,4 +1,4 @@
-"""The commands that look at pictures before training."""
+"""The commands that look at images before training."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def check(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Read every picture once and say what is wrong, and what it would do to training and to the accuracy.
+    """Read every image once and say what is wrong, and what it would do to training and to the accuracy.
 
-    Nothing is written into the source. Exit code 3 where an accuracy measured on the held-out pictures would be biased.
+    Nothing is written into the source. Exit code 3 where an accuracy measured on the validation images would be biased.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def check(
         page = placed(found, f"runs/check-{found.name}.html", report, "--report")
         for line in (str(found), *found.notes):
             say(line, quiet)
-        result = checking.check(found, counting(progress, "pictures"))
+        result = checking.check(found, counting(progress, "images"))
     if not report:
         mark(page.parent)
     checked.render(page, result, found, shlex.join(command_line()))
@@ -92,7 +92,7 @@ def pack(
     side: int = 256,
     quiet: bool = False,
 ) -> None:
-    """Resize every picture once into shards that are read in place, so that a slow disk is no longer the limit.
+    """Resize every image once into shards that are read in place, so that a slow disk is no longer the limit.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def pack(
     out
         A new folder, or one of a pack that was interrupted; compare --data OUT reads it like the original.
     side
-        The length that shorter sides are brought down to, in pixels; smaller pictures stay as they are.
+        The length that shorter sides are brought down to, in pixels; smaller images stay as they are.
     quiet
         Only the path.
     """
@@ -118,7 +118,7 @@ def pack(
         found = open_source(source, counting(progress, "MB", 1e6))
         for line in (str(found), *found.notes):
             say(line, quiet)
-        packing.pack(found, placed(found, "", out, "OUT"), side, counting(progress, "pictures"))
+        packing.pack(found, placed(found, "", out, "OUT"), side, counting(progress, "images"))
     print(out)
     size = sum(path.stat().st_size for path in Path(out).iterdir())
     say(f"{size / 1e6:,.0f} MB; next: topfive compare --data {shlex.quote(out)}", quiet)

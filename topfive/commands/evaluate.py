@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from topfive.results.predictions import Predictions
 
 Precision = Literal["auto", "float32"]
-THUMBNAILS = 24  # pictures of the worst mistakes on a page
+THUMBNAILS = 24  # images of the worst mistakes on a page
 PATH = 34  # letters of a path that a table has room for
 
 
@@ -41,11 +41,11 @@ def evaluate(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Top-1 and Top-5 of trained networks on held-out pictures, under a protocol, with everything that went wrong.
+    """Top-1 and Top-5 of trained networks on validation images, under a protocol, with everything that went wrong.
 
     A source with train/ and val/ is scored on val/, a run's own source on the images that the run was validated on; a
-    folder without train/ is scored whole. Several models are compared picture by picture, and judged together as an
-    ensemble. torchrun starts it on many devices; each picture is scored once.
+    folder without train/ is scored whole. Several models are compared image by image, and judged together as an
+    ensemble. torchrun starts it on many devices; each image is scored once.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def evaluate(
         its own source.
     protocol
         1-crop, 10-crop, 144-crop, dense, ... (docs/protocols.md), or ladder for all of them with what each costs; by
-        default how each model's own library looks at a picture.
+        default how each model's own library looks at an image.
     network
         The network of weights that do not say it.
     classes
@@ -64,11 +64,11 @@ def evaluate(
     shares
         How much each model counts in the ensemble, one number a model; by default they count the same.
     left_out
-        Leave unreadable pictures out; by default they count as errors.
+        Leave unreadable images out; by default they count as errors.
     blacklist
-        A file of numbers of ILSVRC2012's validation pictures that are left out of the evaluation, one a line.
+        A file of numbers of ILSVRC2012's validation images that are left out of the evaluation, one a line.
     predictions
-        Keep the probabilities of every picture in this CSV file (with several models one file each).
+        Keep the probabilities of every image in this CSV file (with several models one file each).
     out
         The folder for the page; by default runs/evaluate-MODEL-SOURCE, beside the source where that would lie inside.
     report
@@ -136,17 +136,17 @@ def evaluate(
         for model in opened:
             if unfit[model.where] and not ladder:
                 raise UsageError(
-                    f"{model.network.name} cannot be made to take pictures of every size, as {protocol} needs"
+                    f"{model.network.name} cannot be made to take images of every size, as {protocol} needs"
                 )
             said = ", ".join(one.key for one in unfit[model.where])
             if said:
-                notes.append(f"left out, since {model.network.name} does not take pictures of every size: {said}")
+                notes.append(f"left out, since {model.network.name} does not take images of every size: {said}")
         wanted = {
             model.where: [one for one in chosen if one not in unfit[model.where]] or [model.about.protocol]
             for model in opened
         }
         with bar(quiet) as progress:
-            tick, total = counting(progress, "pictures"), -(-len(source.held_out) // group.world)
+            tick, total = counting(progress, "images"), -(-len(source.val) // group.world)
             judged = judge(
                 opened, wanted, source, machine, group, batch, precision, lambda done: tick("evaluating", done, total)
             )
@@ -155,8 +155,8 @@ def evaluate(
     if not group.first:
         return
     first = judged[0]
-    if len(first.predictions.unreadable) == len(source.held_out):
-        raise DataError(f"none of the {len(source.held_out)} held-out pictures of {source.name} can be read")
+    if len(first.predictions.unreadable) == len(source.val):
+        raise DataError(f"none of the {len(source.val)} validation images of {source.name} can be read")
     each = [one for one in judged if one.protocol == first.protocol] if ladder else list(judged)
     if len(opened) > 1:
         judged.append(ensemble(each, shares))
@@ -226,7 +226,7 @@ def _models_and_source(arguments: tuple[str, ...]) -> tuple[list[str], str | Non
     if len(arguments) > 1:
         return list(arguments[:-1]), arguments[-1]
     if not run_of(arguments[0]):
-        raise UsageError(f"name the pictures too: topfive evaluate {shlex.quote(arguments[0])} SOURCE")
+        raise UsageError(f"name the images too: topfive evaluate {shlex.quote(arguments[0])} SOURCE")
     return [arguments[0]], None
 
 
@@ -239,7 +239,7 @@ def _paths(path: Path, judged: Sequence[Judged]) -> list[Path]:
 
 
 def _thumbnails(source: Source, predictions: Predictions) -> dict[str, bytes]:
-    """The pictures of the worst mistakes, small, as JPEG."""
+    """The images of the worst mistakes, small, as JPEG."""
     from io import BytesIO
 
     from topfive.results.predictions import worst
@@ -247,20 +247,20 @@ def _thumbnails(source: Source, predictions: Predictions) -> dict[str, bytes]:
     found = {}
     for mistake in worst(predictions, THUMBNAILS):
         try:
-            image = source.read(source.held_out[mistake.picture])
+            image = source.read(source.val[mistake.image])
         except DataError:  # gone since it was evaluated
             continue
         image.thumbnail((160, 160))
         data = BytesIO()
         image.save(data, "JPEG", quality=80)
-        found[predictions.pictures[mistake.picture]] = data.getvalue()
+        found[predictions.images[mistake.image]] = data.getvalue()
     return found
 
 
 def predict(
     model: str,
     /,
-    *pictures: str,
+    *images: str,
     top: int = 5,
     protocol: str | None = None,
     network: str | None = None,
@@ -271,20 +271,20 @@ def predict(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """The likeliest classes of pictures, with their probabilities; a file that cannot be read is a row with its reason.
+    """The likeliest classes of images, with their probabilities; a file that cannot be read is a row with its reason.
 
-    Pictures are looked at as in the model's own training and evaluation, down to EXIF orientation.
+    Images are looked at as in the model's own training and evaluation, down to EXIF orientation.
 
     Parameters
     ----------
     model
         A run folder or a file of weights.
-    pictures
+    images
         Files, folders, archives, or - for names on standard input, one a line.
     top
         How many classes.
     protocol
-        Another way to look at a picture: 10-crop, ... (docs/protocols.md).
+        Another way to look at an image: 10-crop, ... (docs/protocols.md).
     network
         The network of weights that do not say it.
     classes
@@ -302,7 +302,7 @@ def predict(
     """
     examine([model])
     from topfive.data.check.findings import shown as printable
-    from topfive.data.unlabelled import pictures as named
+    from topfive.data.unlabelled import images as named
     from topfive.engine.benchmark.measuring import overlooked, this_machine
     from topfive.engine.inference.models import open_model, with_names
     from topfive.engine.inference.prediction import Judge, likeliest, predicted
@@ -311,8 +311,8 @@ def predict(
     from topfive.report.text import Column, Section
     from topfive.results.progress import counting
 
-    if not pictures:
-        raise UsageError("name pictures, a folder of them, or - for names on standard input")
+    if not images:
+        raise UsageError("name images, a folder of them, or - for names on standard input")
     if top < 1 or batch < 1:
         raise UsageError("--top and --batch are at least 1")
     machine = this_machine(device)
@@ -321,7 +321,7 @@ def predict(
         say(note, quiet)
     places = [
         name
-        for place in pictures
+        for place in images
         for name in (sys.stdin.read().splitlines() if place == STANDARD_INPUT else [place])
         if name
     ]
@@ -334,16 +334,16 @@ def predict(
     judge = Judge(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
     rows: list[dict[str, Any]] = []
     with bar(quiet) as progress:
-        tick = counting(progress, "pictures")
+        tick = counting(progress, "images")
         for i, shares in predicted([judge], len(found), lambda i, upright: found[i].image(upright)):
-            rows.append({"picture": found[i].name, **likeliest(shares, about, top)})
+            rows.append({"image": found[i].name, **likeliest(shares, about, top)})
             tick("predicting", i + 1, len(found))
     if judge.engine:
         turned = f"EXIF orientation {'applied' if about.upright else 'ignored'}"
         say(f"{judge.described}; {turned}; {machine}; {judge.engine.said}", quiet)
     shown = [
         {
-            "picture": row["picture"] if len(row["picture"]) <= PATH else f"...{row['picture'][-PATH:]}",
+            "image": row["image"] if len(row["image"]) <= PATH else f"...{row['image'][-PATH:]}",
             "answer": f"cannot be read: {row['unreadable']}" if row["unreadable"] else _guess(row, 1, words),
             "then": ", ".join(
                 _guess(row, n, words) for n in range(2, min(top, len(about.names)) + 1) if not row["unreadable"]
@@ -352,13 +352,13 @@ def predict(
         for row in rows
     ]
     columns = [
-        Column("picture", "picture", right=False),
+        Column("image", "image", right=False),
         Column("answer", "answer (%)", right=False, wraps=True),
         Column("then", "then (%)", right=False, wraps=True),
     ]
     write(format, rows, {"protocol": judge.described, "model": about.network.name}, [Section("", (), shown, columns)])
     if rows and all(row["unreadable"] for row in rows):
-        raise DataError(f"none of the {len(rows)} pictures can be read: {rows[0]['unreadable']}")
+        raise DataError(f"none of the {len(rows)} images can be read: {rows[0]['unreadable']}")
 
 
 def _guess(row: Mapping[str, Any], n: int, words: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def explain(number: str, /, *, network: str | None = None, format: Format = "text") -> None:
-    """Say which published or library figures a number may be: which variant, which protocol, which pictures.
+    """Say which published or library figures a number may be: which variant, which protocol, which images.
 
     A number counts to the digits that it is written with: 76.1 is 76.05 to 76.15; near is within one unit of the last.
 

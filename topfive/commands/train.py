@@ -70,20 +70,20 @@ def train(
     out
         The run folder; by default runs/NETWORK-SOURCE-RECIPE, beside the source where that would lie inside.
     size
-        The side of the square that the network sees, in pixels; by default its own where the pictures fill it.
+        The side of the square that the network sees, in pixels; by default its own where the images fill it.
     epochs
         The same as --set epochs=.
     minutes
         In place of epochs: as many as fit into so many minutes on this machine, going by a few steps made before.
     batch
-        The same as --set batch=: pictures in a step, over all processes; the learning rate follows.
+        The same as --set batch=: images in a step, over all processes; the learning rate follows.
     seed
         The same as --set seed=.
     start
         A run folder or a file of weights of the same network to begin with, also torchvision's or timm's; classes of
         the same names keep their part of the classifier, the others are fresh.
     workers
-        Read the pictures anew in every epoch with so many processes; by default they are kept in memory if they fit.
+        Read the images anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
         A run that is gone on with keeps its kind of device.
@@ -130,7 +130,7 @@ def train(
     set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
-    device_of(device or "auto")  # why: what is not here is said now, and not when the pictures have been looked at
+    device_of(device or "auto")  # why: what is not here is said now, and not when the images have been looked at
     most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
@@ -337,13 +337,13 @@ def _within(job: Job, seconds: float, began: float, workers: int | None, quiet: 
     if holds_run(job.folder):
         return changed(job.recipe, (f"epochs={load_run(job.folder).recipe['epochs']}",)), None
     timed = _estimate(job, workers, quiet)
-    pictures, left = len(job.source.train), (1 - RESERVE) * seconds - (perf_counter() - began)
-    epochs = timed.epochs(job.recipe, pictures, job.size, left)
+    images, left = len(job.source.train), (1 - RESERVE) * seconds - (perf_counter() - began)
+    epochs = timed.epochs(job.recipe, images, job.size, left)
     if not epochs:
-        one = timed.seconds(changed(job.recipe, ("epochs=1",)), pictures, job.size)
+        one = timed.seconds(changed(job.recipe, ("epochs=1",)), images, job.size)
         raise UsageError(f"--minutes {seconds / 60:g} is too short: one epoch takes about {duration(one)} here")
     recipe = changed(job.recipe, (f"epochs={epochs}",))
-    about = duration(timed.seconds(recipe, pictures, job.size))
+    about = duration(timed.seconds(recipe, images, job.size))
     for line in (f"{epochs} epochs, about {about} going by a few steps made now", *timed.notes):
         say(line, quiet)
     return recipe, timed
@@ -366,11 +366,11 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     from topfive.report.text import Column, Section
     from topfive.report.training import duration
 
-    recipe, size, pictures = job.recipe, job.size, len(job.source.train)
+    recipe, size, images = job.recipe, job.size, len(job.source.train)
     timed = timed or _estimate(job, workers, False)
-    seconds = timed.seconds(recipe, pictures, size)
+    seconds = timed.seconds(recipe, images, size)
     about = {**job.plan(), "seconds": seconds, "seconds_of": timed}
-    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, pictures)]
+    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, images)]
     said = [
         f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
         f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
@@ -399,7 +399,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
         mark(out)
-        for path in figures.save(figures.schedule(plan_points(recipe, pictures)), out / "plan.png"):
+        for path in figures.save(figures.schedule(plan_points(recipe, images)), out / "plan.png"):
             say(str(path), False)
 
 
@@ -482,7 +482,7 @@ def _train(
                 def reading(count: int) -> None:
                     nonlocal seen
                     seen += count
-                    progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.held_out))))
+                    progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.val))))
 
                 def ready(data: Data) -> None:
                     nonlocal seen, began
@@ -498,7 +498,7 @@ def _train(
                         Progress(
                             f"{network.name}: epoch {len(rows) + 1} of {recipe.epochs}",
                             min(1.0, max(seen, done) / total),
-                            f"{seen / (perf_counter() - began):,.0f} pictures/s",
+                            f"{seen / (perf_counter() - began):,.0f} images/s",
                         )
                     )
 
@@ -531,7 +531,7 @@ def _cut_short(source: Source, recipe: Recipe, size: int) -> tuple[Source, Recip
     count = len(shares)
     sizes = tuple(((n + 1) / count, share) for n, share in enumerate(shares.values()))
     short = msgspec.structs.replace(recipe, epochs=count, sizes=sizes, evaluate_every=count)
-    return replace(source, train=source.train[: 2 * recipe.batch], held_out=source.held_out[: recipe.batch]), short
+    return replace(source, train=source.train[: 2 * recipe.batch], val=source.val[: recipe.batch]), short
 
 
 def _on_two_devices(job: Job) -> list[str]:
@@ -552,11 +552,11 @@ def _told(row: Epoch, size: int) -> str:
     """A row in a sentence."""
     scores, seen = row.scores, SQUARE.describe(size)
     bad = f", {scores.unreadable:,} of them unreadable: errors" if scores and scores.unreadable else ""
-    held_out = f", held out {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,}{bad})" if scores else ""
-    slow = f", {row.waiting:.0%} of the time waiting for pictures: more --workers, or topfive data pack, would help"
+    val = f", validation {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,}{bad})" if scores else ""
+    slow = f", {row.waiting:.0%} of the time waiting for images: more --workers, or topfive data pack, would help"
     return (
-        f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){held_out}, "
-        f"{row.images_per_second:,.0f} pictures/s, {row.seconds:,.0f} s"
+        f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){val}, "
+        f"{row.images_per_second:,.0f} images/s, {row.seconds:,.0f} s"
         f"{slow if row.waiting > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
     )
 

@@ -95,7 +95,7 @@ def _binary(data: bytes, labels: int, where: str) -> tuple[Rows, Rows]:
     if not data or len(data) % row:
         raise DataError(f"{where} has {len(data):,} bytes, which is no multiple of {row}: it is not whole")
     rows = np.frombuffer(data, np.uint8).reshape(-1, row)
-    return _pictures(rows[:, labels:]), rows[:, labels - 1]
+    return _images(rows[:, labels:]), rows[:, labels - 1]
 
 
 def _python(data: bytes, key: str, where: str) -> tuple[Rows, Rows]:
@@ -111,10 +111,10 @@ def _python(data: bytes, key: str, where: str) -> tuple[Rows, Rows]:
         raise DataError(f"{where} has {rows.shape} values and {len(labels)} labels, wanted is (N, {PLANES}) and N")
     if not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
         raise DataError(f"{where} has labels that are no small integers")
-    return _pictures(rows), np.array(labels, np.uint8)
+    return _images(rows), np.array(labels, np.uint8)
 
 
-def _pictures(rows: Rows) -> Rows:
+def _images(rows: Rows) -> Rows:
     return np.ascontiguousarray(rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
 
 

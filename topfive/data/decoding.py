@@ -1,6 +1,6 @@
 """From bytes to pixels, one way for training, evaluation and prediction; what is done knowingly is said.
 
-Evaluation decodes the whole picture (`decode`); training decodes no more than its crop needs (`decode_region`).
+Evaluation decodes the whole image (`decode`); training decodes no more than its crop needs (`decode_region`).
 """
 
 import io
@@ -45,15 +45,15 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# what a file is that is no picture of FORMATS, by its first bytes
+# what a file is that is no image of FORMATS, by its first bytes
 SIGNATURES = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
     (b"8BPS", "a Photoshop file"),
     (b"SIMPLE  =", "a FITS file"),
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip file"),
     (b"Rar!", "a RAR archive"),
@@ -74,7 +74,7 @@ OURS = (
 START = 512  # bytes that tell what a file is
 # what is worth converting, of the kinds that are not read
 CONVERTIBLE = (
-    "a HEIC picture", "an AVIF picture", "a JPEG XL picture", "a JPEG 2000 picture", "a Photoshop file",
+    "a HEIC image", "an AVIF image", "a JPEG XL image", "a JPEG 2000 image", "a Photoshop file",
     "an SVG drawing", "a PDF document", "a camera's raw file",
 )  # fmt: skip
 # why: these are TIFFs too, and what opens as one is a thumbnail
@@ -82,7 +82,7 @@ RAW = (".dng", ".cr2", ".nef", ".nrw", ".arw", ".sr2", ".pef", ".srw", ".3fr", "
 PPM_START = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d")
 BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # what the size of its second header may be
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND")  # what matters for the pixels
-BRANDS = {b"hei": "a HEIC picture", b"hev": "a HEIC picture", b"mif": "a HEIC picture", b"avi": "an AVIF picture"}
+BRANDS = {b"hei": "a HEIC image", b"hev": "a HEIC image", b"mif": "a HEIC image", b"avi": "an AVIF image"}
 
 Box = tuple[float, float, float, float]
 
@@ -92,7 +92,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unreadable(DataError):
-    """One picture that cannot be decoded, and why."""
+    """One image that cannot be decoded, and why."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name!r}: {reason}")
@@ -103,7 +103,7 @@ class Unreadable(DataError):
 
 
 class Decoded(NamedTuple):
-    """A picture in RGB, the format of its file ("" where there was none), and what was done knowingly to it."""
+    """An image in RGB, the format of its file ("" where there was none), and what was done knowingly to it."""
 
     image: Image.Image
     format: str
@@ -111,7 +111,7 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, name: str, upright: bool = True) -> Decoded:
-    """The whole picture in RGB, turned by its EXIF orientation if `upright`; the first frame of several.
+    """The whole image in RGB, turned by its EXIF orientation if `upright`; the first frame of several.
 
     Raises: Unreadable with a reason in plain words.
     """
@@ -172,12 +172,12 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file of that name is taken for a picture without a look into it."""
+def is_image(name: str) -> bool:
+    """Whether a file of that name is taken for an image without a look into it."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # why: PurePath takes three times as long, for each file
 
 
-def not_a_picture(start: bytes, name: str) -> str:
+def not_an_image(start: bytes, name: str) -> str:
     """What a file is whose name does not tell, by its first START bytes; "" for an image in a format that is read."""
     if not start:
         return "empty"
@@ -198,7 +198,7 @@ def _format_of(start: bytes) -> str:
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
-    """The picture with its header read, its size known to be one that may be decoded."""
+    """The image with its header read, its size known to be one that may be decoded."""
     if not data:
         raise Unreadable(name, "empty file")
     # why: a TGA has nothing to know it by, so any bytes may pass for one
@@ -237,7 +237,7 @@ def _notes(image: Image.Image, name: str) -> list[str]:
     """What the header tells that is worth counting."""
     notes = []
     suffix = PurePath(name).suffix.lower()
-    # MPO is JPEG with further pictures behind the first, as some cameras write it
+    # MPO is JPEG with further images behind the first, as some cameras write it
     if BY_SUFFIX.get(suffix, image.format) != image.format and image.format != "MPO":
         notes.append(f"{image.format} content in a {suffix} file")
     try:
@@ -311,7 +311,7 @@ def _reason(error: Exception, data: bytes) -> str:
     if isinstance(error, UnidentifiedImageError) and ours and not _missing(data):
         return f"truncated or damaged: a {ours} whose header cannot be read"
     if isinstance(error, UnidentifiedImageError) and not ours:
-        return f"{_kind(data)}, not a picture in a format that is read ({', '.join(FORMATS)})"
+        return f"{_kind(data)}, not an image in a format that is read ({', '.join(FORMATS)})"
     missing = _missing(data)
     if missing:
         return f"truncated, {missing:,} bytes missing"
@@ -335,7 +335,7 @@ def _kind(data: bytes) -> str:
         if start.startswith(signature.lower()[:16]):
             return kind
     if data[4:8] == b"ftyp":
-        return BRANDS.get(data[8:11], "a video or picture in an MP4 container")
+        return BRANDS.get(data[8:11], "a video or image in an MP4 container")
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
         return "text"
     return "unknown content"

@@ -35,7 +35,7 @@ from topfive.weights.libraries import fetchable
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a fault that may pass is tried again
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 2**20
-UNPACKED = 1.25  # bytes of tar for each of gzip, at most: binary pictures give 1.1, JPEGs less
+UNPACKED = 1.25  # bytes of tar for each of gzip, at most: binary images give 1.1, JPEGs less
 MOST_UNPACKED = 20  # a gzip that grows beyond this is no set of ours but a bomb
 
 
@@ -62,9 +62,9 @@ class Published:
 
 @dataclass(frozen=True)
 class PublicSet(Published):
-    """A published archive of pictures."""
+    """A published archive of images."""
 
-    note: str  # whom to cite, and what the pictures may be used for
+    note: str  # whom to cite, and what the images may be used for
     words: Mapping[str, str] = field(default_factory=dict, repr=False)  # classes in words where the archive has WNIDs
 
     @property
@@ -102,7 +102,7 @@ IMAGEWOOF_WORDS = {
 }
 CIFAR_NOTE = "cite A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; no licence is stated"
 FASTAI_NOTE = (
-    "cite J. Howard, github.com/fastai/imagenette, 2019; the pictures are of ImageNet, for non-commercial research"
+    "cite J. Howard, github.com/fastai/imagenette, 2019; the images are of ImageNet, for non-commercial research"
 )
 
 # source: CIFAR's md5 from https://www.cs.toronto.edu/~kriz/cifar.html; its binary version holds no pickles

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from topfive.data.decoding import is_picture
+from topfive.data.decoding import is_image
 from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, listed
 from topfive.data.stores import Archive, Held, Joined, Progress, Store, archive, plain, silent
 from topfive.errors import DataError, UsageError
@@ -42,8 +42,8 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         if missing:
             raise DataError(f"{tree.where!r} lacks {missing[0]}: the two tars and the development kit belong together")
         train, val = (_archive(tree, name, progress) for name in (TRAIN_TAR, VAL_TAR))
-        named = {f"train/{name}": size for name, size in _sizes(train).items() if is_picture(name)}
-        flat = {f"val/{name}": size for name, size in _sizes(val).items() if is_picture(name)}
+        named = {f"train/{name}": size for name, size in _sizes(train).items() if is_image(name)}
+        flat = {f"val/{name}": size for name, size in _sizes(val).items() if is_image(name)}
         return _source(tree, Joined({"train": train, "val": val}), named, flat, "the tars as downloaded", *_kit(tree))
     kaggle = next((folder for folder in KAGGLE if "train" in tree.folders.get(folder, ())), None)
     if kaggle:
@@ -57,8 +57,8 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
             return None
         classes, truth, words = _kit(tree)
         how = "train/ and a flat val/ with the kit's ground truth"
-    named = {name: tree.sizes[name] for name in tree.pictures(prefix + "train")}
-    flat = {name: tree.sizes[name] for name in tree.pictures(prefix + "val")}
+    named = {name: tree.sizes[name] for name in tree.images(prefix + "train")}
+    flat = {name: tree.sizes[name] for name in tree.images(prefix + "val")}
     left_out = tree.left_out(prefix + "train", prefix + "val")
     source = _source(tree, tree.store, named, flat, how, classes, truth, words)
     return replace(source, notes=(*source.notes, f"left out, no images: {left_out}")) if left_out else source
@@ -88,13 +88,13 @@ def _source(
             raise DataError(f"{tree.where!r}: the ground truth says nothing of {file!r}")
         val.append(Item(name, index[truth[file]]))
     if len(val) != len(truth):
-        raise DataError(f"{tree.where!r}: the ground truth is of {len(truth):,} pictures, and {len(val):,} are there")
+        raise DataError(f"{tree.where!r}: the ground truth is of {len(truth):,} images, and {len(val):,} are there")
     seen = {item.label for item in train}
     notes = [NOT_UPRIGHT]
     if isinstance(store, Joined):
         notes += [note for part in store.parts.values() if isinstance(part, Archive | Held) for note in part.notes]
     if len(seen) < len(classes):
-        notes.append(f"no training pictures of {listed([name for i, name in enumerate(classes) if i not in seen])}")
+        notes.append(f"no training images of {listed([name for i, name in enumerate(classes) if i not in seen])}")
     items, sizes = (*train, *val), {**train_sizes, **val_sizes}
     return Source(
         plain(Path(tree.where).name or tree.where),
@@ -113,26 +113,26 @@ def _source(
 
 
 def without(source: Source, path: Path) -> Source:
-    """`source` without the validation pictures whose numbers stand in `path`, one a line.
+    """`source` without the validation images whose numbers stand in `path`, one a line.
 
-    The list of 1,762 is `ILSVRC2014_clsloc_validation_blacklist.txt` of the ILSVRC 2014 development kit: pictures whose
+    The list of 1,762 is `ILSVRC2014_clsloc_validation_blacklist.txt` of the ILSVRC 2014 development kit: images whose
     labels were withdrawn. Raises: UsageError where the file is no such list.
     """
     try:
         numbers = {int(line) for line in path.read_text(encoding="ascii").split()}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{str(path)!r} is no list of picture numbers, one a line: {error}") from None
+        raise UsageError(f"{str(path)!r} is no list of image numbers, one a line: {error}") from None
     kept, out = [], 0
-    for item in source.held_out:
+    for item in source.val:
         found = VAL_NAME.search(item.name)
         if found and int(found[1]) in numbers:
             out += 1
         else:
             kept.append(item)
     if not out:
-        raise UsageError(f"none of the {len(numbers):,} numbers in {str(path)!r} is of a picture of {source.name}")
-    note = f"{out:,} of the {len(numbers):,} pictures in {path.name} are left out of the evaluation"
-    return replace(source, held_out=tuple(kept), notes=(*source.notes, note), fingerprint=f"{source.fingerprint}-{out}")
+        raise UsageError(f"none of the {len(numbers):,} numbers in {str(path)!r} is of an image of {source.name}")
+    note = f"{out:,} of the {len(numbers):,} images in {path.name} are left out of the evaluation"
+    return replace(source, val=tuple(kept), notes=(*source.notes, note), fingerprint=f"{source.fingerprint}-{out}")
 
 
 def _kit(tree: Tree) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...]]:
@@ -165,8 +165,8 @@ def _find_kit(tree: Tree) -> tuple[Store, str]:
             if inside is not None:
                 return kit, inside.removesuffix(META)
     raise DataError(
-        f"{tree.where!r} has ILSVRC2012's pictures but not its development kit: lay {KIT}.tar.gz beside them, the "
-        f"labels of the validation pictures are in it ({META} and {TRUTH})"
+        f"{tree.where!r} has ILSVRC2012's images but not its development kit: lay {KIT}.tar.gz beside them, the "
+        f"labels of the validation images are in it ({META} and {TRUTH})"
     )
 
 

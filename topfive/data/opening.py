@@ -19,7 +19,7 @@ DIGITS = "digits"
 def open_source(where: str | None, progress: Progress = silent, whole: bool = False) -> Source:
     """The source that `where` means: a folder, an archive, shards (a pattern or URL), a named set, or the digits.
 
-    Where nothing in it is called train, it is split here; with `whole` all of it is held out, to be scored.
+    Where nothing in it is called train, it is split here; with `whole` all of it is evaluated.
     Raises: DataError in one sentence that names what was found and what is wanted; UsageError for an unknown name.
     """
     if where is None or (where == DIGITS and not Path(where).exists()):
@@ -45,7 +45,7 @@ def open_source(where: str | None, progress: Progress = silent, whole: bool = Fa
 
 
 def digits() -> Source:
-    """1,797 scanned digits of 8x8 pixels, ten classes, from scikit-learn; a fifth of each class is held out."""
+    """1,797 scanned digits of 8x8 pixels, ten classes, from scikit-learn; a fifth of each class for validation."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -54,9 +54,9 @@ def digits() -> Source:
     pixels = np.round(data.images * 255 / 16).astype(np.uint8)
     names = [(f"{DIGITS}/{i:04}", int(label)) for i, label in enumerate(data.target)]
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
-    train, held_out = split(names)
+    train, val = split(names)
     store = Pixels({DIGITS: np.repeat(pixels[..., None], 3, 3)}, digest)
-    return Source(DIGITS, DIGITS, tuple("0123456789"), train, held_out, SPLIT_HERE, digest, store, mirror=False)
+    return Source(DIGITS, DIGITS, tuple("0123456789"), train, val, SPLIT_HERE, digest, store, mirror=False)
 
 
 def lasting(source: Source) -> str:

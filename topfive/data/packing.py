@@ -1,7 +1,7 @@
-"""Pictures resized once into shards, so that a slow disk or a network store is no longer the limit.
+"""Images resized once into shards, so that a slow disk or a network store is no longer the limit.
 
-A pack is a folder: shards of `PER_SHARD` pictures in the WebDataset convention, beside each an index that names the
-original of every picture and the shard's SHA-256, and `pack.json`, written last. It is read like its original.
+A pack is a folder: shards of `PER_SHARD` images in the WebDataset convention, beside each an index that names the
+original of every image and the shard's SHA-256, and `pack.json`, written last. It is read like its original.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ STATED = "pack.json"
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
-    """One picture of a shard: its name in the original, its class, where its bytes are, or why there are none."""
+    """One image of a shard: its name in the original, its class, where its bytes are, or why there are none."""
 
     name: str
     label: int
@@ -61,14 +61,14 @@ class Pack(msgspec.Struct, frozen=True):
     mirror: bool
     side: int
     train: tuple[str, ...]  # names of shards, in order
-    held_out: tuple[str, ...]
+    val: tuple[str, ...]
     notes: tuple[str, ...]
     upright: bool = True
 
 
 @dataclass(frozen=True)
 class _Readable:
-    """A shard's pictures by the names of their originals, unreadable ones with the reason that they had."""
+    """A shard's images by the names of their originals, unreadable ones with the reason that they had."""
 
     shard: Archive
     reasons: dict[str, str] = field(repr=False)
@@ -86,21 +86,21 @@ class _Readable:
 def pack(source: Source, out: Path, side: int, progress: Progress, workers: int | None = None) -> Path:
     """Write `source` into `out`, shorter sides brought down to `side` pixels; the path of the pack.
 
-    A picture that is no larger and lies upright in RGB as JPEG is copied byte by byte. Shards that are whole already
+    An image that is no larger and lies upright in RGB as JPEG is copied byte by byte. Shards that are whole already
     are kept, so that a pack that was interrupted goes on. Raises: UsageError, ResourceError.
     """
     of = f"{source.name} {source.fingerprint} at {side}"
     stated = out / STATED
     if stated.exists() and msgspec.json.decode(stated.read_bytes(), type=Pack).of != of:
         raise UsageError(f"{out} holds another pack: give another folder")
-    foreign = [name for name in _names(out) if not name.startswith(("train-", "held-out-")) and name != STATED]
+    foreign = [name for name in _names(out) if not name.startswith(("train-", "validation-")) and name != STATED]
     if foreign:
         raise UsageError(f"{out} is not empty ({foreign[0]!r}): give a new folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for aside in out.glob("*.aside"):  # of a run that was killed
             aside.unlink()
-        parts = {"train": source.train, "held-out": source.held_out}
+        parts = {"train": source.train, "validation": source.val}
         total = sum(map(len, parts.values()))
         names: dict[str, list[str]] = {part: [] for part in parts}
         done = 0
@@ -122,7 +122,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
         notes = (*source.notes, how)
         content = Pack(
             source.name, of, source.fingerprint, source.classes, source.words, source.split, source.mirror, side,
-            tuple(names["train"]), tuple(names["held-out"]), notes, source.upright,
+            tuple(names["train"]), tuple(names["validation"]), notes, source.upright,
         )  # fmt: skip
         write_aside(stated, msgspec.json.format(msgspec.json.encode(content)))
     except BrokenProcessPool:
@@ -145,7 +145,7 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         raise DataError(f"{root / STATED} is damaged: {error}") from None
     parts: dict[str, _Readable] = {}
     items: dict[str, list[Item]] = {}
-    names = (*stated.train, *stated.held_out)
+    names = (*stated.train, *stated.val)
     for i, name in enumerate(names):
         shard = _read_index(root / name)
         _verify(root / name, shard)
@@ -159,7 +159,7 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         tree.where,
         stated.classes,
         tuple(item for name in stated.train for item in items[name]),
-        tuple(item for name in stated.held_out for item in items[name]),
+        tuple(item for name in stated.val for item in items[name]),
         stated.split,
         f"{stated.fingerprint}-{stated.side}",
         Joined(parts),
@@ -243,7 +243,7 @@ def _write_shard(
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # its times and owner are all zero: the same pictures give the same bytes
+    info = tarfile.TarInfo(name)  # its times and owner are all zero: the same images give the same bytes
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
@@ -266,7 +266,7 @@ def _start(source: Source, side: int) -> None:
 
 
 def _encode(item: Item) -> tuple[bytes | None, str]:
-    """The picture as JPEG, or None and why not."""
+    """The image as JPEG, or None and why not."""
     assert _packing is not None
     source, side = _packing
     try:

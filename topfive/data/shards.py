@@ -1,4 +1,4 @@
-"""Tar shards of (picture, label) pairs in the WebDataset convention, local or at a URL; read by position, in any order.
+"""Tar shards of (image, label) pairs in the WebDataset convention, local or at a URL; read by position, in any order.
 
 A sample is the run of members that share a name up to its first dot: `000017.jpg` and `000017.cls`, whose text is the
 index of the class (or a `.json` with "label"). Names of classes stand in `classes.txt` beside the shards, one a line.
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from topfive.data.decoding import Unreadable, is_picture, not_a_picture
+from topfive.data.decoding import Unreadable, is_image, not_an_image
 from topfive.data.sources import (
-    HELD_OUT,
     SCORED_WHOLE,
     SPLIT_HERE,
     TRAIN,
+    VAL,
     Item,
     Source,
     Tree,
@@ -36,9 +36,9 @@ BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A picture's member and what its label says."""
+    """An image's member and what its label says."""
 
-    picture: str
+    image: str
     label: str
 
 
@@ -111,35 +111,35 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
         progress("reading labels", i + 1, len(places))
     names = names or _numbered(label for shard in samples.values() for _, label in map(msgspec.structs.astuple, shard))
     index = {**{str(i): i for i in range(len(names))}, **{name: i for i, name in enumerate(names)}}
-    items: dict[str, list[tuple[str, int]]] = {"train": [], "held out": [], "": []}
+    items: dict[str, list[tuple[str, int]]] = {"train": [], "validation": [], "": []}
     sizes: dict[str, int] = {}
     for shard_name, found in samples.items():
         part = _part(shard_name)
         for sample in found:
             if sample.label not in index:
                 raise DataError(
-                    f"{shard_name}: {sample.picture!r} has the label {sample.label!r}, and there are the "
+                    f"{shard_name}: {sample.image!r} has the label {sample.label!r}, and there are the "
                     f"{len(names)} classes 0 to {len(names) - 1}"
                 )
-            name = f"{shard_name}/{sample.picture}"
+            name = f"{shard_name}/{sample.image}"
             items[part].append((name, index[sample.label]))
-            sizes[name] = parts[shard_name].index.members[sample.picture].size
-    if items["train"] and items["held out"]:
-        train, held_out = (tuple(Item(*item) for item in items[part]) for part in ("train", "held out"))
-        how = "training and held-out shards by their names"
+            sizes[name] = parts[shard_name].index.members[sample.image].size
+    if items["train"] and items["validation"]:
+        train, val = (tuple(Item(*item) for item in items[part]) for part in ("train", "validation"))
+        how = "training and validation shards by their names"
     elif whole and not items["train"]:
-        held_out = tuple(Item(*item) for part in items.values() for item in part)
+        val = tuple(Item(*item) for part in items.values() for item in part)
         train, how = (), SCORED_WHOLE
     else:
-        train, held_out = split([item for part in items.values() for item in part])
+        train, val = split([item for part in items.values() for item in part])
         how = SPLIT_HERE
     if len(names) < 2:
         raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
     notes = tuple(note for part in parts.values() for note in part.notes)
     notes += (f"left out, no part of a sample: {kinds_of(left_out)}",) if left_out else ()
     name = plain(Path(where).name or where)
-    mark = fingerprint(names, (*train, *held_out), sizes)
-    return Source(name, where, names, train, held_out, how, mark, Joined(parts), notes=notes, sizes=sizes)
+    mark = fingerprint(names, (*train, *val), sizes)
+    return Source(name, where, names, train, val, how, mark, Joined(parts), notes=notes, sizes=sizes)
 
 
 def _samples(shard: Archive) -> _Known:
@@ -156,14 +156,14 @@ def _samples(shard: Archive) -> _Known:
         folder, _, file = name.rpartition("/")
         stem, _, kind = file.partition(".")
         key = f"{folder}/{stem}" if folder else stem
-        kind = "picture" if is_picture(name) else kind.lower()
+        kind = "image" if is_image(name) else kind.lower()
         if key != last and key in groups:
             first = shard.index.members[next(iter(groups[key].values()))].offset
             raise DataError(
                 f"{shard.file}: the sample {key!r} is torn apart, at {first} and {member.offset}{_first_dot(name)}"
             )
         parts = groups.setdefault(key, {})
-        if kind in parts and kind in ("picture", *LABELS):
+        if kind in parts and kind in ("image", *LABELS):
             first = shard.index.members[parts[kind]].offset
             two = f"the sample {key!r} has two of {kind!r}, at {first} and {member.offset}"
             raise DataError(f"{shard.file}: {two}{_first_dot(name)}")
@@ -172,23 +172,23 @@ def _samples(shard: Archive) -> _Known:
     left_out: list[tuple[str, str]] = []
     with shard.file.open() as opened:
         for key, parts in groups.items():
-            told = {} if "picture" in parts else {name: _told(shard, name) for name in parts.values()}
+            told = {} if "image" in parts else {name: _told(shard, name) for name in parts.values()}
             found = [name for name, reason in told.items() if not reason]
             if len(found) == 1:
-                parts["picture"] = found[0]
+                parts["image"] = found[0]
             kind = next((kind for kind in LABELS if kind in parts), "")
-            if "picture" not in parts and not kind:
+            if "image" not in parts and not kind:
                 left_out += told.items()  # something else: a readme, a list
                 continue
-            if "picture" not in parts or not kind:
+            if "image" not in parts or not kind:
                 others = [(name, reason) for name, reason in told.items() if name != parts.get(kind)]
-                lacks = (f"picture, only {kinds_of(others)}" if others else "picture") if kind else "label"
+                lacks = (f"image, only {kinds_of(others)}" if others else "image") if kind else "label"
                 name = next(iter(parts.values()))
                 at = shard.index.members[name].offset
                 raise DataError(f"{shard.file}: the sample {key!r} at {at} has no {lacks}{_first_dot(name)}")
             member = shard.index.members[parts[kind]]
             opened.seek(member.offset)
-            samples.append(Sample(parts["picture"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
+            samples.append(Sample(parts["image"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
     if not samples:
         raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
     known = _Known(shard.stamp, tuple(samples), tuple(left_out))
@@ -207,7 +207,7 @@ def _first_dot(name: str) -> str:
 def _told(shard: Archive, name: str) -> str:
     """What a member is that its name does not tell, "" for an image."""
     try:
-        return not_a_picture(shard.start(name), name)
+        return not_an_image(shard.start(name), name)
     except Unreadable as error:
         return error.reason
 
@@ -234,4 +234,4 @@ def _numbered(labels: Iterable[str]) -> tuple[str, ...]:
 
 def _part(name: str) -> str:
     words = re.split(r"[^a-z]+", name.lower())
-    return "train" if any(w in TRAIN for w in words) else "held out" if any(w in HELD_OUT for w in words) else ""
+    return "train" if any(w in TRAIN for w in words) else "validation" if any(w in VAL for w in words) else ""

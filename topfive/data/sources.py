@@ -1,4 +1,4 @@
-"""What a source is: pictures with classes, in two splits; and class folders, wherever they lie.
+"""What a source is: images with classes, in two splits; and class folders, wherever they lie.
 
 A source is never written to. Classes are matched by name, never by the order of folders.
 """
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_picture, not_a_picture
+from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_image, not_an_image
 from topfive.data.outputs import holds_results, signs_in
 from topfive.data.stores import Below, Entry, Folder, Pixels, Store, Tellable, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
 
 TRAIN = ("train", "training")
-HELD_OUT = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
-HELD_OUT_SHARE = 0.2
+VAL = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
+VAL_SHARE = 0.2
 SEED = 0
 SPLIT_HERE = "split here by each path's hash"
 SCORED_WHOLE = "all of it is scored"
@@ -32,7 +32,7 @@ WNID = re.compile(r"n\d{8}")
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: its name within the source, and the index of its class."""
+    """One image: its name within the source, and the index of its class."""
 
     name: str
     label: int
@@ -40,17 +40,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures with classes, split into training and held-out ones."""
+    """Images with classes, split into training and validation ones."""
 
     name: str
     where: str  # as the user gave it
     classes: tuple[str, ...]
     train: tuple[Item, ...]
-    held_out: tuple[Item, ...]
-    split: str  # how the held-out pictures came to be held out, in words
-    fingerprint: str  # of every picture's name, size and class: the same for the same pictures in a folder or a tar
+    val: tuple[Item, ...]
+    split: str  # how the validation images were chosen, in words
+    fingerprint: str  # of every image's name, size and class: the same for the same images in a folder or a tar
     store: Store = field(repr=False)
-    mirror: bool = True  # whether a mirrored picture is still of its class: not so for digits
+    mirror: bool = True  # whether a mirrored image is still of its class: not so for digits
     upright: bool = True  # whether EXIF orientation is applied: not so under ImageNet's protocols
     words: tuple[str, ...] = ()  # the classes in words, where their names are codes
     notes: tuple[str, ...] = ()
@@ -58,16 +58,16 @@ class Source:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {len(self.train) + len(self.held_out):,} pictures, {len(self.classes)} classes, "
-            f"train {len(self.train):,} / held out {len(self.held_out):,} ({self.split})"
+            f"{self.name}: {len(self.train) + len(self.val):,} images, {len(self.classes)} classes, "
+            f"train {len(self.train):,} / val {len(self.val):,} ({self.split})"
         )
 
     def path(self, item: Item) -> str:
-        """Where the picture is, for people."""
+        """Where the image is, for people."""
         return f"{self.where.rstrip('/')}/{item.name}"
 
     def decode(self, item: Item, upright: bool | None = None) -> Decoded:
-        """The whole picture, turned by EXIF if `upright`, by default the source's. Raises: Unreadable with its path."""
+        """The whole image, turned by EXIF if `upright`, by default the source's. Raises: Unreadable with its path."""
         if isinstance(self.store, Pixels):
             return Decoded(Image.fromarray(self.store.array(item.name)), "", ())
         try:
@@ -76,12 +76,12 @@ class Source:
             raise Unreadable(self.path(item), error.reason) from None
 
     def read(self, item: Item, upright: bool | None = None) -> Image.Image:
-        """The whole picture as RGB, turned as `decode` turns it. Raises: Unreadable, naming its path."""
+        """The whole image as RGB, turned as `decode` turns it. Raises: Unreadable, naming its path."""
         return self.decode(item, upright).image
 
     @cached_property
     def stamp(self) -> str:
-        """A key for caches: differs where the pictures, their place or their times of change differ."""
+        """A key for caches: differs where the images, their place or their times of change differ."""
         return hashlib.sha256(f"{self.store.stamp} {self.fingerprint} {self.upright}".encode()).hexdigest()[:32]
 
 
@@ -128,8 +128,8 @@ class Tree:
         tree.results = [name[len(prefix) :] for name in self.results if name.startswith(prefix)]
         return tree
 
-    def pictures(self, folder: str) -> list[str]:
-        """The names of every picture below `folder`, in natural order."""
+    def images(self, folder: str) -> list[str]:
+        """The names of every image below `folder`, in natural order."""
         return sorted((name for name in self.all(folder) if not self.reason(name)), key=natural)
 
     def left_out(self, *folders: str) -> str:
@@ -139,11 +139,11 @@ class Tree:
 
     def reason(self, name: str) -> str:
         """Why a file is not taken for an image, "" where it is: by its name, or else by its first bytes."""
-        if is_picture(name):
+        if is_image(name):
             return ""
         if name not in self._told:
             try:
-                self._told[name] = not_a_picture(self.store.start(name), name)
+                self._told[name] = not_an_image(self.store.start(name), name)
             except Unreadable as error:
                 self._told[name] = error.reason
         return self._told[name]
@@ -168,7 +168,7 @@ class Tree:
 
 
 def kinds_of(left_out: Iterable[tuple[str, str]]) -> str:
-    """(name, reason) of files as `3 .heic (a HEIC picture: convert it to JPEG or PNG), 1 without suffix (text)`."""
+    """(name, reason) of files as `3 .heic (a HEIC image: convert it to JPEG or PNG), 1 without suffix (text)`."""
     counts = Counter((Path(name).suffix.lower() or "without suffix", reason) for name, reason in left_out)
     told = [
         f"{count:,} {plain(suffix)} ({reason}{': convert it to JPEG or PNG' if reason in CONVERTIBLE else ''})"
@@ -179,7 +179,7 @@ def kinds_of(left_out: Iterable[tuple[str, str]]) -> str:
 
 
 def folder(root: Path) -> Source:
-    """A folder of class folders, or of a training and a held-out folder of them.
+    """A folder of class folders, or of a training and a validation folder of them.
 
     Raises: DataError in one sentence that names what was found and what is wanted; ResourceError without permission.
     """
@@ -192,7 +192,7 @@ def folder_tree(root: Path) -> Tree:
         raise DataError(f"there is no folder {str(root)!r}")
     if not root.is_dir():
         raise DataError(f"{str(root)!r} is a file; give the folder that holds the class folders")
-    store = Folder(root, (*TRAIN, *HELD_OUT))
+    store = Folder(root, (*TRAIN, *VAL))
     try:
         entries, skipped, _ = store.listing
     except PermissionError as error:
@@ -205,47 +205,47 @@ def folder_tree(root: Path) -> Tree:
 
 
 def class_folders(tree: Tree, whole: bool = False) -> Source:
-    """The source that class folders are, in one split or two; of one without train/ all is held out for `whole`.
+    """The source that class folders are, in one split or two; with `whole` all of one without train/ validate.
 
     Raises: DataError.
     """
     notes = tree.notes()
-    # why: a folder called train may also be the class of trains; a split holds folders, a class holds pictures
+    # why: a folder called train may also be the class of trains; a split holds folders, a class holds images
     parts = {name.lower(): name for name in tree.folders[""] if tree.folders.get(name)}
     train_root = next((parts[name] for name in TRAIN if name in parts), None)
     train: tuple[Item, ...]
-    held_out_root = next((parts[name] for name in HELD_OUT if name in parts), None)
+    val_root = next((parts[name] for name in VAL if name in parts), None)
     if train_root is None and not whole:
         _refuse_bare_parts(tree)
     if train_root is None and whole:
-        parted = all(name.lower() in HELD_OUT for name in tree.folders[""])  # else one may be the class of tests
-        classes, named = _classes(tree, held_out_root or "" if parted else "", few_are_enough=True)
-        train, held_out, how = (), tuple(Item(name, label) for name, label in named), SCORED_WHOLE
+        parted = all(name.lower() in VAL for name in tree.folders[""])  # else one may be the class of tests
+        classes, named = _classes(tree, val_root or "" if parted else "", few_are_enough=True)
+        train, val, how = (), tuple(Item(name, label) for name, label in named), SCORED_WHOLE
     elif train_root is None:
         classes, named = _classes(tree, "")
-        train, held_out = split(named)
+        train, val = split(named)
         how = SPLIT_HERE
-    elif held_out_root is None:
-        flat = [name for name in tree.folders[""] if name.lower() in HELD_OUT and tree.pictures(name)]
+    elif val_root is None:
+        flat = [name for name in tree.folders[""] if name.lower() in VAL and tree.images(name)]
         if flat:
             raise DataError(
-                f"{flat[0]}/ in {tree.where!r} holds {len(tree.pictures(flat[0])):,} pictures but no class folders: "
+                f"{flat[0]}/ in {tree.where!r} holds {len(tree.images(flat[0])):,} images but no class folders: "
                 "sort them into folders, or for ILSVRC2012 lay its development kit beside it"
             )
         classes, named = _classes(tree, train_root)
-        train, held_out = split(named)
+        train, val = split(named)
         how = f"{SPLIT_HERE}, from {train_root}/"
     else:
         classes, named = _classes(tree, train_root)
-        held_out_classes, held_out_named = _classes(tree, held_out_root, few_are_enough=True)
-        index = matched(held_out_classes, classes, held_out_root, train_root)
-        missing = [name for name in classes if name not in held_out_classes]
+        val_classes, val_named = _classes(tree, val_root, few_are_enough=True)
+        index = matched(val_classes, classes, val_root, train_root)
+        missing = [name for name in classes if name not in val_classes]
         if missing:
-            notes.append(f"{held_out_root}/ has no pictures of {listed(missing)}")
+            notes.append(f"{val_root}/ has no images of {listed(missing)}")
         train = tuple(Item(name, label) for name, label in named)
-        held_out = tuple(Item(name, index[label]) for name, label in held_out_named)
-        how = f"{train_root}/ and {held_out_root}/ as they lie"
-    notes += _unused(tree, (*train, *held_out))
+        val = tuple(Item(name, index[label]) for name, label in val_named)
+        how = f"{train_root}/ and {val_root}/ as they lie"
+    notes += _unused(tree, (*train, *val))
     imagenet = all(WNID.fullmatch(name) for name in classes)
     if imagenet:
         notes.append(NOT_UPRIGHT)
@@ -254,9 +254,9 @@ def class_folders(tree: Tree, whole: bool = False) -> Source:
         tree.where,
         classes,
         train,
-        held_out,
+        val,
         how,
-        fingerprint(classes, (*train, *held_out), tree.sizes),
+        fingerprint(classes, (*train, *val), tree.sizes),
         tree.store,
         upright=not imagenet,
         notes=tuple(notes),
@@ -267,8 +267,8 @@ def class_folders(tree: Tree, whole: bool = False) -> Source:
 def _refuse_bare_parts(tree: Tree) -> None:
     """Raises: DataError where folders are parts of a data set by their names, and would be taken for classes."""
     names = tree.folders[""]
-    if names and all(name.lower() in (*TRAIN, *HELD_OUT) for name in names):
-        counts = ", ".join(f"{len(tree.pictures(name)):,} in {name}/" for name in names)
+    if names and all(name.lower() in (*TRAIN, *VAL) for name in names):
+        counts = ", ".join(f"{len(tree.images(name)):,} in {name}/" for name in names)
         raise DataError(
             f"{tree.where!r} looks like the parts of a data set without classes (images: {counts}); wanted is one "
             f"folder for each class inside of {names[0] if names[0].lower() in TRAIN else TRAIN[0]}/, with its images"
@@ -295,13 +295,13 @@ def matched(theirs: tuple[str, ...], ours: tuple[str, ...], where: str, there: s
     if unknown:
         raise DataError(
             f"{where}/ has {listed(unknown)}, which {there}/ lacks{did_you_mean(unknown[0], ours).rstrip('?')}: "
-            "a class must be in the training pictures to be recognised"
+            "a class must be in the training images to be recognised"
         )
     return [ours.index(name) for name in theirs]
 
 
 def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str, int]) -> str:
-    """Of every picture's name, size in bytes and class."""
+    """Of every image's name, size in bytes and class."""
     digest = hashlib.sha256()
     for item in items:
         line = f"{item.name}\0{sizes.get(item.name, 0)}\0{classes[item.label]}\n"
@@ -310,22 +310,22 @@ def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str
 
 
 def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """About a fifth of each class held out, at least one and never all, by a hash of each image's path.
+    """About a fifth of each class for validation, at least one and never all, by a hash of each image's path.
 
     An image that is added moves no other one, but where its class had no path below or none above the share.
     """
     by_class: dict[int, list[str]] = {}
     for name, label in named:
         by_class.setdefault(label, []).append(name)
-    train, held_out = [], []
+    train, val = [], []
     for label, names in by_class.items():
         if len(names) == 1:
-            raise DataError(f"a class has a single picture ({names[0]!r}): none is left to hold out")
+            raise DataError(f"a class has a single image ({names[0]!r}): none is left to hold out")
         ranked = sorted((_chance(name), name) for name in names)
-        aside = min(max(1, sum(chance < HELD_OUT_SHARE for chance, _ in ranked)), len(names) - 1)
-        held_out += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
+        aside = min(max(1, sum(chance < VAL_SHARE for chance, _ in ranked)), len(names) - 1)
+        val += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
         train += [Item(name, label) for name in sorted(name for _, name in ranked[aside:])]
-    return tuple(train), tuple(held_out)
+    return tuple(train), tuple(val)
 
 
 def _chance(name: str) -> float:
@@ -346,13 +346,13 @@ def listed(names: list[str]) -> str:
 
 
 def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
-    """The class names below `root`, in natural order, and (name, label) of every picture."""
+    """The class names below `root`, in natural order, and (name, label) of every image."""
     where = f"{tree.where.rstrip('/')}/{root}" if root else tree.where
     folders = sorted(tree.folders.get(root, ()), key=natural)
     if not folders:
-        loose = len(tree.pictures(root))
-        found = f"{loose:,} pictures but no folders" if loose else "no folders"
-        raise DataError(f"{where!r} holds {found}; wanted is one folder for each class, with its pictures inside")
+        loose = len(tree.images(root))
+        found = f"{loose:,} images but no folders" if loose else "no folders"
+        raise DataError(f"{where!r} holds {found}; wanted is one folder for each class, with its images inside")
     by_name: dict[str, str] = {}
     for name in folders:
         if not name.isprintable():  # control characters, bytes that are no text
@@ -360,13 +360,13 @@ def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple
         twin = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if twin != name:
             raise DataError(f"{where!r} has two folders for one class: {twin!a} and {name!a}")
-    pictures = {name: tree.pictures(f"{root}/{name}" if root else name) for name in folders}
-    empty = [name for name, inside in pictures.items() if not inside]
-    if not any(pictures.values()):
+    images = {name: tree.images(f"{root}/{name}" if root else name) for name in folders}
+    empty = [name for name, inside in images.items() if not inside]
+    if not any(images.values()):
         seen = Counter(Path(name).suffix.lower() or "no suffix" for name in tree.sizes)
         there = ", ".join(f"{count:,} {suffix}" for suffix, count in seen.most_common(5))
         raise DataError(
-            f"no picture was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}"
+            f"no image was found under {where!r}; looked for {', '.join(sorted(SUFFIXES))}"
             + (f"; the files there: {there}" if there else "")
         )
     ours = {folder.removeprefix(f"{root}/" if root else "").split("/")[0] for folder in tree.results}
@@ -374,11 +374,11 @@ def _classes(tree: Tree, root: str, few_are_enough: bool = False) -> tuple[tuple
     if empty and not few_are_enough:
         only = tree.left_out(*(f"{root}/{name}" if root else name for name in empty))
         there = f", only {only}" if only else ""
-        raise DataError(f"{where!r} has no picture of {listed(empty)}{there}: fill or remove the folder")
-    names = tuple(name for name in pictures if pictures[name])
+        raise DataError(f"{where!r} has no image of {listed(empty)}{there}: fill or remove the folder")
+    names = tuple(name for name in images if images[name])
     if len(names) < 2 and not few_are_enough:
         inside = tree.folders.get(f"{root}/{names[0]}" if root else names[0], [])
         hint = f"; did you mean {where.rstrip('/')}/{names[0]}?" if len(inside) > 1 else ""
         raise DataError(f"{where!r} has one class only ({names[0]!r}): a classifier needs at least two{hint}")
-    items = [(name, i) for i, folder in enumerate(names) for name in pictures[folder]]
+    items = [(name, i) for i, folder in enumerate(names) for name in images[folder]]
     return tuple(unicodedata.normalize("NFC", name) for name in names), items

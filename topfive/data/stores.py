@@ -1,4 +1,4 @@
-"""Where the bytes of pictures lie: a folder, a tar, a zip, a URL, an array. Read in place; never extracted or written.
+"""Where the bytes of images lie: a folder, a tar, a zip, a URL, an array. Read in place; never extracted or written.
 
 An archive is read through its index, a list of (member, offset, size), that is cached outside the user's folder and
 made anew when the archive's size or time of change differ. Only regular members are ever listed: a link, a device or
@@ -25,12 +25,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topfive.data.decoding import START, Unreadable, is_picture
+from topfive.data.decoding import START, Unreadable, is_image
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.system import BINARY
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
-MOST_MEMBER = 2**30  # bytes of one picture, far beyond any: a size that lies takes no memory
+MOST_MEMBER = 2**30  # bytes of one image, far beyond any: a size that lies takes no memory
 MOST_HEADER = 2**20  # bytes of a long name or other extended header of a tar
 INDEXED = "2"  # changes with what an index holds, so that those of before are made anew
 DEEPEST = 2  # tars within tars: ILSVRC's training tar holds one tar a class
@@ -75,7 +75,7 @@ class Tellable(Store, Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder as it lies. Each real folder is listed once, so that links cannot count a picture twice or loop.
+    """A folder as it lies. Each real folder is listed once, so that links cannot count an image twice or loop.
 
     `apart` names folders at the top, in lower case, that are parts of a data set: each lists a real folder for itself.
     """
@@ -99,7 +99,7 @@ class Folder:
         links: list[tuple[str, str]] = []
         waiting = [(str(self.root), "")]
         while waiting or links:
-            # why: links last, by name, so that a link to a sibling never takes its pictures away from it
+            # why: links last, by name, so that a link to a sibling never takes its images away from it
             path, below = waiting.pop() if waiting else links.pop(0)
             try:
                 known = os.stat(path)
@@ -157,7 +157,7 @@ def _is_folder(found: os.DirEntry[str]) -> bool:
     try:
         return found.is_dir()
     except OSError as error:  # a link to itself, or into a folder that may not be read: an entry, and an unreadable one
-        if isinstance(error, PermissionError) and not is_picture(found.name):
+        if isinstance(error, PermissionError) and not is_image(found.name):
             raise  # why: it may be a class
         return False
 
@@ -180,7 +180,7 @@ def read_file(path: Path, most: int = MOST_MEMBER) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable(str(path), "not a regular file")
         if about.st_size > MOST_MEMBER:
-            raise Unreadable(str(path), f"{about.st_size:,} bytes is more than any picture has")
+            raise Unreadable(str(path), f"{about.st_size:,} bytes is more than any image has")
         size = min(most, about.st_size)
         return os.read(handle, size) if size < 2**20 else _all(handle, size)
     except OSError as error:
@@ -324,7 +324,7 @@ class Archive:
         if member is None:
             raise Unreadable(name, f"not in {self.file}")
         if member.stored > MOST_MEMBER:
-            raise Unreadable(name, f"{member.stored:,} bytes is more than any picture has")
+            raise Unreadable(name, f"{member.stored:,} bytes is more than any image has")
         data = self._stored(name, member, member.stored)
         if len(data) < member.stored:
             raise Unreadable(name, f"{self.file} ends inside of it, {member.stored - len(data):,} bytes missing")
@@ -416,7 +416,7 @@ class Below:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pictures that are arrays already: `PART/i` is row i of an array `(N, H, W, 3)` in uint8."""
+    """Images that are arrays already: `PART/i` is row i of an array `(N, H, W, 3)` in uint8."""
 
     parts: Mapping[str, NDArray[np.uint8]] = field(repr=False)
     stamp: str
@@ -577,7 +577,7 @@ def _zip_index(file: Local | Remote, stamp: str) -> Index:
                 elif info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     passed["encrypted or compressed in another way than deflate"] += 1
                 elif info.file_size > MOST_MEMBER:
-                    passed["larger than any picture"] += 1
+                    passed["larger than any image"] += 1
                 elif name in members:
                     raise DataError(f"{file} holds {name!r} twice, at {members[name].offset} and {info.header_offset}")
                 else:

@@ -1,4 +1,4 @@
-"""Pictures without classes: single files, everything below a folder or in an archive."""
+"""Images without classes: single files, everything below a folder or in an archive."""
 
 import glob
 import os
@@ -16,8 +16,8 @@ from topfive.errors import DataError
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture's name for people, and its bytes; `read` raises OSError or Unreadable."""
+class UnlabelledImage:
+    """An image's name for people, and its bytes; `read` raises OSError or Unreadable."""
 
     name: str
     read: Callable[[], bytes]
@@ -31,13 +31,13 @@ class Picture:
         return decode(data, self.name, upright).image
 
 
-def pictures(places: Sequence[str]) -> tuple[list[Picture], list[str]]:
-    """The pictures at each of `places`, in natural order within each; and what was left out there, in words.
+def images(places: Sequence[str]) -> tuple[list[UnlabelledImage], list[str]]:
+    """The images at each of `places`, in natural order within each; and what was left out there, in words.
 
-    Files are not opened yet: one that is gone or no picture is found out when it is read. Raises: DataError for a
-    folder that does not exist or holds no pictures.
+    Files are not opened yet: one that is gone or no image is found out when it is read. Raises: DataError for a
+    folder that does not exist or holds no images.
     """
-    found: list[Picture] = []
+    found: list[UnlabelledImage] = []
     notes: list[str] = []
     for place in chain.from_iterable(map(_meant, places)):
         if Path(place).is_dir():
@@ -60,17 +60,17 @@ def _meant(place: str) -> list[str]:
     return sorted(glob.glob(place), key=natural) or [place]
 
 
-def _file(name: str) -> Picture:
-    return Picture(name, Path(name).read_bytes)
+def _file(name: str) -> UnlabelledImage:
+    return UnlabelledImage(name, Path(name).read_bytes)
 
 
-def _below(tree: Tree) -> list[Picture]:
-    names = tree.pictures("")
+def _below(tree: Tree) -> list[UnlabelledImage]:
+    names = tree.images("")
     if not names:
         there = f", only {left_out}" if (left_out := tree.left_out("")) else ""
-        raise DataError(f"there are no pictures below {tree.where!r}{there}")
+        raise DataError(f"there are no images below {tree.where!r}{there}")
 
     def reader(name: str) -> Callable[[], bytes]:
         return lambda: tree.store.read(name)
 
-    return [Picture(f"{tree.where.rstrip('/')}/{name}", reader(name)) for name in names]
+    return [UnlabelledImage(f"{tree.where.rstrip('/')}/{name}", reader(name)) for name in names]

@@ -1,4 +1,4 @@
-"""The views of a picture that a protocol names, as pixels."""
+"""The views of an image that a protocol names, as pixels."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 
 def views(image: Image.Image, protocol: Protocol, size: int) -> Iterator[NDArray[np.uint8]]:
-    """What a network of `size` pixels is shown of an RGB picture: each view `(H, W, 3)`, in the protocol's order.
+    """What a network of `size` pixels is shown of an RGB image: each view `(H, W, 3)`, in the protocol's order.
 
-    Raises: Unreadable for a picture so long and narrow that it would take more than MOST_PIXELS.
+    Raises: Unreadable for an image so long and narrow that it would take more than MOST_PIXELS.
     """
     scaled: dict[tuple[tuple[int, int], Box | None], Image.Image] = {}
     for view in protocol.views(*image.size, size):
-        key = view.scaled, view.region  # why: the picture is resized once for all views of a scale
+        key = view.scaled, view.region  # why: the image is resized once for all views of a scale
         if key not in scaled:
             scaled[key] = _resized(image, *key, protocol)
         part = scaled[key]
@@ -37,9 +37,7 @@ def _resized(image: Image.Image, size: tuple[int, int], region: Box | None, prot
         return image
     if size[0] * size[1] > MOST_PIXELS:
         was, would = "x".join(map(str, image.size)), "x".join(map(str, size))
-        raise Unreadable(
-            "picture", f"{was} pixels would be resized to {would}, more than {MOST_PIXELS:,} are not drawn"
-        )
+        raise Unreadable("image", f"{was} pixels would be resized to {would}, more than {MOST_PIXELS:,} are not drawn")
     if protocol.antialias:
         return image.resize(size, FILTERS[protocol.interpolation], box=region)
     return _sampled(image.crop(region) if region else image, size)

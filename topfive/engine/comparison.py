@@ -1,4 +1,4 @@
-"""The main job: accuracy on the user's pictures against operations, parameters, memory and latency on this machine."""
+"""The main job: accuracy on the user's images against operations, parameters, memory and latency on this machine."""
 
 import csv
 import datetime
@@ -71,7 +71,7 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: int
     seed: int
     machine: str
-    workers: int | None = None  # processes that read pictures anew each epoch; None is as fits the memory
+    workers: int | None = None  # processes that read images anew each epoch; None is as fits the memory
 
     @property
     def protocol(self) -> str:
@@ -146,7 +146,7 @@ class Comparison:
         asked = [None if name == shallow.NAME else subject(name, setting.size) for name in names]
         by_key = {self._key(entry): entry for entry in asked}  # a network named twice, or by an alias, is one row
         self.keys, self.subjects = list(by_key), list(by_key.values())
-        self.decoded = False  # whether this run has read the pictures, and so knows of unreadable ones
+        self.decoded = False  # whether this run has read the images, and so knows of unreadable ones
         self.passed_over = ""  # how many are, in a sentence
         self.failures: dict[str, TopfiveError] = {}  # by key: what this run could make no row of
         self._prepare_folder()
@@ -177,7 +177,7 @@ class Comparison:
         return None
 
     def unreadable(self) -> list[dict[str, str]]:
-        """The pictures that were passed over, with why; from the folder, so that a later run knows them too."""
+        """The images that were passed over, with why; from the folder, so that a later run knows them too."""
         path = self.folder / BAD_FILES
         if not path.exists():
             return []
@@ -251,7 +251,7 @@ class Comparison:
         }
 
     def decoding(self) -> str:
-        """How pictures became pixels, and what was done knowingly to how many of them."""
+        """How images became pixels, and what was done knowingly to how many of them."""
         path = self.folder / DECODING  # in the folder, so that a later run knows it too
         done = msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.exists() else {}
         reading = "kept in memory" if self.setting.workers is None else f"read anew by {self.setting.workers} processes"
@@ -268,7 +268,7 @@ class Comparison:
         return f"{', '.join(found)} of {self.machine.threads} processors, which other programs had" if found else ""
 
     def _read(self, progress: Callable[[Progress], object]) -> Data:
-        total, seen = len(self.source.train) + len(self.source.held_out), 0
+        total, seen = len(self.source.train) + len(self.source.val), 0
         began = time.perf_counter()
 
         def tick(count: int) -> None:
@@ -276,7 +276,7 @@ class Comparison:
             seen += count
             if seen % 50 == 0 or seen == total:
                 rate = seen / (time.perf_counter() - began)
-                progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} pictures/s of {total:,}"))
+                progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} images/s of {total:,}"))
 
         crop = recipes.quick(None, 1).augmentation.crop
         try:
@@ -319,7 +319,7 @@ class Comparison:
         def stepped(images: int) -> None:
             nonlocal seen
             seen += images
-            rate = f"{seen / (time.perf_counter() - began):,.0f} pictures/s"
+            rate = f"{seen / (time.perf_counter() - began):,.0f} images/s"
             tick(f"{entry.name}: training", 0.1 + 0.9 * seen / total, rate)
 
         epochs = list(train(net, data, recipe, machine, stepped))
@@ -359,11 +359,9 @@ class Comparison:
         tick(f"{shallow.NAME}: features and support vectors", 0.0)
         classes = len(self.setting.classes)
         if not isinstance(data, Kept):
-            raise UsageError(
-                f"{shallow.NAME} takes all pictures at once, and they are not kept in memory: leave it out"
-            )
-        scores, measured, params, seconds = shallow.fit_and_measure(data.pictures, data.aside, classes, self.machine)
-        scores = of_all(scores, len(data.source.held_out))
+            raise UsageError(f"{shallow.NAME} takes all images at once, and they are not kept in memory: leave it out")
+        scores, measured, params, seconds = shallow.fit_and_measure(data.images, data.aside, classes, self.machine)
+        scores = of_all(scores, len(data.source.val))
         macs = params - (1 if classes == 2 else classes)
         name, family, kind = _named(None)
         return Row(
@@ -436,7 +434,7 @@ class Comparison:
                 row = msgspec.json.decode(line, type=Row)
             except msgspec.MsgspecError:
                 continue  # why: a run killed while it wrote leaves half a line; that row is made again
-            if row.unreadable and row.images != len(self.source.held_out):
+            if row.unreadable and row.images != len(self.source.val):
                 continue  # why: of before unreadable images counted as errors; it is made again
             rows[row.key] = row
         return rows
@@ -504,6 +502,6 @@ def _family(entry: Subject) -> str:
 
 
 def default_size(source: Source) -> int:
-    """32, 64 or 128: the largest that the pictures fill."""
+    """32, 64 or 128: the largest that the images fill."""
     side = usual_side(source)
     return 128 if side >= 112 else 64 if side >= 56 else 32

@@ -1,6 +1,6 @@
 """AlexNet. Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012.
 
-The idea: convolutions learnt from the pixels instead of features made by hand, at a depth and on a number of pictures
+The idea: convolutions learnt from the pixels instead of features made by hand, at a depth and on a number of images
 that two graphics cards could just carry: ReLU, dropout, two towers that meet in conv3 and the fully connected layers.
 The table is section 3.5 and Fig. 2. `alexnet_owt` is the one-column network of the 2014 note, One weird trick for
 parallelizing convolutional neural networks (arXiv 1404.5997), with the widths that torchvision ships.

@@ -36,7 +36,7 @@ VALUE_BYTES = 4
 
 
 class SizeError(UsageError):
-    """The picture is too small, or two branches disagree, at a layer that the sentence names."""
+    """The image is too small, or two branches disagree, at a layer that the sentence names."""
 
 
 class Field(NamedTuple):
@@ -97,7 +97,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Costs(msgspec.Struct, frozen=True):
-    """The costs of one network at one input size, for one picture."""
+    """The costs of one network at one input size, for one image."""
 
     name: str
     input: tuple[int, int, int]
@@ -133,19 +133,19 @@ class Costs(msgspec.Struct, frozen=True):
 
     @property
     def peak_bytes(self) -> int:
-        """Weights and the most activations alive at once, one picture, inference."""
+        """Weights and the most activations alive at once, one image, inference."""
         return self.weight_bytes + self.peak_activation_bytes
 
     def training_bytes(self, batch: int) -> int:
         """An estimate: weights, gradients and momentum, and every activation kept for the backward pass, in fp32."""
         channels, height, width = self.input
         kept = self.activation_bytes + sum(row.activation_bytes for row in self.head_rows)
-        pictures = channels * height * width * VALUE_BYTES
-        return 3 * VALUE_BYTES * (self.params + self.head_params) + batch * (kept + pictures)
+        images = channels * height * width * VALUE_BYTES
+        return 3 * VALUE_BYTES * (self.params + self.head_params) + batch * (kept + images)
 
 
 def count(network: Network, input: tuple[int, int, int] | None = None) -> Costs:
-    """The costs of `network` for one picture of `input` = (channels, height, width), by default the paper's size.
+    """The costs of `network` for one image of `input` = (channels, height, width), by default the paper's size.
 
     Raises: SizeError naming the first layer that the size does not fit, and the smallest square that does.
     """

@@ -65,7 +65,7 @@ class PublishedError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def measured_on(self) -> str:
-        """The protocol, and the pictures where they are not the whole validation set."""
+        """The protocol, and the images where they are not the whole validation set."""
         return self.protocol if self.split == "val" else f"{self.protocol}, {self.split}"
 
 

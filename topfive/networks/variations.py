@@ -50,7 +50,7 @@ def batch_normalized(network: Network, name: str = "", linear: bool = False) -> 
 
 
 def for_small_images(network: Network, size: int = 32) -> Network:
-    """The network made to work on pictures of `size` pixels; one published for pictures that small stays as it is.
+    """The network made to work on images of `size` pixels; one published for images that small stays as it is.
 
     Windows get the padding that keeps a map's size, so that no map vanishes; strides are taken out from the front,
     one halving at a time, until the last convolutions work on maps of 2x2 or larger. A pool without stride goes; a
@@ -71,7 +71,7 @@ def for_small_images(network: Network, size: int = 32) -> Network:
 
 
 def fully_convolutional(network: Network) -> Network:
-    """The network that takes pictures of its input's size or larger, and averages the class scores over all places.
+    """The network that takes images of its input's size or larger, and averages the class scores over all places.
 
     A fully connected layer becomes the convolution whose kernel is as large as the map that it sees at the network's
     own input; names, and so parameters, stay. Auxiliary classifiers, which exist in training only, are gone.

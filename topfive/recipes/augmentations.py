@@ -1,7 +1,7 @@
-"""How the papers changed their training pictures: frozen values, each citing its section.
+"""How the papers changed their training images: frozen values, each citing its section.
 
 An augmentation is a way to crop, and what happens to the pixels afterwards. `lab/loading.py` carries it out: the crop
-where the picture is decoded, all the rest on whole batches, on the device.
+where the image is decoded, all the rest on whole batches, on the device.
 """
 
 from typing import Annotated, assert_never
@@ -31,7 +31,7 @@ class PadCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True)
 
     padding: Annotated[int, msgspec.Meta(ge=0)]
     of: Count
-    mirrored: bool = False  # the border: the picture mirrored at its edges, not zeros
+    mirrored: bool = False  # the border: the image mirrored at its edges, not zeros
 
 
 class JitterCrop(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -54,15 +54,15 @@ Crop = Centre | PadCrop | JitterCrop | AreaCrop
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One paper's treatment of its training pictures."""
+    """One paper's treatment of its training images."""
 
     crop: Crop
-    mirror: bool = True  # half of the pictures, unless the source says that a mirrored picture is of another class
+    mirror: bool = True  # half of the images, unless the source says that a mirrored image is of another class
     lighting: Amount = 0.0  # standard deviation of AlexNet's shifts along the principal components of colour
     colour: Share = 0.0  # brightness, contrast and saturation each by a random factor in 1 - colour .. 1 + colour
-    erase: Share = 0.0  # the share of pictures that lose a random patch
-    mixup: Amount = 0.0  # alpha of the beta distribution that two pictures are blended by; 0 is never
-    cutmix: Amount = 0.0  # alpha of the share that a patch of another picture takes; with mixup, a coin decides
+    erase: Share = 0.0  # the share of images that lose a random patch
+    mixup: Amount = 0.0  # alpha of the beta distribution that two images are blended by; 0 is never
+    cutmix: Amount = 0.0  # alpha of the share that a patch of another image takes; with mixup, a coin decides
     smoothing: Fraction = 0.0  # the share of the target that is spread over all classes
     source: str = "ours"
 
@@ -115,7 +115,7 @@ ATTEMPTS = 10
 
 
 def box(crop: Crop, width: int, height: int, size: int, draws: list[float]) -> Box:
-    """(left, top, right, bottom) of the patch of a `width` x `height` picture that becomes `size` x `size`.
+    """(left, top, right, bottom) of the patch of a `width` x `height` image that becomes `size` x `size`.
 
     `draws` are `DRAWS` numbers in 0..1. The padding of `PadCrop` comes later, on whole batches.
     """
@@ -127,7 +127,7 @@ def box(crop: Crop, width: int, height: int, size: int, draws: list[float]) -> B
         case JitterCrop(low=low, high=high, of=of):
             shorter = round((low + draws[0] * (high - low + 1) - 0.5) * size / of)
             scale = max(shorter, size) / min(width, height)
-            # why: whole pixels of the resized picture, so that one resampling equals resizing and then cropping
+            # why: whole pixels of the resized image, so that one resampling equals resizing and then cropping
             left = int(draws[1] * (max(size, int(width * scale + 1e-6)) - size + 1))
             top = int(draws[2] * (max(size, int(height * scale + 1e-6)) - size + 1))
             return _inside(left / scale, top / scale, size / scale, size / scale, width, height)
@@ -139,7 +139,7 @@ def box(crop: Crop, width: int, height: int, size: int, draws: list[float]) -> B
                 if 0 < w <= width and 0 < h <= height:
                     left, top = int(draws[20] * (width - w + 1)), int(draws[21] * (height - h + 1))
                     return left, top, left + w, top + h
-            # a picture too long for any attempt: the largest centred patch that the ratio allows
+            # an image too long for any attempt: the largest centred patch that the ratio allows
             w, h = min(width, round(height * ratio)), min(height, round(width * ratio))
             return _inside((width - w) // 2, (height - h) // 2, w, h, width, height)
         case _:
@@ -147,6 +147,6 @@ def box(crop: Crop, width: int, height: int, size: int, draws: list[float]) -> B
 
 
 def _inside(left: float, top: float, w: float, h: float, width: int, height: int) -> Box:
-    """The box, moved and cut by what rounding put outside of the picture."""
+    """The box, moved and cut by what rounding put outside of the image."""
     left, top = max(0.0, min(left, width - w)), max(0.0, min(top, height - h))
     return left, top, min(left + w, width), min(top + h, height)

@@ -37,7 +37,7 @@ ALEXNET = Recipe(
     augmentation=augmentations.ALEXNET,
     sources={
         "epochs": "§5: about 90 cycles through the training set",
-        "batch": "§5: 128 pictures",
+        "batch": "§5: 128 images",
         "lr": "§5: 0.01 at first",
         "lr_batch": "§5: the batch of that rate",
         "optimizer": "§5: stochastic gradient descent",
@@ -66,7 +66,7 @@ ZFNET = Recipe(
     ),
     sources={
         "epochs": "§3: stopped after 70",
-        "batch": "§3: 128 pictures",
+        "batch": "§3: 128 images",
         "lr": "§3: 0.01 at first",
         "lr_batch": "§3: the batch of that rate",
         "optimizer": "§3: stochastic gradient descent",
@@ -76,7 +76,7 @@ ZFNET = Recipe(
         "augmentation.mirror": "§3: with mirror images",
     },
     differs=(
-        "§3: ten fixed patches of a picture (corners, centre, mirrored); here any patch",
+        "§3: ten fixed patches of an image (corners, centre, mirrored); here any patch",
         "§3: kernels with a root mean square above 0.1 were scaled down to it",
     ),
 )
@@ -93,7 +93,7 @@ VGG = Recipe(
     taken=("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"),
     sources={
         "epochs": "§3.1: 74, in 370 thousand steps",
-        "batch": "§3.1: 256 pictures",
+        "batch": "§3.1: 256 images",
         "lr": "§3.1: 0.01 at first",
         "lr_batch": "§3.1: the batch of that rate",
         "optimizer": "§3.1: mini-batch gradient descent with momentum",
@@ -102,7 +102,7 @@ VGG = Recipe(
         "schedule": "§3.1: when the validation accuracy stopped improving",
         "schedule.factor": "§3.1: by a factor of 10",
         "schedule.times": "§3.1: three times",
-        "augmentation.crop": "§3.1: scale jitter, a 224x224 patch of a picture with S in [256, 512]",
+        "augmentation.crop": "§3.1: scale jitter, a 224x224 patch of an image with S in [256, 512]",
         "augmentation.mirror": "§3.1: random mirror images",
         "augmentation.lighting": "§3.1: a random shift of colour, as in AlexNet's §4.1",
         "taken": "§3.1: of a trained A the first four convolutions and the fully connected layers, by their names here",
@@ -118,7 +118,7 @@ GOOGLENET = Recipe(
     name="googlenet",
     epochs=250,
     batch=128,
-    lr=0.0015,  # ours: what Ioffe and Szegedy 2015, §4.2.2, give for 32 pictures and their variant of this network
+    lr=0.0015,  # ours: what Ioffe and Szegedy 2015, §4.2.2, give for 32 images and their variant of this network
     lr_batch=32,
     optimizer=Sgd(momentum=0.9, weight_decay=2e-4),
     schedule=Decay(factor=0.96, epochs=8),
@@ -152,8 +152,8 @@ BN_INCEPTION = Recipe(
         augmentations.GOOGLENET, colour=0.25, source="Ioffe and Szegedy 2015, §4.2.1: distorted less than GoogLeNet's"
     ),
     sources={
-        "epochs": "§4.2.2: BN-x30 is at its best, 74.8 %, after 6 million steps, which of 32 pictures are 150 epochs",
-        "batch": "§4.2: 32 pictures",
+        "epochs": "§4.2.2: BN-x30 is at its best, 74.8 %, after 6 million steps, which of 32 images are 150 epochs",
+        "batch": "§4.2: 32 images",
         "lr": "§4.2.2: BN-x30, 0.045, 30 times Inception's 0.0015",
         "lr_batch": "§4.2: the batch of that rate",
         "optimizer": "§4.2: stochastic gradient descent with momentum",
@@ -164,7 +164,7 @@ BN_INCEPTION = Recipe(
     },
     differs=(
         "§4.2: trained on many machines at once; here one step after the other",
-        "§4.2.1: shuffled within shards; here over all pictures",
+        "§4.2.1: shuffled within shards; here over all images",
     ),
 )
 
@@ -185,7 +185,7 @@ INCEPTION_V3 = Recipe(
     averaging=0.9999,
     sources={
         "epochs": "§8: 100",
-        "batch": "§8: 32 pictures a replica; here there is one",
+        "batch": "§8: 32 images a replica; here there is one",
         "lr": "§8: 0.045",
         "lr_batch": "§8: the batch of one replica, each of which makes steps of its own with that rate",
         "optimizer": "§8: RMSProp for the best networks; earlier ones with momentum 0.9",
@@ -230,7 +230,7 @@ RESNET = Recipe(
     augmentation=augmentations.RESNET,
     sources={
         "epochs": "§3.4: up to 600 thousand steps, which are 120 epochs of ImageNet",
-        "batch": "§3.4: 256 pictures",
+        "batch": "§3.4: 256 images",
         "lr": "§3.4: 0.1 at first",
         "lr_batch": "§3.4: the batch of that rate",
         "optimizer": "§3.4: stochastic gradient descent",
@@ -238,7 +238,7 @@ RESNET = Recipe(
         "optimizer.weight_decay": "§3.4: 0.0001",
         "schedule": "§3.4: when the error stays level",
         "schedule.factor": "§3.4: divided by 10",
-        "augmentation.crop": "§3.4: a 224x224 patch of a picture with its shorter side in [256, 480]",
+        "augmentation.crop": "§3.4: a 224x224 patch of an image with its shorter side in [256, 480]",
         "augmentation.mirror": "§3.4: or its mirror image",
         "augmentation.lighting": "§3.4: AlexNet's colour augmentation",
     },
@@ -254,14 +254,14 @@ RESNET_CIFAR = Recipe(
     schedule=Steps(at=(0.5, 0.75), factor=0.1),
     augmentation=augmentations.CIFAR,
     sources={
-        "epochs": "§4.2: 64 thousand steps, which are 164 epochs of 50,000 pictures",
-        "batch": "§4.2: 128 pictures",
+        "epochs": "§4.2: 64 thousand steps, which are 164 epochs of 50,000 images",
+        "batch": "§4.2: 128 images",
         "lr": "§4.2: 0.1 at first",
         "lr_batch": "§4.2: the batch of that rate",
         "optimizer": "§4.2: stochastic gradient descent",
         "optimizer.momentum": "§4.2: 0.9",
         "optimizer.weight_decay": "§4.2: 0.0001",
-        "schedule": "§4.2: at fixed steps, found with 45,000 pictures to train on and 5,000 aside",
+        "schedule": "§4.2: at fixed steps, found with 45,000 images to train on and 5,000 aside",
         "schedule.at": "§4.2: at 32 and at 48 of 64 thousand steps",
         "schedule.factor": "§4.2: divided by 10",
         "augmentation.crop": "§4.2: 4 pixels padded on each side, a random 32x32 patch",

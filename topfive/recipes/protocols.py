@@ -1,8 +1,8 @@
-"""How a picture is shown to a network that is judged: frozen values, each with the paper that it is from.
+"""How an image is shown to a network that is judged: frozen values, each with the paper that it is from.
 
-A protocol says which views of a picture are taken; a view is a part of the resized picture. Sides are stated for a
+A protocol says which views of an image are taken; a view is a part of the resized image. Sides are stated for a
 network of `of` pixels, as the papers do, and follow the side of the network that is used. What the network gives for
-the views of a picture becomes softmax probabilities, and those are averaged; inside of a dense view the map of scores
+the views of an image becomes softmax probabilities, and those are averaged; inside of a dense view the map of scores
 is averaged before the softmax, as VGG's §3.2 does.
 """
 
@@ -22,9 +22,9 @@ GRID = 5  # crops a side of VGG's regular grid
 
 
 class View(NamedTuple):
-    """The part `box` of the picture resized to `scaled` = (width, height), and whether it is mirrored.
+    """The part `box` of the image resized to `scaled` = (width, height), and whether it is mirrored.
 
-    `size`, where given, is the side that the part is brought to afterwards; `region` what of the picture is resized.
+    `size`, where given, is the side that the part is brought to afterwards; `region` what of the image is resized.
     """
 
     scaled: tuple[int, int]
@@ -41,10 +41,10 @@ class View(NamedTuple):
 
 
 class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The views that a picture is judged by.
+    """The views that an image is judged by.
 
-    The shorter side becomes each of `shorter` in turn, stated for a network of `of` pixels. Of the resized picture all
-    is used, its centre square (`cut`: out of the picture, before it is resized), or three squares (left or top, centre,
+    The shorter side becomes each of `shorter` in turn, stated for a network of `of` pixels. Of the resized image all
+    is used, its centre square (`cut`: out of the image, before it is resized), or three squares (left or top, centre,
     right or bottom). `crops` are taken from each: its centre, or four corners and centre, those and the square itself
     made smaller (`six`), a grid of 5x5, or it is shown as a whole to the network made fully convolutional (`dense`).
     """
@@ -57,7 +57,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     squares: Squares = "all"
     crops: Crops = "centre"
     mirror: bool = False
-    mirror_first: bool = False  # the picture is mirrored and then cut, as torchvision does: an odd centre lies aside
+    mirror_first: bool = False  # the image is mirrored and then cut, as torchvision does: an odd centre lies aside
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
     down: bool = False  # sides that are no whole pixels are rounded down, as timm does, not to the nearest
@@ -85,7 +85,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def views(self, width: int, height: int, size: int) -> tuple[View, ...]:
-        """The views of a picture of `width` x `height`, for a network of `size` pixels; mirrored ones come second.
+        """The views of an image of `width` x `height`, for a network of `size` pixels; mirrored ones come second.
 
         A longer side is rounded down, and a centre to the nearest, halves to even: torchvision's rules, the papers give
         none.
@@ -105,7 +105,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(found)
 
     def count(self, width: int = 400, height: int = 300) -> int:
-        """How many views a picture has."""
+        """How many views an image has."""
         return len(self.views(width, height, self.of))
 
     def _boxes(self, square: Box, size: int) -> list[tuple[Box, int | None]]:
@@ -154,13 +154,13 @@ ALEXNET = "Krizhevsky et al. 2012"
 VGG = "Simonyan and Zisserman 2014"
 GOOGLENET = "Szegedy et al. 2014"
 SQUARE = Protocol(
-    "1-crop", "the centre square, as training looks at held-out pictures (ours)", "square", 1, (1,), "cut"
+    "1-crop", "the centre square, as training looks at validation images (ours)", "square", 1, (1,), "cut"
 )
 
 PROTOCOLS = {
     protocol.key: protocol
     for protocol in (
-        Protocol("1-crop", "the centre of the picture; GoogLeNet's and ResNet's single-crop testing"),
+        Protocol("1-crop", "the centre of the image; GoogLeNet's and ResNet's single-crop testing"),
         SQUARE,
         Protocol("1-crop", "torchvision's first weights: resize 256, crop 224", "torchvision"),
         Protocol("1-crop", "torchvision's second weights: resize 232, crop 224", "torchvision-v2", shorter=(232,)),
@@ -174,7 +174,7 @@ PROTOCOLS = {
         Protocol("10-crop", f"{ALEXNET}, §4.1: of the centre square", squares="centre", crops="corners", mirror=True),
         Protocol(
             "10-crop",
-            "torchvision's TenCrop: of the whole picture",
+            "torchvision's TenCrop: of the whole image",
             "torchvision",
             crops="corners",
             mirror=True,

@@ -29,7 +29,7 @@ from topfive.recipes.augmentations import (
     Share,
 )
 
-NORMALISED, PLAIN = 0.2, 0.08  # peak learning rates of the quick recipe for 256 pictures
+NORMALISED, PLAIN = 0.2, 0.08  # peak learning rates of the quick recipe for 256 images
 CIFAR_SIDE, CIFAR_FILTERS = 32, 64  # He et al. 2015, section 4.2
 
 
@@ -96,7 +96,7 @@ class Steps(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class Plateau(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Multiplied by `factor` where the held-out error was not improved in `patience` epochs, at most `times` times."""
+    """Multiplied by `factor` where the validation error did not improve in `patience` epochs, at most `times` times."""
 
     factor: Part = 0.1
     patience: Count = 5
@@ -122,11 +122,11 @@ class Warmup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that a training depends on besides the network, the pictures and the machine."""
+    """Everything that a training depends on besides the network, the images and the machine."""
 
     name: str = "quick"
     epochs: Count = 20
-    batch: Annotated[int, msgspec.Meta(ge=2)] = 64  # pictures of a step, over all processes and parts
+    batch: Annotated[int, msgspec.Meta(ge=2)] = 64  # images of a step, over all processes and parts
     parts: Count = 1  # that a batch is computed in, one after the other, where memory does not hold it at once
     lr: Positive = 0.05  # the highest, for a batch of `lr_batch`
     lr_batch: Count = 64
@@ -138,7 +138,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: tuple[tuple[Part, Part], ...] = ()  # (until this share of the epochs, this share of the side), rising
     averaging: Fraction = 0.0  # the share that a step keeps of the average, which is what is evaluated; 0 is none
     evaluate_every: Count = 1  # epochs; the last one is always evaluated
-    whitened: bool = False  # the first kernels are principal components of the pictures, not learnt; never with --start
+    whitened: bool = False  # the first kernels are principal components of the images, not learnt; never with --start
     taken: tuple[str, ...] = ()  # the layers that begin with the weights of --start, the others fresh; () is all
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     sources: dict[str, str] = {}  # field (`optimizer.momentum`) -> where it is from; what is not here is ours
@@ -151,11 +151,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.lr * (share**0.5 if isinstance(self.optimizer, (AdamW, Muon)) else share)
 
     def share(self, epoch: int) -> float:
-        """The share of the full side that the training pictures of `epoch`, counted from 1, have."""
+        """The share of the full side that the training images of `epoch`, counted from 1, have."""
         return next((part for until, part in self.sizes if epoch <= until * self.epochs + 1e-9), 1.0)
 
     def side(self, epoch: int, size: int) -> int:
-        """The side of the training pictures in `epoch`, counted from 1, where `size` is the full one."""
+        """The side of the training images in `epoch`, counted from 1, where `size` is the full one."""
         return side_of(self.share(epoch), size)
 
 
@@ -170,7 +170,7 @@ def side_of(share: float, size: int) -> int:
 def learning_rate(recipe: Recipe, done: float, errors: Sequence[float] = (), training_error: float = 1.0) -> float:
     """The rate when the share `done` in 0..1 of the steps is behind.
 
-    `errors` are the held-out Top-1 errors of the epochs that were evaluated; `training_error` is the last known one.
+    `errors` are the validation Top-1 errors of the epochs that were evaluated; `training_error` is the last known one.
     """
     match recipe.schedule:
         case OneCycle(warmup=rise):
@@ -207,7 +207,7 @@ def plateaus(errors: Sequence[float], patience: int) -> int:
 def quick(network: Network | None, epochs: int, batch: int = 64, seed: int = 0) -> Recipe:
     """The one recipe of a comparison (ours): the same for all, but for the learning rate.
 
-    A network with batch normalisation, or one that we know nothing of, takes ResNet's 0.1 per 256 pictures, doubled
+    A network with batch normalisation, or one that we know nothing of, takes ResNet's 0.1 per 256 images, doubled
     since the cycle is short; one without takes AlexNet's 0.01 per 128, doubled twice for the same reason.
     """
     rate = NORMALISED if network is None or normalised(network) else PLAIN
@@ -215,11 +215,11 @@ def quick(network: Network | None, epochs: int, batch: int = 64, seed: int = 0) 
 
 
 def fast(network: Network | None) -> Recipe:
-    """Ours: the shortest time to a good accuracy on a user's pictures, from scratch (docs/results/training.md).
+    """Ours: the shortest time to a good accuracy on a user's images, from scratch (docs/results/training.md).
 
-    Small pictures first, which cost a quarter; crops of a third of the area or more; one cycle; a running average;
+    Small images first, which cost a quarter; crops of a third of the area or more; one cycle; a running average;
     first kernels that are principal components; AdamW, which is ahead of SGD while epochs are few.
-    A network like He et al.'s for CIFAR sees windows of the pictures first, then whole ones with a mirrored border, and
+    A network like He et al.'s for CIFAR sees windows of the images first, then whole ones with a mirrored border, and
     learns by Muon, which is ahead at equal time where kernels are as small as these (docs/decisions/0012, 0013).
     The rates of networks without batch normalisation are a guess.
     """
@@ -443,16 +443,16 @@ def field_rows(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def steps_of_epoch(count: int, batch: int) -> int:
-    """Batches of an epoch. A last batch of a single picture is left out: batch normalisation cannot learn from it."""
+    """Batches of an epoch. A last batch of a single image is left out: batch normalisation cannot learn from it."""
     return max(1, count // batch + (count % batch > 1))
 
 
-def plan_rows(recipe: Recipe, pictures: int) -> list[dict[str, Any]]:
-    """A row for each change of the schedule or of the pictures' side: epochs, steps, learning rates, share of the side.
+def plan_rows(recipe: Recipe, images: int) -> list[dict[str, Any]]:
+    """A row for each change of the schedule or of the images' side: epochs, steps, learning rates, share of the side.
 
-    Where the held-out error decides, `lr_to` is the lowest rate that there may be; `how` says what decides.
+    Where the validation error decides, `lr_to` is the lowest rate that there may be; `how` says what decides.
     """
-    each = steps_of_epoch(pictures, recipe.batch)
+    each = steps_of_epoch(images, recipe.batch)
     starts = [*_changes(recipe, each), recipe.epochs * each]
     rows = []
     for first, after in itertools.pairwise(starts):
@@ -472,12 +472,12 @@ def plan_rows(recipe: Recipe, pictures: int) -> list[dict[str, Any]]:
     return rows
 
 
-def plan_points(recipe: Recipe, pictures: int, number: int = 500) -> list[dict[str, Any]]:
+def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str, Any]]:
     """The schedule at about `number` steps, all its changes among them, as `figures.schedule` draws it.
 
-    `lr_low` is below `lr` where the held-out error decides: the rate after errors that never fell.
+    `lr_low` is below `lr` where the validation error decides: the rate after errors that never fell.
     """
-    each = steps_of_epoch(pictures, recipe.batch)
+    each = steps_of_epoch(images, recipe.batch)
     total = recipe.epochs * each
     schedule, turns = recipe.schedule, set(_changes(recipe, each))
     if isinstance(schedule, Decay):

@@ -66,7 +66,7 @@ ERROR_COLUMNS = (
     Column("top1_error", "top-1\nerror\n(%)", percent(3)),
     Column("top5_error", "top-5\nerror\n(%)", percent(3)),
     Column("protocol", "protocol", right=False, wraps=True),
-    Column("split", "pictures", right=False, wraps=True),
+    Column("split", "images", right=False, wraps=True),
     Column("models", "models"),
     Column("conf", "source", right=False),
     Column("where", "where", right=False, wraps=True),
@@ -141,7 +141,7 @@ def networks_section(rows: list[Row]) -> Section:
         shown.append({**row, "protocol": protocol + _SOURCES.get(source, f", {source}")})
     points = ["MACs are multiply-adds. Errors are printed in a paper unless another source is named."]
     if any("*" in str(row["protocol"]) for row in shown):
-        points.append("1-crop *: on the 48,238 non-blacklisted pictures of val, about 0.2 to 0.3 points optimistic.")
+        points.append("1-crop *: on the 48,238 non-blacklisted images of val, about 0.2 to 0.3 points optimistic.")
     return Section("", (), shown, NETWORK_COLUMNS, points=points)
 
 
@@ -344,7 +344,7 @@ def memory(sheet: Sheet) -> list[str]:
     costs = sheet.costs
     heads = f" and the {costs.head_params:,} parameters of the auxiliary classifiers" if costs.head_params else ""
     return [
-        f"Inference, one picture, fp32: {costs.peak_bytes / 1e6:,.1f} MB at the peak ({costs.weight_bytes / 1e6:,.1f} "
+        f"Inference, one image, fp32: {costs.peak_bytes / 1e6:,.1f} MB at the peak ({costs.weight_bytes / 1e6:,.1f} "
         "MB of weights and the most activations alive at once).",
         f"Training, batch {TRAINING_BATCH}, fp32: about {costs.training_bytes(TRAINING_BATCH) / 1e9:,.2f} GB, an "
         f"estimate (weights, gradients, momentum, every activation kept{heads}).",

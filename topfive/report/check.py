@@ -30,7 +30,7 @@ def rows(report: Report) -> list[Row]:
         {
             "severity": finding.severity,
             "kind": finding.kind,
-            "pictures": finding.count,
+            "images": finding.count,
             "sentence": finding.sentence,
             "consequence": finding.consequence,
             "examples": "; ".join(" = ".join(example.paths) for example in finding.examples[:5]) or None,
@@ -48,19 +48,19 @@ CLASS_COLUMNS = (
     Column("name", "class", right=False),
     Column("words", "in words", right=False, wraps=True),
     Column("train", "training", "{:,}".format),
-    Column("held_out", "held out", "{:,}".format),
+    Column("val", "validation", "{:,}".format),
     Column("unreadable", "unreadable", lambda count: f"{count:,}" if count else ""),
     Column("copies", "copies", lambda count: f"{count:,}" if count else ""),
 )
 
 
 def sections(report: Report, most: int = 20) -> list[Section]:
-    """The same for people: the verdict, the findings, a few of their pictures, the classes (`most` of them)."""
+    """The same for people: the verdict, the findings, a few of their images, the classes (`most` of them)."""
     low, middle, high = report.shorter
-    formats = ", ".join(f"{share.train + share.held_out:,} {share.name}" for share in report.formats)
+    formats = ", ".join(f"{share.train + share.val:,} {share.name}" for share in report.formats)
     said = [
         answer(report),
-        f"{report.train:,} training and {report.held_out:,} held-out pictures of {len(report.classes):,} classes; "
+        f"{report.train:,} training and {report.val:,} validation images of {len(report.classes):,} classes; "
         f"shorter sides {low:,} to {high:,} pixels, the median {middle:,}; {formats or 'none can be read'}.",
     ]
     if report.not_compared:
@@ -88,7 +88,7 @@ def class_row(one: ClassCount) -> Row:
         "name": shown(one.name),
         "words": shown(one.words) if one.words != one.name else None,
         "train": one.train,
-        "held_out": one.held_out,
+        "val": one.val,
         "unreadable": one.unreadable,
         "copies": one.copies,
     }

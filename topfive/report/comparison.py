@@ -51,8 +51,8 @@ def measured_section(rows: Sequence[Measured]) -> Section:
     if ranked:
         one = ranked[0]
         points.append(
-            f"Medians: latency of one picture, rate in batches of {one['throughput_batch']}; peak memory over the bare "
-            "process: infer, one picture; train, one step of a batch. The page has the spread."
+            f"Medians: latency of one image, rate in batches of {one['throughput_batch']}; peak memory over the bare "
+            "process: infer, one image; train, one step of a batch. The page has the spread."
         )
     return Section("", said, [*shown, *failed], COLUMNS, points=points)
 

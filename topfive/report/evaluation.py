@@ -26,7 +26,7 @@ PAIRS = 5  # of classes that a terminal is told of
 def row(model: str, network: str, key: str, predictions: Predictions, left_out: bool) -> dict[str, Any]:
     """A model under a protocol: counts, accuracies with their intervals, and the paper's error under that protocol.
 
-    Unreadable pictures count as errors unless they are `left_out`. `network` and `key` are the names of both here.
+    Unreadable images count as errors unless they are `left_out`. `network` and `key` are the names of both here.
     """
     judged = seen.readable(predictions) if left_out else predictions
     counted = seen.scores(judged)
@@ -61,7 +61,7 @@ def _accuracy(name: str, correct: int | None, images: int) -> dict[str, float | 
 
 
 def published_split(predictions: Predictions) -> str:
-    """Which of the splits that papers print errors of the pictures may be, by their classes; "" for neither."""
+    """Which of the splits that papers print errors of the images may be, by their classes; "" for neither."""
     there = {predictions.classes[label] for label in set(predictions.labels.tolist())}
     splits = {IMAGENET: imagenet_classes()[0], CIFAR: CIFAR10}
     return next((split for split, names in splits.items() if there == set(names)), "")
@@ -123,7 +123,7 @@ def compared(one: Predictions, other: Predictions) -> str:
     verdict = "more than chance would give" if test.p < 0.05 else "which chance alone may give"
     protocols = " and ".join(dict.fromkeys((one.protocol, other.protocol)))
     return (
-        f"{one.model} alone is right on {test.only_first:,} pictures, {other.model} alone on {test.only_second:,}: "
+        f"{one.model} alone is right on {test.only_first:,} images, {other.model} alone on {test.only_second:,}: "
         f"McNemar's exact test, {p}, {verdict} (n = {test.images:,}, {protocols})"
     )
 
@@ -143,7 +143,7 @@ def remarks(rows: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
         said.append("nothing is published of these networks under these protocols, so far as papers.toml knows")
     if any(row["unreadable"] for row in rows):
         first = rows[0]
-        said.append(f"{first['unreadable']:,} unreadable pictures, {_are(first)}")
+        said.append(f"{first['unreadable']:,} unreadable images, {_are(first)}")
     return said
 
 

@@ -58,7 +58,7 @@ _WHO: dict[papers.Confidence, Who] = {
     "figure-read": "third party",
 }
 _ORDER: tuple[Who, ...] = ("paper", "repository", "torchvision", "timm", "counted here", "third party")
-_PICTURES = {
+_IMAGES = {
     "val": 50_000,
     "val (all 50,000)": 50_000,
     "val (48,238 non-blacklisted)": 48_238,
@@ -83,7 +83,7 @@ class Match(msgspec.Struct, frozen=True):
     network: str
     protocol: str
     split: str
-    pictures: int | None
+    images: int | None
     models: int | None
     crops: int | None
     variant: str
@@ -189,7 +189,7 @@ def own_rows(network: str) -> list[Row]:
             "top5_error": _fraction(figure, "top5_error"),
             "protocol": figure.protocol,
             "split": figure.split,
-            "pictures": _PICTURES.get(figure.split),
+            "images": _IMAGES.get(figure.split),
             "models": figure.models,
             "crops": figure.crops,
             "who": figure.who,
@@ -221,7 +221,7 @@ def sections(text: str, network: str | None, matches: Sequence[Match]) -> list[S
 
 _HOW = (
     Column("protocol", "protocol", right=False, wraps=True),
-    Column("pictures", "pictures", right=False, wraps=True),
+    Column("images", "images", right=False, wraps=True),
     Column("models", "models"),
     Column("source", "source", right=False, wraps=True),
 )
@@ -253,8 +253,8 @@ def _shown(match: Match) -> Row:
 
 def _how(figure: Match | _Figure) -> dict[str, str | int | None]:
     source = "; ".join(part for part in (_source(figure), figure.note) if part)
-    pictures = _pictures(figure)
-    return {"protocol": figure.protocol, "pictures": pictures, "models": figure.models, "source": source}
+    images = _images(figure)
+    return {"protocol": figure.protocol, "images": images, "models": figure.models, "source": source}
 
 
 def _source(figure: Match | _Figure) -> str:
@@ -263,9 +263,9 @@ def _source(figure: Match | _Figure) -> str:
     return f"{figure.who}{link}{figure.where}" if figure.where else figure.who
 
 
-def _pictures(figure: Match | _Figure) -> str:
+def _images(figure: Match | _Figure) -> str:
     """`50,000 of val`."""
-    n = _PICTURES.get(figure.split)
+    n = _IMAGES.get(figure.split)
     return f"{n:,} of {figure.split.partition(' (')[0]}" if n else figure.split
 
 
@@ -276,7 +276,7 @@ def _sentence(match: Match) -> str:
 
 def _facts(match: Match) -> str:
     models = f"{match.models} models" if (match.models or 1) > 1 else ""
-    facts = [_source(match), match.protocol, models, _pictures(match), match.note.rstrip(".")]
+    facts = [_source(match), match.protocol, models, _images(match), match.note.rstrip(".")]
     return "; ".join(fact for fact in facts if fact)
 
 
@@ -336,7 +336,7 @@ def _match(figure: _Figure, what: What, distance: float = 0.0, guessed: bool = F
         figure.network,
         figure.protocol,
         figure.split,
-        _PICTURES.get(figure.split),
+        _IMAGES.get(figure.split),
         figure.models,
         figure.crops,
         _variant(figure.network),
@@ -446,7 +446,7 @@ def _counted() -> Iterator[_Figure]:
     shipped = {entry.network: entry.params for entry in libraries.known("torchvision")}
     for name in NETWORKS:
         counts = costs.count(get(name))
-        picture = f"one picture of {'x'.join(map(str, counts.input))}"
+        image = f"one image of {'x'.join(map(str, counts.input))}"
         convs = sum(row.macs for row in counts.rows if not row.layer.startswith("linear"))
         found: list[tuple[What, int, str]] = [
             ("params", counts.params, "what torchvision states" if shipped.get(name) == counts.params else ""),
@@ -460,7 +460,7 @@ def _counted() -> Iterator[_Figure]:
         if convs < LINEAR_SHOWS * counts.macs:
             found += [("macs", convs, "the convolutions alone"), ("ops", 2 * convs, "the convolutions alone")]
         for what, value, note in found:
-            how = "" if what == "params" else picture
+            how = "" if what == "params" else image
             yield _Figure({what: Decimal(value)}, "counted here", name, "", "counted", note, how)
 
 

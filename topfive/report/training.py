@@ -27,7 +27,7 @@ RUN_KEYS = ("name", "source", "recipe", "size", "epochs_done", "epochs", "images
 
 
 class Scored(TypedDict):
-    """Held-out pictures: how many, and how many right; Top-5 only where it says something."""
+    """Validation images: how many, and how many right; Top-5 only where it says something."""
 
     images: int
     correct1: int
@@ -55,7 +55,7 @@ class Trained(TypedDict):
     note: NotRequired[str]
 
 
-class Pictures(msgspec.Struct, frozen=True):
+class RunSource(msgspec.Struct, frozen=True):
     """The source of a run, as `Stated` tells it."""
 
     where: str
@@ -64,7 +64,7 @@ class Pictures(msgspec.Struct, frozen=True):
     classes: list[str]
     words: list[str]
     train: int
-    held_out: int
+    val: int
     split: str
     upright: bool
     notes: list[str]
@@ -118,7 +118,7 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
         n = evaluated[-1]["images"]
         bad = f" ({unread(evaluated)})" if evaluated[-1]["unreadable"] else ""
         said.append(
-            f"Held out: {_protocol(stated)}, n = {n:,}{bad}, with Wilson's 95 % interval. Training: as cropped and "
+            f"Validation: {_protocol(stated)}, n = {n:,}{bad}, with Wilson's 95 % interval. Training: as cropped and "
             "mixed."
         )
     picked = marked(epochs)
@@ -130,7 +130,7 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
         every = _every(epochs)
         points.append(f"{len(epochs)} epochs, shown: the first, the last{also} and every {_ordinal(every)}.")
     elif best and best is not evaluated[-1]:
-        points.append(f"The most held-out pictures were right after epoch {best['epoch']}.")
+        points.append(f"The most validation images were right after epoch {best['epoch']}.")
     points.append("Time is from the start, evaluations included; gradient: mean norms, first and last learnt kernels.")
     if left_out:
         peak = max(row["memory_bytes"] for row in epochs)
@@ -142,8 +142,8 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
 
 def answer(stated: Stated, rows: Sequence[Trained], dash: str = "-") -> str:
     """What the training came to, in one sentence without its full stop."""
-    recipe, pictures = _read(stated)
-    name, source = shown(stated.name), shown(pictures.name)
+    recipe, images = _read(stated)
+    name, source = shown(stated.name), shown(images.name)
     epochs = epoch_rows(rows)
     if not epochs:
         return f"{name} on {source} was stopped in its first epoch: nothing was measured"
@@ -202,7 +202,7 @@ def _every(epochs: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _best(epochs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first of the epochs after which the most held-out pictures were right."""
+    """The first of the epochs after which the most validation images were right."""
     scored = [row for row in epochs if row["images"]]
     return max(scored, key=lambda row: float(row["top1_accuracy"])) if scored else None
 
@@ -305,7 +305,7 @@ def runs_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     points = [shown(row["why"] if row["folder"] in row["why"] else f"{row['run']}: {row['why']}") for row in rows]
     points = [why for why, row in zip(points, rows) if row["why"]]
     if any(row["images"] for row in rows):
-        said = "Accuracies: 1-crop, n held-out pictures, after the best and the last epoch; compare within one source."
+        said = "Accuracies: 1-crop, n validation images, after the best and the last epoch; compare within one source."
         points.insert(0, said)
     return Section("", (), told, columns, points=points)
 
@@ -315,9 +315,9 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
     row = {"run": os.path.relpath(folder, root), "folder": str(folder), **row, "state": "", "why": ""}
     try:
         stated = load_run(folder)
-        recipe, pictures = _read(stated)
-        steps = recipe.epochs * steps_of_epoch(pictures.train, recipe.batch)
-        row |= {"name": stated.name, "source": pictures.name, "recipe": recipe.name, "size": stated.size}
+        recipe, images = _read(stated)
+        steps = recipe.epochs * steps_of_epoch(images.train, recipe.batch)
+        row |= {"name": stated.name, "source": images.name, "recipe": recipe.name, "size": stated.size}
         row |= {"epochs_done": 0, "epochs": recipe.epochs, "steps": steps}
         epochs = epoch_rows(_rows_in(folder))
         row["step"] = _newest_step(folder)
@@ -380,7 +380,7 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
     from topfive.report.figures import figures
     from topfive.report.pages import training as trained
 
-    recipe, pictures = _read(stated)
+    recipe, images = _read(stated)
     epochs = epoch_rows(rows)
     tested = [row for row in epochs if row["images"]]
     best = _best(epochs)
@@ -402,14 +402,14 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
             differs=recipe.differs,
             classes=[
                 f"{name} ({words})" if words != name else name
-                for name, words in zip(pictures.classes, pictures.words or pictures.classes)
+                for name, words in zip(images.classes, images.words or images.classes)
             ],
             meta={
-                "source": f"{pictures.name}: {pictures.train:,} training and {pictures.held_out:,} held-out pictures",
-                "where": pictures.where,
-                "split": pictures.split,
-                "classes": len(pictures.classes),
-                "fingerprint": pictures.fingerprint,
+                "source": f"{images.name}: {images.train:,} training and {images.val:,} validation images",
+                "where": images.where,
+                "split": images.split,
+                "classes": len(images.classes),
+                "fingerprint": images.fingerprint,
                 "decoding": stated.decoding,
                 "recipe": recipe.name,
                 "seed": recipe.seed,
@@ -419,7 +419,7 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
                 "made": stated.made,
                 "command": again,
                 "notes": [
-                    *pictures.notes,
+                    *images.notes,
                     *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
                     *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
                 ],
@@ -437,10 +437,10 @@ def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> 
 # Words and numbers
 
 
-def _read(stated: Stated) -> tuple[Recipe, Pictures]:
+def _read(stated: Stated) -> tuple[Recipe, RunSource]:
     """The recipe and the source of a run. Raises: RefusedError."""
     try:
-        return msgspec.convert(stated.recipe, Recipe), msgspec.convert(stated.source, Pictures)
+        return msgspec.convert(stated.recipe, Recipe), msgspec.convert(stated.source, RunSource)
     except msgspec.ValidationError as error:
         raise RefusedError(f"the run is of another topfive: {error}") from None
 

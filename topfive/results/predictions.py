@@ -1,7 +1,7 @@
-"""What networks said of every held-out picture: kept as a file, and every metric computed from it alone.
+"""What networks said of every validation image: kept as a file, and every metric computed from it alone.
 
 Right and wrong are as in `lab.evaluation.score`: a class that ties with the right one is ranked before it, and a
-picture without probabilities is wrong. Unreadable pictures are such; `readable` leaves them out.
+image without probabilities is wrong. Unreadable images are such; `readable` leaves them out.
 """
 
 import csv
@@ -21,25 +21,25 @@ from topfive.errors import DataError, RefusedError, ResourceError
 
 BINS = 15  # of a reliability diagram, equally wide: Guo et al., On Calibration of Modern Neural Networks, 2017, §2
 LEAST = 2.0**-149  # the smallest number above 0 in 32 bits: what a probability of 0 counts as in a logarithm
-HEAD = ("picture", "class", "label", "unreadable", "model", "protocol", "source")  # then a column a class
+HEAD = ("image", "class", "label", "unreadable", "model", "protocol", "source")  # then a column a class
 FORMULA = ("=", "+", "-", "@", "'")  # what a spreadsheet takes for more than text at the beginning of a cell
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One model's probabilities under one protocol for the pictures of a source, in the source's order."""
+    """One model's probabilities under one protocol for the images of a source, in the source's order."""
 
     classes: tuple[str, ...]  # names of the columns
-    pictures: tuple[str, ...]  # names within the source
+    images: tuple[str, ...]  # names within the source
     labels: NDArray[np.int64]  # (n,) the columns that are right
-    scores: NDArray[np.float32]  # (n, classes) probabilities; a row of NaN for an unreadable picture
-    unreadable: Mapping[str, str]  # picture -> reason
+    scores: NDArray[np.float32]  # (n, classes) probabilities; a row of NaN for an unreadable image
+    unreadable: Mapping[str, str]  # image -> reason
     protocol: str  # as printed
     model: str = ""
     source: str = ""
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @cached_property
     def ahead(self) -> NDArray[np.int64]:
@@ -50,7 +50,7 @@ class Predictions:
 
     @cached_property
     def answers(self) -> NDArray[np.int64]:
-        """(n,) the column that each picture is taken for, of those that tie another than the right one; -1 for none."""
+        """(n,) the column that each image is taken for, of those that tie another than the right one; -1 for none."""
         scores = self.scores.copy()
         wrong = np.flatnonzero(self.ahead)
         scores[wrong, self.labels[wrong]] = -np.inf
@@ -64,11 +64,11 @@ class Predictions:
 
 
 def readable(predictions: Predictions) -> Predictions:
-    """The same without the unreadable pictures, for numbers that leave them out."""
-    kept = [i for i, name in enumerate(predictions.pictures) if name not in predictions.unreadable]
-    names = tuple(predictions.pictures[i] for i in kept)
+    """The same without the unreadable images, for numbers that leave them out."""
+    kept = [i for i, name in enumerate(predictions.images) if name not in predictions.unreadable]
+    names = tuple(predictions.images[i] for i in kept)
     return replace(
-        predictions, pictures=names, labels=predictions.labels[kept], scores=predictions.scores[kept], unreadable={}
+        predictions, images=names, labels=predictions.labels[kept], scores=predictions.scores[kept], unreadable={}
     )
 
 
@@ -76,7 +76,7 @@ def readable(predictions: Predictions) -> Predictions:
 
 
 class Scores(NamedTuple):
-    """How many pictures of how many are right; `correct5` is None below six classes, where Top-5 says nothing."""
+    """How many images of how many are right; `correct5` is None below six classes, where Top-5 says nothing."""
 
     images: int
     correct1: int
@@ -85,7 +85,7 @@ class Scores(NamedTuple):
 
 
 class OfClass(NamedTuple):
-    """One class: its pictures, how many are right, and the wrong answer that is given most often (None: never one)."""
+    """One class: its images, how many are right, and the wrong answer that is given most often (None: never one)."""
 
     label: int
     images: int
@@ -95,7 +95,7 @@ class OfClass(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """How many pictures of one class are taken for another, and which share of its pictures that is."""
+    """How many images of one class are taken for another, and which share of its images that is."""
 
     label: int
     answer: int
@@ -114,16 +114,16 @@ class Bin(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A picture that is taken for another class: its position, that column, and both probabilities."""
+    """An image that is taken for another class: its position, that column, and both probabilities."""
 
-    picture: int
+    image: int
     answer: int
     probability: float
     of_right: float
 
 
 class Disagreement(NamedTuple):
-    """Two models on the same pictures: how many only the one or only the other gets right, and what chance allows.
+    """Two models on the same images: how many only the one or only the other gets right, and what chance allows.
 
     `p` is the probability of at least so uneven a split if either were as likely to be the right one.
     """
@@ -138,12 +138,12 @@ def scores(predictions: Predictions) -> Scores:
     """Top-1 and Top-5."""
     ahead = predictions.ahead
     correct5 = int((ahead < 5).sum()) if len(predictions.classes) >= 6 else None
-    unread = sum(name in predictions.unreadable for name in predictions.pictures)
+    unread = sum(name in predictions.unreadable for name in predictions.images)
     return Scores(len(ahead), int((ahead == 0).sum()), correct5, unread)
 
 
 def per_class(predictions: Predictions) -> list[OfClass]:
-    """A row for every class that has pictures, in the order of the columns."""
+    """A row for every class that has images, in the order of the columns."""
     found = []
     for label in np.unique(predictions.labels).tolist():
         answers = predictions.answers[predictions.labels == label]
@@ -165,9 +165,9 @@ def confused(predictions: Predictions, most: int = 20) -> list[Pair]:
 
 
 def confusion(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The k columns that have pictures, and how many pictures of each (a row) are taken for each: (k, k + 1).
+    """The k columns that have images, and how many images of each (a row) are taken for each: (k, k + 1).
 
-    The last column counts answers that are no class of any picture. Pictures without an answer are not counted.
+    The last column counts answers that are no class of any image. Images without an answer are not counted.
     """
     classes, row = np.unique(predictions.labels, return_inverse=True)
     column = np.full(len(predictions.classes), len(classes))
@@ -179,7 +179,7 @@ def confusion(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def reliability(predictions: Predictions) -> list[Bin]:
-    """Pictures that have an answer, by how sure the answer is: `BINS` equal parts of 0 to 1."""
+    """Images that have an answer, by how sure the answer is: `BINS` equal parts of 0 to 1."""
     given = predictions.answers >= 0
     sure, right = predictions.confidence[given], (predictions.ahead == 0)[given]
     edges = [n / BINS for n in range(BINS + 1)]
@@ -194,9 +194,9 @@ def reliability(predictions: Predictions) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float | None:
-    """The expected calibration error: how far accuracy and mean confidence lie apart, as a mean over pictures.
+    """The expected calibration error: how far accuracy and mean confidence lie apart, as a mean over images.
 
-    A fraction; None without pictures. Source: Guo et al. 2017, equation 3.
+    A fraction; None without images. Source: Guo et al. 2017, equation 3.
     """
     images = sum(one.images for one in bins)
     return sum(abs(one.correct1 - one.images * one.confidence) for one in bins) / images if images else None
@@ -226,16 +226,16 @@ def worst(predictions: Predictions, most: int = 24) -> list[Mistake]:
 
 
 def mcnemar(first: Predictions, second: Predictions) -> Disagreement:
-    """McNemar's exact test, two-sided. Raises: DataError where they are not about the same pictures.
+    """McNemar's exact test, two-sided. Raises: DataError where they are not about the same images.
 
     Source: McNemar 1947, with the binomial distribution in place of its chi-squared approximation.
     """
-    if first.pictures != second.pictures:
-        raise DataError(f"{first.model or 'one'} and {second.model or 'the other'} were not shown the same pictures")
+    if first.images != second.images:
+        raise DataError(f"{first.model or 'one'} and {second.model or 'the other'} were not shown the same images")
     one, other = first.ahead == 0, second.ahead == 0
     b, c = int((one & ~other).sum()), int((other & ~one).sum())
     n, ways, total = b + c, 1, 1
-    for k in range(min(b, c)):  # why: whole numbers are exact however many pictures there are
+    for k in range(min(b, c)):  # why: whole numbers are exact however many images there are
         ways = ways * (n - k) // (k + 1)
         total += ways
     return Disagreement(len(one), b, c, min(1.0, 2 * total / 2**n))
@@ -245,9 +245,9 @@ def mcnemar(first: Predictions, second: Predictions) -> Disagreement:
 
 
 def write(path: Path | str, predictions: Predictions) -> Path:
-    """Write a CSV file, a line a picture, that says all there is, whole or not at all; its path. Raises: ResourceError.
+    """Write a CSV file, a line an image, that says all there is, whole or not at all; its path. Raises: ResourceError.
 
-    The columns are `HEAD` and a probability for each class, nothing where a picture is unreadable; `label` counts those
+    The columns are `HEAD` and a probability for each class, nothing where an image is unreadable; `label` counts those
     from 0. Names that would be formulas in a spreadsheet begin with an apostrophe there, and letters that are no text
     are written as backslash, u and four digits.
     """
@@ -261,7 +261,7 @@ def write(path: Path | str, predictions: Predictions) -> Path:
         with unfinished.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow([*HEAD, *classes])
-            for name, label, row in zip(predictions.pictures, predictions.labels.tolist(), predictions.scores):
+            for name, label, row in zip(predictions.images, predictions.labels.tolist(), predictions.scores):
                 why = predictions.unreadable.get(name)
                 shares = [""] * len(classes) if why is not None else (line % tuple(row.tolist())).split(",")
                 rows.writerow([_guarded(name), classes[label], label, _guarded(why or ""), *about, *shares])
@@ -276,7 +276,7 @@ def write(path: Path | str, predictions: Predictions) -> Path:
 
 def read(path: Path | str) -> Predictions:
     """What `write` wrote, to the last bit. Raises: RefusedError for another file, ResourceError."""
-    pictures: list[str] = []
+    images: list[str] = []
     labels: list[int] = []
     scores: list[NDArray[np.float32]] = []
     unreadable: dict[str, str] = {}
@@ -292,7 +292,7 @@ def read(path: Path | str) -> Predictions:
                 name, label, why, shares = _plain(row[0]), int(row[2]), _plain(row[3]), row[len(HEAD) :]
                 if len(shares) != len(classes) or not 0 <= label < len(classes):
                     raise ValueError(f"{len(shares)} probabilities of {len(classes)}, label {label}")
-                pictures.append(name)
+                images.append(name)
                 labels.append(label)
                 blank = not any(shares)
                 if blank:
@@ -300,12 +300,12 @@ def read(path: Path | str) -> Predictions:
                 scores.append(np.array([np.nan if blank else share for share in shares], np.float32))
                 about = list(map(_plain, row[4:7]))
     except (ValueError, IndexError, csv.Error) as error:
-        raise RefusedError(f"{path} is damaged in line {len(pictures) + 2}: {error}") from None
+        raise RefusedError(f"{path} is damaged in line {len(images) + 2}: {error}") from None
     except OSError as error:
         raise ResourceError(f"{path} cannot be read: {error.strerror}") from None
     table = np.stack(scores) if scores else np.zeros((0, len(classes)), np.float32)
     model, protocol, source = about
-    return Predictions(classes, tuple(pictures), np.array(labels, np.int64), table, unreadable, protocol, model, source)
+    return Predictions(classes, tuple(images), np.array(labels, np.int64), table, unreadable, protocol, model, source)
 
 
 _NO_TEXT = re.compile("[\\\\\x00-\x1f\x7f\ud800-\udfff]")  # and the backslash itself, so that it is read back exactly

@@ -39,7 +39,7 @@ SEAL = b',\n "sha256": "'
 IMAGES = "images.csv.gz"
 BESIDE = ("lock", "bad_files.csv", MARK)  # what may lie in a folder that holds no run yet
 LEFTOVER = re.compile(r"(run\.json|rows\.jsonl|images\.csv\.gz|\.topfive|probe|[a-z]+-\d+)\.\d+\.tmp")
-SAME_PICTURES = ("where", "path", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
+SAME_IMAGES = ("where", "path", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Stated(msgspec.Struct, frozen=True):
     name: str
     recipe: dict[str, object]
     size: int
-    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, held_out, split, upright, notes
+    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, val, split, upright, notes
     decoding: str
     machine: dict[str, object]
     versions: dict[str, str]
@@ -328,7 +328,7 @@ def _compare(folder: Path, then: Stated, now: Stated, again: bool) -> list[str]:
         return {"start": run.start.sha256[:8] if run.start else None} if known else {}
 
     def determining(run: Stated) -> dict[str, object]:
-        source = {key: value for key, value in run.source.items() if key not in SAME_PICTURES}
+        source = {key: value for key, value in run.source.items() if key not in SAME_IMAGES}
         machines = {"world": run.world, "towers": run.towers}
         parts = {"network": run.network, "recipe": run.recipe, "size": run.size, **machines, "source": source}
         return {**parts, **begun(run)}
@@ -338,7 +338,7 @@ def _compare(folder: Path, then: Stated, now: Stated, again: bool) -> list[str]:
 
     def otherwise(run: Stated) -> dict[str, object]:
         place = "path" if "path" in then.source and "path" in now.source else "where"
-        return {"pictures in": run.source.get(place), "command": " ".join(run.command)}
+        return {"images in": run.source.get(place), "command": " ".join(run.command)}
 
     if found := [f"{what} {old} -> {new}" for what, old, new in _differences(determining(then), determining(now))]:
         more = f" and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""

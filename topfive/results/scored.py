@@ -56,7 +56,7 @@ def recorded(source: Source) -> bytes:
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(COLUMNS)
-    for part, items in (("train", source.train), ("validation", source.held_out)):
+    for part, items in (("train", source.train), ("validation", source.val)):
         table.writerows((part, source.classes[item.label], source.sizes.get(item.name, 0), item.name) for item in items)
     return gzip.compress(text.getvalue().encode("utf-8", "surrogateescape"), mtime=0)
 
@@ -78,7 +78,7 @@ def still_there(run: str, place: str, option: str) -> None:
 
 
 def to_score(models: Sequence[Trained], where: str | None, progress: Progress = silent) -> tuple[Source, list[str]]:
-    """The images that judge the models, as the held-out ones of a source, and what must be said of them.
+    """The images that judge the models, as the validation ones of a source, and what must be said of them.
 
     `where` is a source, none for that of the only model, which is a run. A model's own source is scored on the images
     that the model was validated on; a folder that holds no train/ is scored whole. Raises: DataError.
@@ -102,8 +102,8 @@ def to_score(models: Sequence[Trained], where: str | None, progress: Progress = 
 
 def said(source: Source) -> str:
     """What is scored, in a line."""
-    count, images = len(source.held_out), "image" if len(source.held_out) == 1 else "images"
-    classes = len({item.label for item in source.held_out})
+    count, images = len(source.val), "image" if len(source.val) == 1 else "images"
+    classes = len({item.label for item in source.val})
     if not source.train:
         return (
             f"scored: all {count:,} {images} of {source.name}, in {classes:,} {'class' if classes == 1 else 'classes'}"
@@ -113,26 +113,26 @@ def said(source: Source) -> str:
 
 def _validated(source: Source, run: Kept, images: tuple[Known, Known]) -> tuple[Source, list[str]]:
     """The source with the parts that the run recorded, as far as they are as they were, and what has changed."""
-    now = {item.name: item for item in (*source.train, *source.held_out)}
+    now = {item.name: item for item in (*source.train, *source.val)}
     then = {**images[0], **images[1]}
-    train, held_out = (
+    train, val = (
         tuple(now[name] for name in part if name in now and _known(source, now[name]) == part[name]) for part in images
     )
-    if not held_out:
+    if not val:
         raise DataError(
             f"{source.where} holds none of the {len(images[1]):,} images that {run.folder} was validated on: name "
             f"where they are, or others: topfive evaluate {run.folder} SOURCE"
         )
     gone = sum(name not in now for name in then)
-    same = len(train) + len(held_out)
+    same = len(train) + len(val)
     changes = {"added": len(now.keys() - then.keys()), "gone": gone, "changed": len(then) - gone - same}
     told = ", ".join(f"{count:,} {what}" for what, count in changes.items() if count) or "the order of its images"
-    mark = fingerprint(source.classes, (*train, *held_out), dict(source.sizes))
+    mark = fingerprint(source.classes, (*train, *val), dict(source.sizes))
     note = (
-        f"{source.name} is not as it was when {run.folder} was trained ({told}): scored are the {len(held_out):,} of "
+        f"{source.name} is not as it was when {run.folder} was trained ({told}): scored are the {len(val):,} of "
         f"its {len(images[1]):,} validation images that are as they were"
     )
-    parts = replace(source, train=train, held_out=held_out, split=f"as {run.folder} recorded", fingerprint=mark)
+    parts = replace(source, train=train, val=val, split=f"as {run.folder} recorded", fingerprint=mark)
     return parts, [note]
 
 
@@ -144,11 +144,11 @@ def _trained_on(source: Source, model: Trained, run: Kept | None) -> Iterator[st
         trained = run.images[0]
         found = sum(
             any(trained.get(name) == _known(source, item) for name in _names(source, item, run.place))
-            for item in source.held_out
+            for item in source.val
         )
         if found:
             yield (
-                f"warning: {model.where} was trained on {found:,} of the {len(source.held_out):,} scored images, going "
+                f"warning: {model.where} was trained on {found:,} of the {len(source.val):,} scored images, going "
                 "by path and size: the accuracy is too high"
             )
     elif model.source == source.name:
@@ -177,11 +177,11 @@ def _known(source: Source, item: Item) -> tuple[str, int]:
 def _split(source: Source) -> Source:
     """A source that is whole, split as it is for training; unchanged where it cannot be."""
     try:
-        train, held_out = split([(item.name, item.label) for item in source.held_out])
+        train, val = split([(item.name, item.label) for item in source.val])
     except DataError:
         return source
-    mark = fingerprint(source.classes, (*train, *held_out), dict(source.sizes))
-    return replace(source, train=train, held_out=held_out, split="split here by each path's hash", fingerprint=mark)
+    mark = fingerprint(source.classes, (*train, *val), dict(source.sizes))
+    return replace(source, train=train, val=val, split="split here by each path's hash", fingerprint=mark)
 
 
 def _related(one: str, other: str) -> bool:

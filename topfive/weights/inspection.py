@@ -54,8 +54,8 @@ OTHERS = {  # by their first bytes
     b"TFL3": "a model of TensorFlow Lite",
     b"%PDF": "a PDF",
     b"\x7fELF": "a program",
-    b"\xff\xd8\xff": "a picture",
-    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "an image",
+    b"\x89PNG": "an image",
 }
 
 

@@ -179,7 +179,7 @@ _TABLE: tuple[tuple[str, Rules | Callable[[Network], Rules], Preprocessing, dict
 )
 # fmt: on
 _RESCALED = (
-    "mean and deviation 0.5 go with the published weights, whose pictures torchvision scales again (transform_input); "
+    "mean and deviation 0.5 go with the published weights, whose images torchvision scales again (transform_input); "
     "a network trained there from nothing wants ImageNet's"
 )
 ORIGINS = (
@@ -192,13 +192,13 @@ ORIGINS = (
         preprocessing.TORCHVISION_INCEPTION_V3, note=_RESCALED,
     ),
     *(
-        Origin(library, model, ours, rules, pictures)
-        for library, rules, pictures, models in _TABLE
+        Origin(library, model, ours, rules, images)
+        for library, rules, images, models in _TABLE
         for model, ours in models.items()
     ),
     *(
-        Origin("chenyaofo", f"cifar{classes}_resnet{n}", f"cifar-resnet-{n}-b", resnet.TORCHVISION, pictures, classes)
-        for classes, pictures in ((10, preprocessing.CHENYAOFO_10), (100, preprocessing.CHENYAOFO_100))
+        Origin("chenyaofo", f"cifar{classes}_resnet{n}", f"cifar-resnet-{n}-b", resnet.TORCHVISION, images, classes)
+        for classes, images in ((10, preprocessing.CHENYAOFO_10), (100, preprocessing.CHENYAOFO_100))
         for n in (20, 32, 44, 56)
     ),
     # of unknown training; without projections nothing in a file tells where the zero maps stand
@@ -247,7 +247,7 @@ def recognise(
     chosen, *others = [match for match in found if wanted in (None, match.origin.network)]
     also = dict.fromkeys(str(match.origin) for match in others if match.origin.library != chosen.origin.library)
     if also:
-        note = f"taken for {chosen.origin}; those of {' and '.join(also)} look the same and may want other pictures"
+        note = f"taken for {chosen.origin}; those of {' and '.join(also)} look the same and may want other images"
         return chosen._replace(notes=(*chosen.notes, note))
     return chosen
 

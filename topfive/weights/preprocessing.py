@@ -1,4 +1,4 @@
-"""How other libraries prepare a picture for their networks: facts of their sources, and what timm writes beside a file.
+"""How other libraries prepare an image for their networks: facts of their sources, and what timm writes beside a file.
 
 Means and deviations are those of red, green and blue in 0..1.
 """
@@ -14,7 +14,7 @@ Rgb = tuple[float, float, float]
 
 
 class Preprocessing(msgspec.Struct, frozen=True):
-    """The views of a picture that a network of `size` pixels was published with, and the normalisation of pixels."""
+    """The views of an image that a network of `size` pixels was published with, and the normalisation of pixels."""
 
     mean: Rgb
     std: Rgb
@@ -25,7 +25,7 @@ class Preprocessing(msgspec.Struct, frozen=True):
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 TORCHVISION = Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224, PROTOCOLS["1-crop:torchvision"])
-# why: the published weights of these two scale their pictures again inside (`transform_input`), to 0.5 and 0.5
+# why: the published weights of these two scale their images again inside (`transform_input`), to 0.5 and 0.5
 TORCHVISION_GOOGLENET = Preprocessing(HALF, HALF, 224, PROTOCOLS["1-crop:torchvision"])
 TORCHVISION_INCEPTION_V3 = Preprocessing(
     HALF, HALF, 299, Protocol("1-crop", "torchvision: resize 342, crop 299", "torchvision-342", 299, (342,))
@@ -92,7 +92,7 @@ def timm_config(text: str | bytes, where: str) -> TimmConfig:
         raise RefusedError(f"{where} is not a config.json of timm: {error}") from None
     _, height, width = config.pretrained_cfg.input_size
     if height != width:
-        raise RefusedError(f"{where}: pictures of {height}x{width} are no squares, which every network here is shown")
+        raise RefusedError(f"{where}: images of {height}x{width} are no squares, which every network here is shown")
     if changed := sorted(config.model_args.keys() - {"num_classes"}):
         raise RefusedError(
             f"{where}: {config.architecture} was changed ({', '.join(changed)}), which cannot be followed"

@@ -1,4 +1,4 @@
-"""`topfive data check`: every picture read once, and what is wrong with them, as a report."""
+"""`topfive data check`: every image read once, and what is wrong with them, as a report."""
 
 import statistics
 import tempfile
@@ -18,22 +18,22 @@ from topfive.data.stores import Progress, silent
 
 
 class ClassCount(msgspec.Struct, frozen=True):
-    """The readable pictures of one class in each split, its unreadable ones, and those that are copies of others."""
+    """The readable images of one class in each split, its unreadable ones, and those that are copies of others."""
 
     name: str
     words: str
     train: int
-    held_out: int
+    val: int
     unreadable: int
     copies: int
 
 
 class Share(msgspec.Struct, frozen=True):
-    """How many readable pictures of each split are of one size or format."""
+    """How many readable images of each split are of one size or format."""
 
     name: str
     train: int
-    held_out: int
+    val: int
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -43,9 +43,9 @@ class Report(msgspec.Struct, frozen=True):
     split: str
     fingerprint: str
     train: int
-    held_out: int
+    val: int
     unreadable: int
-    leaked: int  # held-out pictures that are in training too, exactly or as a copy
+    leaked: int  # validation images that are in training too, exactly or as a copy
     findings: tuple[Finding, ...]  # the gravest first
     classes: tuple[ClassCount, ...]
     sizes: tuple[Share, ...]  # the commonest first
@@ -56,12 +56,12 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def biased(self) -> bool:
-        """Whether an accuracy measured on the held-out pictures would be biased."""
+        """Whether an accuracy measured on the validation images would be biased."""
         return any(finding.severity == BIASES for finding in self.findings)
 
 
 def check(source: Source, progress: Progress = silent, workers: int | None = None) -> Report:
-    """Read every picture once and say what is wrong; what was read is kept, outside of the source, for the next time.
+    """Read every image once and say what is wrong; what was read is kept, outside of the source, for the next time.
 
     Raises: ResourceError where a process that reads was killed.
     """
@@ -83,13 +83,13 @@ def check(source: Source, progress: Progress = silent, workers: int | None = Non
         source.split,
         source.fingerprint,
         len(source.train),
-        len(source.held_out),
+        len(source.val),
         len(look.items) - len(look.readable),
         len({*copies.exact_leaks, *copies.near_leaks}),
         found(look, copies),
         tuple(_classes(look, copies)),
-        _shares(look, lambda picture: f"{picture.width}x{picture.height}"),
-        _shares(look, lambda picture: picture.format or "raw pixels"),
+        _shares(look, lambda image: f"{image.width}x{image.height}"),
+        _shares(look, lambda image: image.format or "raw pixels"),
         (sides[0], int(statistics.median(sides)), sides[-1]),
         near.left_out,
         source.notes,
@@ -121,7 +121,7 @@ def _near(look: Look, signatures: duplicates.Bytes, progress: Progress) -> dupli
 
 def _classes(look: Look, copies: Copies) -> Iterator[ClassCount]:
     counts, held = look.counts(False), look.counts(True)
-    bad = Counter(look.label(i) for i, picture in enumerate(look.seen) if picture.reason)
+    bad = Counter(look.label(i) for i, image in enumerate(look.seen) if image.reason)
     words: Sequence[str] = look.source.words or look.source.classes
     for label, name in enumerate(look.source.classes):
         yield ClassCount(name, words[label], counts[label], held[label], bad[label], copies.again[label])

@@ -35,9 +35,9 @@ ALIKE: Verdict = "look-alike"
 SIDE, COLOUR, CLOSER = 32, 8, 64  # pixels: of a signature's brightness, of its two colours, of the closer look
 SIGNATURE = SIDE * SIDE + 2 * COLOUR * COLOUR  # bytes
 LARGE = 48  # pixels of the shorter side, from which on the closer look shows more
-SMALLEST = 16  # pixels of the shorter side: smaller pictures have too little in them to tell the same from the like
-PLAIN = 8  # levels between the darkest and the brightest part of a picture of one colour
-FLAT = 0.5  # levels of brightness: pictures with less detail would match each other by their noise
+SMALLEST = 16  # pixels of the shorter side: smaller images have too little in them to tell the same from the like
+PLAIN = 8  # levels between the darkest and the brightest part of an image of one colour
+FLAT = 0.5  # levels of brightness: images with less detail would match each other by their noise
 
 # why these: measured with benchmarks/duplicates.py, see docs/results/data.md
 NEIGHBOURS, LEAST_LIKENESS = 24, 0.35  # step 1: of each image, and how like it they are (a cosine)
@@ -47,7 +47,7 @@ DETAILS = 2, 7  # step 3: between so many blurs at 32x32 or 64x64 pixels
 PART, WORST_PARTS = 6, 0.15  # pixels of a side; the share of the parts of an image that have to agree least
 QUIET = 20.0  # squared levels of detail: parts with less agree with each other
 ENOUGH = 0.25  # of the parts that have more: a thing in an empty sky is like many others, and counts up to double
-MOST_BLUR = 0.25  # of the Laplacian, by which the sharper of two pictures is blurred
+MOST_BLUR = 0.25  # of the Laplacian, by which the sharper of two images is blurred
 COLOURS_APART, PER_COLOUR = 0.12, 0.3  # colours further apart than this add so much of it to the difference
 # difference, 0 where all fine details are shared and 1 where none: of a copy at 32x32 and at 64x64 pixels; of what
 # looks alike at all; how much less of it a class may ask for before it has no copies
@@ -56,7 +56,7 @@ OF_A_PROBABLE_COPY = 1.6  # times the difference of a copy
 STANDS_APART = 0.5  # of the others up to twice as far from an image as its copy, the share that is no further than it
 FEW = 20  # images of a group with others near them: from fewer nothing is known of the group
 FAR = 10.0  # times the difference of a copy: further is all the same
-GREY, OF_A_GREY_COPY = 4.0, 0.25  # levels of colour below which a picture may be a grey copy; how far apart that counts
+GREY, OF_A_GREY_COPY = 4.0, 0.25  # levels of colour below which an image may be a grey copy; how far apart that counts
 
 
 class Pair(NamedTuple):
@@ -234,7 +234,7 @@ def _blur(side: int, times: int) -> Array:
 
 
 def _details(values: Array, finest: int = DETAILS[0], coarsest: int = DETAILS[1]) -> Array:
-    """`(N, side, side)` of brightness less its finest and its coarse parts: what is left tells pictures apart."""
+    """`(N, side, side)` of brightness less its finest and its coarse parts: what is left tells images apart."""
     fine, coarse = _blur(values.shape[-1], finest), _blur(values.shape[-1], coarsest)
     return np.asarray(fine @ values @ fine.T - coarse @ values @ coarse.T, np.float32)
 
@@ -271,7 +271,7 @@ def _waves(side: int, count: int, window: Array) -> Array:
 
 
 def _descriptors(signatures: Bytes, rows: Index, chunk: int = 4096) -> tuple[Array, Array]:
-    """Each picture as coefficients of smooth waves, of length 1 in all: those that a mirror keeps, those it turns.
+    """Each image as coefficients of smooth waves, of length 1 in all: those that a mirror keeps, those it turns.
 
     The mean brightness is left out and the length is 1, so that neither brightness nor contrast matters; the window
     fades the border out, so that what a shift brings in there matters little.
@@ -335,7 +335,7 @@ def _nearest(even: Array, odd: Array, mirror: bool, progress: Progress, chunk: i
             best = np.partition(both, -kept.shape[1])[:, -kept.shape[1] :]
             kept[some[rows]] = best
             least[some[rows]] = (best[:, 0] >> 32) / 2**24
-        progress("comparing pictures", int(homes[cell + 1]), len(even))
+        progress("comparing images", int(homes[cell + 1]), len(even))
     who = ((kept & (2**32 - 1)) - 1).astype(np.int32)  # 0 is nobody
     who[who == np.arange(len(who))[:, None]] = -1
     return who
@@ -464,7 +464,7 @@ def _closely(
 def _laid_over(one: Array, other: Array, at: Array, steps: int = 4) -> Array:
     """How to shift, stretch and blur `other` so that its details are most like those of `one`: Gauss-Newton.
 
-    `one` is the middle of its picture, `other` whole. `at` is (down, right) in pixels, the stretch (vertical,
+    `one` is the middle of its image, `other` whole. `at` is (down, right) in pixels, the stretch (vertical,
     horizontal) as a fraction, and the blur: a copy that was made smaller for a time lost its finest details.
     """
     side, inner = other.shape[-1], one.shape[-1]
@@ -490,7 +490,7 @@ def _laid_over(one: Array, other: Array, at: Array, steps: int = 4) -> Array:
         columns = np.stack([view, by_y, by_x, by_y * from_centre[:, None], by_x * from_centre, blur], 1)
         columns = columns.reshape(len(view), 6, -1)
         products = columns @ columns.transpose(0, 2, 1)
-        # why: a ridge on all but the contrast keeps a picture of little detail from being thrown far away
+        # why: a ridge on all but the contrast keeps an image of little detail from being thrown far away
         ridge = 1e-3 * np.trace(products, axis1=1, axis2=2)[:, None] / 6 * [0, 1, 1, 1, 1, 1] + 1e-3
         products += ridge[:, :, None] * np.eye(6)
         solved = np.linalg.solve(products, columns @ middle[:, :, None])[:, :, 0]

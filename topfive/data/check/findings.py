@@ -1,7 +1,7 @@
-"""What may be wrong with pictures: each finding in a sentence, and in another what it would do, with figures.
+"""What may be wrong with images: each finding in a sentence, and in another what it would do, with figures.
 
-An evaluation would be biased where held-out pictures are in training too, exactly or as a copy, where a held-out
-picture is found under another label too, and where held-out pictures cannot be read. Images that are only probably
+An evaluation would be biased where validation images are in training too, exactly or as a copy, where a validation
+image is found under another label too, and where validation images cannot be read. Images that are only probably
 copies, or only look alike, bias nothing that is known: they are noted.
 """
 
@@ -26,19 +26,19 @@ HARMS: Severity = "harms training"
 NOTE: Severity = "note"
 
 EXAMPLES = 60  # kept of each finding
-FEW_TO_LEARN, FEW_TO_TEST = 20, 1000  # pictures of a class in training; held-out pictures in all
-UNBALANCED, VERY_UNBALANCED = 2, 10  # times as many pictures in the largest class as in the smallest
+FEW_TO_LEARN, FEW_TO_TEST = 20, 1000  # images of a class in training; validation images in all
+UNBALANCED, VERY_UNBALANCED = 2, 10  # times as many images in the largest class as in the smallest
 SMALL, SMALL_BESIDE = 8, 4  # pixels of the shorter side; times smaller than the median one
 LONG = 3  # times the shorter side
-MANY_COPIES, MOSTLY_COPIES = 0.01, 0.8  # of the training pictures; of a class
+MANY_COPIES, MOSTLY_COPIES = 0.01, 0.8  # of the training images; of a class
 PROBABLE_COPIES, COPIES_OF_ALIKE = 93, 35  # of 100 such pairs, at 32x32 pixels: judged by eye, docs/results/data.md
 TELLING = 0.05  # how much oftener format or size alone names the class than the largest class does
-APART = 0.2  # share of pictures that would have to change for the splits to be alike
+APART = 0.2  # share of images that would have to change for the splits to be alike
 
 # folders made by a program or for a time, not for a class
 STRAY = re.compile(
     r"new ?folder|neuer ordner|untitled|unsorted|to ?sort|unlabell?ed|unclassified|misc|miscellaneous|te?mp|backup|old|"
-    r"downloads?|desktop|images?|pictures?|photos?|data|dataset|trash|deleted?|duplicates?|copy|.* copy|copy of .*"
+    r"downloads?|desktop|images?|images?|photos?|data|dataset|trash|deleted?|duplicates?|copy|.* copy|copy of .*"
 )
 
 # what the notes of decoding mean, by a part of each
@@ -56,15 +56,15 @@ T = TypeVar("T")
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One picture or two that belong together: positions in training and then held-out pictures, paths, a remark."""
+    """One image or two that belong together: positions in training and then validation images, paths, a remark."""
 
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     paths: tuple[str, ...]
     says: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing found: how many pictures it concerns, a sentence, and what it would do."""
+    """One thing found: how many images it concerns, a sentence, and what it would do."""
 
     kind: str
     severity: Severity
@@ -75,16 +75,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Look:
-    """A source and what was seen of it, by position: first the training pictures, then the held-out ones."""
+    """A source and what was seen of it, by position: first the training images, then the validation ones."""
 
     def __init__(self, source: Source, seen: Sequence[Seen]) -> None:
         self.source, self.seen = source, seen
-        self.items: tuple[Item, ...] = (*source.train, *source.held_out)
-        self.readable = [i for i, picture in enumerate(seen) if not picture.reason]
-        self.parts = {held: [i for i in self.readable if self.held_out(i) == held] for held in (False, True)}
+        self.items: tuple[Item, ...] = (*source.train, *source.val)
+        self.readable = [i for i, image in enumerate(seen) if not image.reason]
+        self.parts = {held: [i for i in self.readable if self.val(i) == held] for held in (False, True)}
         self.tested = max(1, len(self.parts[True]))  # what shares of the accuracy are shares of
 
-    def held_out(self, i: int) -> bool:
+    def val(self, i: int) -> bool:
         return i >= len(self.source.train)
 
     def label(self, i: int) -> int:
@@ -93,10 +93,10 @@ class Look:
     def name(self, label: int) -> str:
         return repr(self.source.classes[label])
 
-    def counts(self, held_out: bool) -> Counter[int]:
-        """How many readable pictures each class has in a split; 0 for one without."""
+    def counts(self, val: bool) -> Counter[int]:
+        """How many readable images each class has in a split; 0 for one without."""
         counts = Counter(dict.fromkeys(range(len(self.source.classes)), 0))
-        counts.update(map(self.label, self.parts[held_out]))
+        counts.update(map(self.label, self.parts[val]))
         return counts
 
     def examples(
@@ -107,7 +107,7 @@ class Look:
 
 
 class Copies:
-    """Which pictures are the same as which others, exactly or nearly."""
+    """Which images are the same as which others, exactly or nearly."""
 
     def __init__(self, look: Look, near: duplicates.Near) -> None:
         self.look, self.plain = look, near.plain
@@ -116,46 +116,46 @@ class Copies:
             for verdict in (duplicates.COPY, duplicates.PROBABLY, duplicates.ALIKE)
         }
         self.near = self.pairs[duplicates.COPY]
-        self.exact = duplicates.exact([picture.digest for picture in look.seen])
+        self.exact = duplicates.exact([image.digest for image in look.seen])
         self.group = {i: group for group in self.exact for i in group}
 
     def of(self, i: int) -> tuple[int, ...]:
-        """The picture and its exact copies."""
+        """The image and its exact copies."""
         return self.group.get(i, (i,))
 
     @cached_property
     def exact_leaks(self) -> dict[int, list[int]]:
-        """Held-out pictures that are in training, with their copies there."""
-        held_out = self.look.held_out
+        """Validation images that are in training, with their copies there."""
+        val = self.look.val
         return {
-            i: [j for j in group if not held_out(j)]
+            i: [j for j in group if not val(j)]
             for group in self.exact
             for i in group
-            if held_out(i) and not held_out(group[0])  # training comes first
+            if val(i) and not val(group[0])  # training comes first
         }
 
     @cached_property
     def near_leaks(self) -> dict[int, list[tuple[int, duplicates.Pair]]]:
-        """Held-out pictures with copies in training that are not exact, and those copies."""
+        """Validation images with copies in training that are not exact, and those copies."""
         return {i: there for i, there in self.across(duplicates.COPY).items() if i not in self.exact_leaks}
 
     def across(self, verdict: duplicates.Verdict) -> dict[int, list[tuple[int, duplicates.Pair]]]:
-        """Held-out pictures with such pairs in training, and their partners there."""
+        """Validation images with such pairs in training, and their partners there."""
         found: dict[int, list[tuple[int, duplicates.Pair]]] = defaultdict(list)
         for pair in self.pairs[verdict]:
             for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-                there = next((j for j in self.of(other) if not self.look.held_out(j)), None)
+                there = next((j for j in self.of(other) if not self.look.val(j)), None)
                 for i in self.of(one):
-                    if there is not None and self.look.held_out(i):
+                    if there is not None and self.look.val(i):
                         found[i].append((there, pair))
         return dict(found)
 
     @cached_property
     def near_groups(self) -> dict[bool, list[list[int]]]:
-        """Pictures of one split that near duplicates join, exact copies counted once; the largest group first."""
+        """Images of one split that near duplicates join, exact copies counted once; the largest group first."""
         return {held: self._joined(held) for held in (False, True)}
 
-    def _joined(self, held_out: bool) -> list[list[int]]:
+    def _joined(self, val: bool) -> list[list[int]]:
         above: dict[int, int] = {}
 
         def top(i: int) -> int:
@@ -164,7 +164,7 @@ class Copies:
             return i
 
         for pair in self.near:
-            ends = [[k for k in self.of(i) if self.look.held_out(k) == held_out] for i in pair[:2]]
+            ends = [[k for k in self.of(i) if self.look.val(k) == val] for i in pair[:2]]
             if all(ends):
                 above[top(ends[0][0])] = top(ends[1][0])
         groups: dict[int, list[int]] = defaultdict(list)
@@ -174,7 +174,7 @@ class Copies:
 
     @cached_property
     def again(self) -> Counter[int]:
-        """How many pictures of each class are copies of another one of it."""
+        """How many images of each class are copies of another one of it."""
         again: Counter[int] = Counter()
         for group in (*self.exact, *self.near_groups[False], *self.near_groups[True]):
             for label, count in Counter(map(self.look.label, group)).items():
@@ -189,7 +189,7 @@ def found(look: Look, copies: Copies) -> tuple[Finding, ...]:
     return tuple(sorted(every, key=lambda finding: order.index(finding.severity)))
 
 
-# Pictures that are there more than once
+# Images that are there more than once
 
 
 def _exact_across(look: Look, copies: Copies) -> Iterator[Finding]:
@@ -199,7 +199,7 @@ def _exact_across(look: Look, copies: Copies) -> Iterator[Finding]:
             "exact duplicates across the splits",
             BIASES,
             len(leaks),
-            f"{_of(len(leaks), look.tested, 'held-out picture')} {_are(leaks)} in training too, pixel for pixel",
+            f"{_of(len(leaks), look.tested, 'validation image')} {_are(leaks)} in training too, pixel for pixel",
             _gain(look, {i: {look.label(j) for j in there} for i, there in leaks.items()}),
             look.examples((i, there[0]) for i, there in leaks.items()),
         )
@@ -212,7 +212,7 @@ def _near_across(look: Look, copies: Copies) -> Iterator[Finding]:
             "near duplicates across the splits",
             BIASES,
             len(leaks),
-            f"{_of(len(leaks), look.tested, 'held-out picture')} {_are(leaks)} in training too but for size, encoding, "
+            f"{_of(len(leaks), look.tested, 'validation image')} {_are(leaks)} in training too but for size, encoding, "
             "mirroring, cropping or brightness",
             _gain(look, {i: {look.label(j) for j, _ in there} for i, there in leaks.items()}),
             _nearest(look, leaks),
@@ -249,7 +249,7 @@ def _alike_across(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def _nearest(look: Look, leaks: dict[int, list[tuple[int, duplicates.Pair]]]) -> tuple[Example, ...]:
-    """Each of these held-out pictures with the likest in training, those under another label first."""
+    """Each of these validation images with the likest in training, those under another label first."""
     nearest = {i: max(there, key=lambda one: one[1].likeness) for i, there in leaks.items()}
     order = sorted(nearest, key=lambda i: (look.label(i) == look.label(nearest[i][0]), -nearest[i][1].likeness))
     return look.examples(
@@ -258,14 +258,12 @@ def _nearest(look: Look, leaks: dict[int, list[tuple[int, duplicates.Pair]]]) ->
 
 
 def _gain(look: Look, leaks: dict[int, set[int]]) -> str:
-    """What it does to the accuracy that held-out pictures are in training, under these labels."""
+    """What it does to the accuracy that validation images are in training, under these labels."""
     helped = sum(look.label(i) in labels for i, labels in leaks.items())
     parts = []
     if helped:
         gained = _points(helped / look.tested)
-        parts.append(
-            f"a network that memorised them would gain up to {gained} of Top-1 that new pictures would not give"
-        )
+        parts.append(f"a network that memorised them would gain up to {gained} of Top-1 that new images would not give")
     if helped < len(leaks):
         lost = len(leaks) - helped
         parts.append(
@@ -278,21 +276,21 @@ def _two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
     groups = [group for group in copies.exact if len({look.label(i) for i in group}) > 1]
     if groups:
         concerned = [i for group in groups for i in group]
-        held = [[i for i in group if look.held_out(i)] for group in groups]
+        held = [[i for i in group if look.val(i)] for group in groups]
         wrong = sum(len(group) - max(Counter(map(look.label, group)).values()) for group in held if group)
         cost = "the same pixels are taught as two classes"
         if wrong:
             best = _percent(1 - wrong / look.tested)
-            cost += f", and no network can name more than {best} of the held-out pictures rightly"
+            cost += f", and no network can name more than {best} of the validation images rightly"
         elif any(held):
             cost += f", and up to {_points(sum(map(len, held)) / look.tested)} of Top-1 depend on which label was meant"
-        groups.sort(key=lambda group: -sum(map(look.held_out, group)))
+        groups.sort(key=lambda group: -sum(map(look.val, group)))
         pairs = [(group[-1], next(i for i in group if look.label(i) != look.label(group[-1]))) for group in groups]
         yield Finding(
-            "one picture under two labels",
+            "one image under two labels",
             BIASES if any(held) else HARMS,
             len(concerned),
-            f"{counted(len(concerned), 'picture')}, {sum(map(len, held)):,} held out, {_are(concerned)} the same as "
+            f"{counted(len(concerned), 'image')}, {sum(map(len, held)):,} in validation, {_are(concerned)} the same as "
             "one under another label",
             cost,
             look.examples(pairs, lambda pair: _labels(look, pair)),
@@ -300,13 +298,13 @@ def _two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
     near = [pair for pair in copies.near if look.label(pair.first) != look.label(pair.second)]
     if near:
         alike = {i for pair in near for i in pair[:2]}
-        tested = sum(map(look.held_out, alike))
+        tested = sum(map(look.val, alike))
         depends = f", and up to {_points(tested / look.tested)} of Top-1 depend on which" if tested else ""
         yield Finding(
-            "nearly one picture under two labels",
+            "nearly one image under two labels",
             BIASES if tested else HARMS,
             len(alike),
-            f"{counted(len(alike), 'picture')}, {tested:,} held out, {_are(alike)} nearly the same as one under "
+            f"{counted(len(alike), 'image')}, {tested:,} in validation, {_are(alike)} nearly the same as one under "
             "another label",
             f"one of the two labels is wrong or the classes overlap{depends}",
             look.examples((pair[:2] for pair in near), lambda pair: _labels(look, pair)),
@@ -314,44 +312,42 @@ def _two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def _exact_inside(look: Look, copies: Copies) -> Iterator[Finding]:
-    for held_out in (False, True):
-        groups = [[i for i in group if look.held_out(i) == held_out] for group in copies.exact]
+    for val in (False, True):
+        groups = [[i for i in group if look.val(i) == val] for group in copies.exact]
         groups = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
         if groups:
-            yield _inside(
-                look, held_out, "exact", groups, look.examples(group[:2] for group in groups), "pixel for pixel"
-            )
+            yield _inside(look, val, "exact", groups, look.examples(group[:2] for group in groups), "pixel for pixel")
 
 
 def _near_inside(look: Look, copies: Copies) -> Iterator[Finding]:
-    by_pictures = {pair[:2]: pair for pair in copies.near}
-    for held_out in (False, True):
-        groups = copies.near_groups[held_out]
+    by_images = {pair[:2]: pair for pair in copies.near}
+    for val in (False, True):
+        groups = copies.near_groups[val]
         if groups:
-            pairs = [pair for pair in copies.near if all(look.held_out(i) == held_out for i in pair[:2])]
+            pairs = [pair for pair in copies.near if all(look.val(i) == val for i in pair[:2])]
             pairs.sort(key=lambda pair: -pair.likeness)
             group_of = {i: n for n, group in enumerate(groups) for i in group}
             varied = _varied([(pair[:2], group_of[pair.first]) for pair in pairs])
-            examples = look.examples(varied, lambda pair: _how(by_pictures[pair[0], pair[1]]))
-            yield _inside(look, held_out, "near", groups, examples, "but for size, encoding, cropping or the like")
+            examples = look.examples(varied, lambda pair: _how(by_images[pair[0], pair[1]]))
+            yield _inside(look, val, "near", groups, examples, "but for size, encoding, cropping or the like")
 
 
 def _inside(
-    look: Look, held_out: bool, kind: str, groups: list[list[int]], examples: tuple[Example, ...], how: str
+    look: Look, val: bool, kind: str, groups: list[list[int]], examples: tuple[Example, ...], how: str
 ) -> Finding:
-    split = "held-out" if held_out else "training"
-    again, whole = sum(len(group) - 1 for group in groups), len(look.parts[held_out])
+    split = "validation" if val else "training"
+    again, whole = sum(len(group) - 1 for group in groups), len(look.parts[val])
     harm = (
-        f"they count more than once: the accuracy rests on {whole - again:,} different pictures"
-        if held_out
-        else f"they weigh more than others, {_percent(again / whole)} of each epoch teaches nothing new, and held-out "
-        "pictures drawn from these at random would leak"
+        f"they count more than once: the accuracy rests on {whole - again:,} different images"
+        if val
+        else f"they weigh more than others, {_percent(again / whole)} of each epoch teaches nothing new, and "
+        "validation images drawn from these at random would leak"
     )
     return Finding(
-        f"{kind} duplicates among the {split} pictures",
-        HARMS if not held_out and again / whole >= MANY_COPIES else NOTE,
+        f"{kind} duplicates among the {split} images",
+        HARMS if not val and again / whole >= MANY_COPIES else NOTE,
         again,
-        f"{_of(again, whole, f'{split} picture')} {_are(again)} copies of another one, {how}; the largest group has "
+        f"{_of(again, whole, f'{split} image')} {_are(again)} copies of another one, {how}; the largest group has "
         f"{len(groups[0]):,}",
         harm,
         examples,
@@ -362,26 +358,26 @@ def _inside(
 
 
 def _unreadable(look: Look, copies: Copies) -> Iterator[Finding]:
-    for held_out in (True, False):
-        bad = [i for i, picture in enumerate(look.seen) if picture.reason and look.held_out(i) == held_out]
+    for val in (True, False):
+        bad = [i for i, image in enumerate(look.seen) if image.reason and look.val(i) == val]
         if not bad:
             continue
-        whole = len(look.source.held_out if held_out else look.source.train)
-        split = "held-out" if held_out else "training"
+        whole = len(look.source.val if val else look.source.train)
+        split = "validation" if val else "training"
         reasons = Counter(shown(look.seen[i].reason) for i in bad).most_common()
         why = ", ".join(f"{reason} ({count:,})" for reason, count in reasons[:2])
         more = f" and {len(reasons) - 2:,} more reasons" if len(reasons) > 2 else ""
         label, hit = Counter(map(look.label, bad)).most_common(1)[0]
         left, points = whole - len(bad), _points(len(bad) / whole)
         yield Finding(
-            f"unreadable {split} pictures",
-            BIASES if held_out else HARMS,
+            f"unreadable {split} images",
+            BIASES if val else HARMS,
             len(bad),
-            f"{_of(len(bad), whole, f'{split} picture')} cannot be read, {hit:,} of them of class {look.name(label)}: "
+            f"{_of(len(bad), whole, f'{split} image')} cannot be read, {hit:,} of them of class {look.name(label)}: "
             f"{why}{more}",
             f"the accuracy is that of the other {left:,} and may be up to {points} lower or higher on all"
-            if held_out
-            else f"they are passed over: {left:,} pictures are left to learn from",
+            if val
+            else f"they are passed over: {left:,} images are left to learn from",
             look.examples(((i,) for i in bad), lambda one: shown(look.seen[one[0]].reason)),
         )
 
@@ -397,10 +393,10 @@ def _folders(look: Look, copies: Copies) -> Iterator[Finding]:
                 "a folder that may be no class",
                 HARMS,
                 sizes[label],
-                f"{look.name(label)} ({counted(sizes[label], 'picture')}) looks like a folder that a program made, or "
+                f"{look.name(label)} ({counted(sizes[label], 'image')}) looks like a folder that a program made, or "
                 "one for a time",
                 f"it is taught as one of {counted(len(counts), 'class')} and tested with "
-                f"{_percent(held[label] / look.tested)} of the held-out pictures",
+                f"{_percent(held[label] / look.tested)} of the validation images",
             )
     for twins in alike.values():
         if len(twins) > 1:
@@ -419,8 +415,8 @@ def _folders(look: Look, copies: Copies) -> Iterator[Finding]:
                 "a class made of copies",
                 HARMS,
                 again,
-                f"{_of(again, sizes[label], 'picture')} of class {look.name(label)} are copies of another one",
-                f"there are {sizes[label] - again:,} different pictures to learn it from",
+                f"{_of(again, sizes[label], 'image')} of class {look.name(label)} are copies of another one",
+                f"there are {sizes[label] - again:,} different images to learn it from",
             )
 
 
@@ -435,21 +431,21 @@ def _unbalanced(look: Look, copies: Copies) -> Iterator[Finding]:
             "classes of unequal size",
             HARMS if high / low >= VERY_UNBALANCED else NOTE,
             high - low,
-            f"the largest class {look.name(most)} has {high:,} training pictures, {high / low:.1f} times as many as "
+            f"the largest class {look.name(most)} has {high:,} training images, {high / low:.1f} times as many as "
             f"the smallest, {look.name(least)}, with {low:,}",
             f"naming everything {look.name(most)} would already be right for {_percent(held[most] / look.tested)} of "
-            "the held-out pictures, and small classes are learnt less than the accuracy of all tells",
+            "the validation images, and small classes are learnt less than the accuracy of all tells",
         )
     few = sorted((label for label, count in counts.items() if count < FEW_TO_LEARN), key=lambda label: counts[label])
     if few:
         yield Finding(
-            "classes with few training pictures",
+            "classes with few training images",
             HARMS,
             sum(counts[label] for label in few),
-            f"{_of(len(few), len(counts), 'class')} {_have(few)} fewer than {FEW_TO_LEARN} training pictures: "
+            f"{_of(len(few), len(counts), 'class')} {_have(few)} fewer than {FEW_TO_LEARN} training images: "
             + _some([f"{look.name(label)} ({counts[label]:,})" for label in few]),
             "they will hardly be learnt, and theirs are "
-            f"{_percent(sum(held[label] for label in few) / look.tested)} of the held-out pictures",
+            f"{_percent(sum(held[label] for label in few) / look.tested)} of the validation images",
         )
 
 
@@ -460,20 +456,20 @@ def _untested(look: Look, copies: Copies) -> Iterator[Finding]:
     if missing:
         without = sum(counts[label] for label in missing)
         yield Finding(
-            "classes without held-out pictures",
+            "classes without validation images",
             NOTE,
             without,
-            f"{_of(len(missing), len(held), 'class')} {_have(missing)} no held-out picture: "
+            f"{_of(len(missing), len(held), 'class')} {_have(missing)} no validation image: "
             + _some([look.name(label) for label in missing]),
             f"the accuracy says nothing about them, though {_percent(without / max(1, train))} of the training "
-            "pictures are theirs",
+            "images are theirs",
         )
     if 0 < tested < FEW_TO_TEST:
         yield Finding(
-            "few held-out pictures",
+            "few validation images",
             NOTE,
             tested,
-            f"only {counted(tested, 'picture')} {_are(tested)} held out",
+            f"only {counted(tested, 'image')} {_are(tested)} for validation",
             # half a 95 % interval at an accuracy of a half: 1.96 * sqrt(0.25 / n)
             f"an accuracy near 50 % is known to {98 / tested**0.5:.0f} points either way (95 %): smaller differences "
             "between networks cannot be told",
@@ -485,7 +481,7 @@ def _untested(look: Look, copies: Copies) -> Iterator[Finding]:
                 "other shares of classes in the splits",
                 NOTE,
                 round(apart * tested),
-                f"the classes' shares of the splits differ by {_percent(apart)} of the pictures",
+                f"the classes' shares of the splits differ by {_percent(apart)} of the images",
                 "a network that has learnt how common each class is expects others than it is tested on",
             )
 
@@ -502,33 +498,33 @@ def _sizes(look: Look, copies: Copies) -> Iterator[Finding]:
     small = sorted((i for i in look.readable if shorter[i] < limit), key=lambda i: shorter[i])
     if small and median > limit:
         yield Finding(
-            "very small pictures",
+            "very small images",
             NOTE,
             len(small),
-            f"{_of(len(small), len(shorter), 'picture')} {_have(small)} a shorter side below {limit:.0f} pixels, the "
+            f"{_of(len(small), len(shorter), 'image')} {_have(small)} a shorter side below {limit:.0f} pixels, the "
             f"median is {median:.0f}",
-            "enlarged to the size of the others they teach blur; such pictures are often icons and previews",
+            "enlarged to the size of the others they teach blur; such images are often icons and previews",
             look.examples(((i,) for i in small), lambda one: _size(look.seen[one[0]])),
         )
     ratio = {i: max(look.seen[i].width, look.seen[i].height) / shorter[i] for i in look.readable}
     long = sorted((i for i in look.readable if ratio[i] > LONG), key=lambda i: -ratio[i])
     if long:
         yield Finding(
-            "very long pictures",
+            "very long images",
             NOTE,
             len(long),
-            f"{_of(len(long), len(shorter), 'picture')} {_are(long)} more than {LONG} times as long as broad",
+            f"{_of(len(long), len(shorter), 'image')} {_are(long)} more than {LONG} times as long as broad",
             f"the centre square that is tested shows {_percent(statistics.mean(1 / ratio[i] for i in long))} of them",
             look.examples(((i,) for i in long), lambda one: _size(look.seen[one[0]])),
         )
     if copies.plain:
         every = [i for first in copies.plain for i in copies.of(first)]
-        chance = sum(map(look.held_out, every)) / look.tested
+        chance = sum(map(look.val, every)) / look.tested
         yield Finding(
-            "pictures of one colour",
+            "images of one colour",
             NOTE,
             len(every),
-            f"{_of(len(every), len(shorter), 'picture')} {_are(every)} of one colour, or nearly",
+            f"{_of(len(every), len(shorter), 'image')} {_are(every)} of one colour, or nearly",
             f"there is nothing to learn from, and {_points(chance)} of Top-1 are left to chance",
             look.examples((i,) for i in every),
         )
@@ -539,8 +535,8 @@ def _telling(look: Look, copies: Copies) -> Iterator[Finding]:
     if not look.parts[False] or not look.parts[True]:
         return
     features: dict[str, tuple[Callable[[Seen], str], Callable[[Seen], str]]] = {
-        "format": (lambda picture: picture.format, lambda picture: picture.format),
-        "size": (_size, lambda picture: str(round(2 * log2(picture.shorter)))),  # between splits: to half an octave
+        "format": (lambda image: image.format, lambda image: image.format),
+        "size": (_size, lambda image: str(round(2 * log2(image.shorter)))),  # between splits: to half an octave
     }
     for what, (fine, coarse) in features.items():
         by_value: dict[str, Counter[int]] = defaultdict(Counter)
@@ -550,15 +546,15 @@ def _telling(look: Look, copies: Copies) -> Iterator[Finding]:
         named = {value: labels.most_common(1)[0][0] for value, labels in by_value.items()}
         right = sum(named.get(fine(look.seen[i]), common) == look.label(i) for i in look.parts[True]) / look.tested
         chance = look.counts(True)[common] / look.tested
-        # why: three standard errors, so that a few held-out pictures do not tell by accident
+        # why: three standard errors, so that a few validation images do not tell by accident
         if right - chance > max(TELLING, 3 * (chance * (1 - chance) / look.tested) ** 0.5):
             yield Finding(
                 f"{what}s that tell the class",
                 HARMS,
                 round((right - chance) * look.tested),
-                f"the {what} alone names {_percent(right)} of the held-out pictures rightly, the commonest class "
+                f"the {what} alone names {_percent(right)} of the validation images rightly, the commonest class "
                 f"{_percent(chance)}",
-                f"a network may learn the traces of the {what} instead of what is seen: it would fail on pictures from "
+                f"a network may learn the traces of the {what} instead of what is seen: it would fail on images from "
                 "elsewhere, and the accuracy would not tell",
             )
         shares = [Counter(coarse(look.seen[i]) for i in look.parts[held]) for held in (False, True)]
@@ -570,8 +566,8 @@ def _telling(look: Look, copies: Copies) -> Iterator[Finding]:
                 f"other {what}s in the splits",
                 NOTE,
                 round(apart * look.tested),
-                f"training and held-out pictures differ in {what}, by {_percent(apart)} of the pictures",
-                "the accuracy is that on another kind of pictures than the network learnt from",
+                f"training and validation images differ in {what}, by {_percent(apart)} of the images",
+                "the accuracy is that on another kind of images than the network learnt from",
             )
 
 
@@ -583,14 +579,14 @@ def _noted(look: Look, copies: Copies) -> Iterator[Finding]:
             "several formats",
             NOTE,
             len(look.readable) - formats.most_common(1)[0][1],
-            f"the pictures are of {counted(len(formats), 'format')}: {names}",
+            f"the images are of {counted(len(formats), 'format')}: {names}",
             "nothing, as long as no format goes with a class; where one does, that is a finding of its own",
         )
     notes = Counter(note for i in look.readable for note in look.seen[i].notes)
     for note, count in notes.most_common():
         says = next((said for word, said in DONE.items() if word in note), "they are read all the same")
         which = ((i,) for i in look.readable if note in look.seen[i].notes)
-        yield Finding(note, NOTE, count, f"{counted(count, 'picture')}: {note}", says, look.examples(which))
+        yield Finding(note, NOTE, count, f"{counted(count, 'image')}: {note}", says, look.examples(which))
 
 
 FINDERS: tuple[Callable[[Look, Copies], Iterator[Finding]], ...] = (
@@ -619,12 +615,12 @@ def shown(name: str) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """`1 picture`, `1,200 classes`."""
+    """`1 image`, `1,200 classes`."""
     return f"{count:,} {_plural(what, count)}"
 
 
 def _of(count: int, whole: int, what: str) -> str:
-    """`12 of 1,000 held-out pictures (1.2 %)`."""
+    """`12 of 1,000 validation images (1.2 %)`."""
     return f"{count:,} of {whole:,} {_plural(what, whole)} ({_percent(count / whole if whole else 0)})"
 
 
@@ -663,8 +659,8 @@ def _labels(look: Look, pair: Sequence[int]) -> str:
     return " and ".join(look.name(look.label(i)) for i in pair)
 
 
-def _size(picture: Seen) -> str:
-    return f"{picture.width}x{picture.height}"
+def _size(image: Seen) -> str:
+    return f"{image.width}x{image.height}"
 
 
 def _by_chance(kinds: int, tested: int) -> float:
@@ -673,7 +669,7 @@ def _by_chance(kinds: int, tested: int) -> float:
 
 
 def _varied(ordered: Iterable[tuple[T, int]]) -> Iterator[T]:
-    """Those first that are the first of their kind (the second part), so that not all examples are of one picture."""
+    """Those first that are the first of their kind (the second part), so that not all examples are of one image."""
     later: list[T] = []
     known: set[int] = set()
     for one, kind in ordered:

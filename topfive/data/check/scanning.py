@@ -1,4 +1,4 @@
-"""Every picture read once, on all processors: what each is, a digest of its pixels, and why one cannot be read."""
+"""Every image read once, on all processors: what each is, a digest of its pixels, and why one cannot be read."""
 
 import contextlib
 import hashlib
@@ -22,15 +22,15 @@ from topfive.data.sources import Item, Source
 from topfive.data.stores import Progress, cache_folder, silent, write_aside
 from topfive.errors import ResourceError
 
-CHUNK = 64  # pictures that a process reads at once
-FEW = 256  # pictures that are read sooner than processes start
+CHUNK = 64  # images that a process reads at once
+FEW = 256  # images that are read sooner than processes start
 VERSION = f"3 {pillow}"  # of what is kept: another decoder may see other pixels
 
 T = TypeVar("T")
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One picture: what it is, or the reason why it cannot be read ("" where it can).
+    """One image: what it is, or the reason why it cannot be read ("" where it can).
 
     `digest` is that of its size and decoded pixels.
     """
@@ -73,7 +73,7 @@ def scan(
         found.extend(seen for seen, _ in part)
         if signatures is not None:
             signatures.writelines(of for _, of in part)
-        progress("reading pictures", len(found), len(items))
+        progress("reading images", len(found), len(items))
 
     if count < 1 or len(items) < FEW:
         for item in items:
@@ -85,7 +85,7 @@ def scan(
             keep(part)
     except BrokenProcessPool:
         raise ResourceError(
-            f"a process that read pictures of {source.name} was killed, most likely for want of memory; close other "
+            f"a process that read images of {source.name} was killed, most likely for want of memory; close other "
             "programs and run the same command again"
         ) from None
     finally:
@@ -96,11 +96,11 @@ def scan(
 def cached_scan(
     source: Source, workers: int | None = None, signatures: IO[bytes] | None = None, progress: Progress = silent
 ) -> list[Seen]:
-    """What every training and then every held-out picture is, from the cache where nothing has changed.
+    """What every training and then every validation image is, from the cache where nothing has changed.
 
     `signatures` as for `scan`, and empty afterwards where the cache had the rest.
     """
-    items = (*source.train, *source.held_out)
+    items = (*source.train, *source.val)
     return cached(source, "scan", list[Seen], lambda: scan(source, items, workers, signatures, progress))
 
 
@@ -129,9 +129,9 @@ def _from_cache(source: Source, what: str, kind: type[T]) -> T:
 
 
 def _key(source: Source) -> str:
-    """Of this version's results, and of the pictures in their order: a blacklist takes some away."""
+    """Of this version's results, and of the images in their order: a blacklist takes some away."""
     digest = hashlib.blake2b(digest_size=16)
-    for item in (*source.train, *source.held_out):
+    for item in (*source.train, *source.val):
         digest.update(f"{item.name}\0".encode("utf-8", "surrogateescape"))
     return f"{VERSION} {SIGNATURE} {digest.hexdigest()}"
 

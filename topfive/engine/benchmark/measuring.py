@@ -199,12 +199,12 @@ class Measured(msgspec.Struct, frozen=True):
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
-    throughput: float  # pictures a second
+    throughput: float  # images a second
     throughput_low: float
     throughput_high: float
     throughput_batch: int
-    memory_inference_bytes: int  # one picture
-    memory_training_bytes: int  # one step of `training_batch` pictures
+    memory_inference_bytes: int  # one image
+    memory_training_bytes: int  # one step of `training_batch` images
     training_batch: int
     wanting: float = 0.0  # processors that the timings lacked, since other programs had them
 
@@ -236,7 +236,7 @@ def summarise(
     trained: int,
     wanting: float = 0.0,
 ) -> Measured:
-    """Medians and quartiles of the seconds of runs on one picture and on a batch, beside the bytes."""
+    """Medians and quartiles of the seconds of runs on one image and on a batch, beside the bytes."""
     low, middle, high = statistics.quantiles(latency, n=4)
     slow, usual, fast = (batch / seconds for seconds in reversed(statistics.quantiles(batches, n=4)))
     return Measured(
@@ -263,7 +263,7 @@ def _measure_here(task: Task) -> Measured:
 
 
 def _infer(task: Task) -> tuple[list[float], list[float], int, float]:
-    """Seconds of each run on one picture and on a batch, the bytes that one picture takes at most, `wanting`."""
+    """Seconds of each run on one image and on a batch, the bytes that one image takes at most, `wanting`."""
     machine = task.machine
     before = memory_start(machine)
     module = machine.infer_form(make(task.subject, task.input, task.classes))

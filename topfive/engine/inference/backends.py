@@ -1,6 +1,6 @@
 """Running a network that is trained: the fastest form that this machine has and that gives what float32 gives.
 
-Which one is fastest is measured on the first pictures, and so is whether it agrees with float32; what was taken, and
+Which one is fastest is measured on the first images, and so is whether it agrees with float32; what was taken, and
 why, is a sentence for the user. Batch normalisation is folded into the layer before it, and what follows a convolution
 (a sum, a ReLU) is done while its output is at hand, which is half of the gain over plain bfloat16.
 """
@@ -25,11 +25,11 @@ from topfive.engine.models.modules import Classifier, Flattened, Net, Parallel, 
 from topfive.errors import UsageError
 
 PRECISIONS = ("bfloat16", "float32")
-FEW = 32  # pictures: for fewer, choosing takes longer than it saves
+FEW = 32  # images: for fewer, choosing takes longer than it saves
 SECONDS = 1.5  # for float32, which the others are compared with, at most; a third of it for timing each of them
-WORTH = 30  # seconds that the pictures to come must take for another form to be tried, which takes some three
-PART = 8  # pictures of the sample that float32 takes at a time
-MOST_OTHER = 0.01  # of the pictures compared may have another likeliest class than in float32, or one of them
+WORTH = 30  # seconds that the images to come must take for another form to be tried, which takes some three
+PART = 8  # images of the sample that float32 takes at a time
+MOST_OTHER = 0.01  # of the images compared may have another likeliest class than in float32, or one of them
 MOST_OFF = {"bfloat16": 0.1, "float32": 1e-3}  # difference to float32's logits, as a share of the largest of them
 
 Run = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class Engine:
 
     name: str
     precision: str
-    agreeing: int  # pictures whose likeliest class is the one in float32
+    agreeing: int  # images whose likeliest class is the one in float32
     compared: int  # of so many; none where it is float32 as torch computes it
     said: str  # what was taken and why, for the user
     run: Run
@@ -52,7 +52,7 @@ class Engine:
 
     @property
     def agreement(self) -> float:
-        """The share of the compared pictures with the same likeliest class as in float32."""
+        """The share of the compared images with the same likeliest class as in float32."""
         return self.agreeing / self.compared if self.compared else 1.0
 
 
@@ -68,15 +68,15 @@ class Form(msgspec.Struct, frozen=True):
 def engine(
     classifier: Classifier, machine: Machine, sample: Tensor, choose: str = "auto", to_come: float = math.inf
 ) -> Engine:
-    """The fastest form of `classifier` here, judged by `sample`, the first pictures, `(N, 3, H, W)` uint8.
+    """The fastest form of `classifier` here, judged by `sample`, the first images, `(N, 3, H, W)` uint8.
 
-    `choose`: "auto", a precision ("float32" for the exact one), or the name of an engine. Pictures of other sizes may
+    `choose`: "auto", a precision ("float32" for the exact one), or the name of an engine. Images of other sizes may
     follow; `to_come` says how many in all. Raises: UsageError for a `choose` that is not at hand.
     """
     plain = msgspec.structs.replace(machine, precision="float32")
     exact = _eager(classifier, plain)
     if choose in ("auto", "float32") and len(sample) < FEW:
-        said = f"torch float32: for {len(sample)} pictures, to choose something faster would take longer"
+        said = f"torch float32: for {len(sample)} images, to choose something faster would take longer"
         return Engine("torch float32", "float32", 0, 0, said, exact)
     chosen = _chosen(classifier, machine, choose)
     expected, rate = _in_parts(exact, sample)
@@ -101,16 +101,16 @@ def engine(
     best = max(found, key=lambda one: one[0], default=None)
     others = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items() if not best or name != best[1].name)
     if best is None or (choose == "auto" and rate > best[0]):
-        said = "; ".join([f"torch float32, {rate:,.0f} pictures/s" + (f" ({others})" if best else ""), *left_out])
+        said = "; ".join([f"torch float32, {rate:,.0f} images/s" + (f" ({others})" if best else ""), *left_out])
         return Engine("torch float32", "float32", 0, 0, said, exact)
     speed, form, agreeing, run = best
     same = f"Top-1 as in float32 for {agreeing} of the first {len(expected)}"
-    said = "; ".join([f"{form.name}, {speed:,.0f} pictures/s ({others}), {same}", *left_out])
+    said = "; ".join([f"{form.name}, {speed:,.0f} images/s ({others}), {same}", *left_out])
     return Engine(form.name, form.precision, agreeing, len(expected), said, run)
 
 
 def compared(logits: Tensor, expected: Tensor, most_off: float) -> tuple[str, int]:
-    """What is wrong with `(N, classes)` logits, or "", and for how many pictures the likeliest class is the same."""
+    """What is wrong with `(N, classes)` logits, or "", and for how many images the likeliest class is the same."""
     agreeing = int((logits.argmax(1) == expected.argmax(1)).sum())
     off = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not off <= most_off:  # NaN, too
@@ -163,7 +163,7 @@ def _normalising(classifier: Classifier, net: Run) -> Run:
 
 
 def _in_parts(run: Run, sample: Tensor) -> tuple[Tensor, float]:
-    """The logits of as many pictures as there is time for, and pictures a second."""
+    """The logits of as many images as there is time for, and images a second."""
     began, found = time.perf_counter(), [run(sample[:PART])]
     again = time.perf_counter()
     first = again - began  # why: the first run also loads libraries, so that it does not count where there is another
@@ -174,7 +174,7 @@ def _in_parts(run: Run, sample: Tensor) -> tuple[Tensor, float]:
 
 
 def _rate(run: Run, sample: Tensor) -> float:
-    """Pictures a second, the best of a few runs."""
+    """Images a second, the best of a few runs."""
     times: list[float] = []
     while len(times) < 3 and sum(times) < SECONDS / 3:
         began = time.perf_counter()

@@ -44,13 +44,13 @@ class About(msgspec.Struct, frozen=True):
     size: int
     classes: tuple[str, ...]
     words: tuple[str, ...] = ()  # the classes in words, where their names are codes
-    fingerprint: str = ""  # of the pictures that it was trained on
+    fingerprint: str = ""  # of the images that it was trained on
     source: str = ""
     upright: bool = True  # whether EXIF orientation was applied
     decoding: str = ""
     recipe: str = ""
     step: int | None = None
-    protocol: Protocol = SQUARE  # how its own library looks at a picture
+    protocol: Protocol = SQUARE  # how its own library looks at an image
     origin: str = ""  # where weights of another library are from
 
     @property
@@ -269,7 +269,7 @@ def _theirs(path: Path, network: str | None) -> Model:
         notes.append(f"known by its hash: {known.library}'s {known.key}, Top-1 {known.top1:g} % (1-crop, n = 50,000)")
     if shown is None:
         shown = Preprocessing(IMAGENET_MEAN, IMAGENET_STD, max(match.network.input[1:]), SQUARE)
-        notes.append("how its pictures were normalised is not known: ImageNet's means and deviations are taken")
+        notes.append("how its images were normalised is not known: ImageNet's means and deviations are taken")
     classes, words = (config.names, ()) if config and config.names else _classes(match)
     guessed = bool(classes) and not known and not (config and config.names)
     if guessed:

@@ -1,7 +1,7 @@
-"""Pictures to probabilities, under one protocol or several, by one model or several; each picture is decoded once.
+"""Images to probabilities, under one protocol or several, by one model or several; each image is decoded once.
 
-Threads decode and cut the views; batches are filled across pictures. A batch is always full, with blank pictures where
-none is left, so that in one form of the network what a picture gets does not depend on its neighbours or on how many
+Threads decode and cut the views; batches are filled across images. A batch is always full, with blank images where
+none is left, so that in one form of the network what an image gets does not depend on its neighbours or on how many
 processes there are.
 """
 
@@ -32,7 +32,7 @@ from topfive.networks.variations import fully_convolutional
 from topfive.recipes.protocols import Protocol
 from topfive.results.predictions import Predictions
 
-AHEAD = 512  # views that are drawn before they are needed, at least those of a few pictures
+AHEAD = 512  # views that are drawn before they are needed, at least those of a few images
 BLOCK = 32  # pixels: what the strides of a network come to, so that sizes repeat themselves
 Pixels = NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ Pixels = NDArray[np.uint8]
 class Judge:
     """A model under a protocol, on this machine: views in, probabilities out, and what that took.
 
-    `seconds` is the time in the network, for all pictures; `drawing` that of resizing and cutting, for each.
+    `seconds` is the time in the network, for all images; `drawing` that of resizing and cutting, for each.
     """
 
     def __init__(self, model: Model, protocol: Protocol, machine: Machine, batch: int, precision: str = "auto") -> None:
@@ -54,7 +54,7 @@ class Judge:
             self.classifier = Classifier(net, *model.classifier.normalisation).eval()
         self.engine: Engine | None = None
         self.seconds, self.drawing = 0.0, list[float]()
-        self.views = self.pictures = self.macs = 0
+        self.views = self.images = self.macs = 0
         self._macs: dict[tuple[int, int], int] = {}
         self._waiting: dict[tuple[int, int], list[tuple[int, Pixels]]] = defaultdict(list)
         self._sums: dict[int, NDArray[np.float64]] = {}
@@ -65,24 +65,24 @@ class Judge:
         return self.protocol.describe(self.model.about.size)
 
     def draw(self, image: Image.Image) -> list[Pixels]:
-        """The views of a picture; called by threads."""
+        """The views of an image; called by threads."""
         began = time.thread_time()
         found = list(views(image, self.protocol, self.model.about.size))
         self.drawing.append(time.thread_time() - began)  # why: threads that add to one number lose some
         return found
 
-    def take(self, picture: int, shown: Sequence[Pixels]) -> None:
-        """Add the views of a picture to those that wait; run what fills a batch."""
-        self._left[picture], self._sums[picture] = len(shown), np.zeros(self.network.classes)
-        self.pictures, self.views = self.pictures + 1, self.views + len(shown)
+    def take(self, image: int, shown: Sequence[Pixels]) -> None:
+        """Add the views of an image to those that wait; run what fills a batch."""
+        self._left[image], self._sums[image] = len(shown), np.zeros(self.network.classes)
+        self.images, self.views = self.images + 1, self.views + len(shown)
         for pixels in shown:
             shape = pixels.shape[:2]
             self.macs += self._cost(shape)
             waiting = self._waiting[shape]
-            waiting.append((picture, pixels))
+            waiting.append((image, pixels))
             if len(waiting) == self.batch and not self.dense:
                 self._run(shape)
-        if self.dense:  # why: shapes differ from picture to picture, so a batch is what one picture has of a shape
+        if self.dense:  # why: shapes differ from image to image, so a batch is what one image has of a shape
             self.flush()
 
     def flush(self) -> None:
@@ -91,10 +91,10 @@ class Judge:
             self._run(shape)
 
     def finished(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """The pictures whose views have all been run since the last call: their probabilities, which sum up to 1."""
-        for picture in [picture for picture, left in self._left.items() if not left]:
-            del self._left[picture]
-            yield picture, self._sums.pop(picture)
+        """The images whose views have all been run since the last call: their probabilities, which sum up to 1."""
+        for image in [image for image, left in self._left.items() if not left]:
+            del self._left[image]
+            yield image, self._sums.pop(image)
 
     def _run(self, shape: tuple[int, int]) -> None:
         waiting = self._waiting.pop(shape)
@@ -106,14 +106,14 @@ class Judge:
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         if self.engine is None:
             self.engine = engine(self.classifier, self.machine, batch[: len(waiting)], self.precision)
-            began = time.perf_counter()  # why: choosing an engine is no part of what a picture takes
+            began = time.perf_counter()  # why: choosing an engine is no part of what an image takes
         shares = self._shares(batch)
-        for (picture, _), share in zip(waiting, shares):
-            self._sums[picture] += share
-            self._left[picture] -= 1
-        for picture in {picture for picture, _ in waiting}:
-            if not self._left[picture]:
-                self._sums[picture] /= self._sums[picture].sum()
+        for (image, _), share in zip(waiting, shares):
+            self._sums[image] += share
+            self._left[image] -= 1
+        for image in {image for image, _ in waiting}:
+            if not self._left[image]:
+                self._sums[image] /= self._sums[image].sum()
         self.seconds += time.perf_counter() - began
 
     def _shares(self, batch: Tensor) -> NDArray[np.float64]:
@@ -131,9 +131,9 @@ class Judge:
 def predicted(
     judges: Sequence[Judge], count: int, read: Callable[[int, bool], Image.Image]
 ) -> Iterator[tuple[int, list[NDArray[np.float32]] | Unreadable]]:
-    """For each of `count` pictures, in order, what each judge gives, or why it cannot be read.
+    """For each of `count` images, in order, what each judge gives, or why it cannot be read.
 
-    `read(picture, upright)` gives one in RGB, turned by EXIF or not, and raises Unreadable; it is called by threads.
+    `read(image, upright)` gives one in RGB, turned by EXIF or not, and raises Unreadable; it is called by threads.
     Whether it is turned is the model's to say, whatever command asks: as it was in its training.
     """
     threads = max(1, torch.get_num_threads())
@@ -144,18 +144,18 @@ def predicted(
     following = 0
     turned = {judge.model.about.upright for judge in judges}
 
-    def drawn(picture: int) -> list[list[Pixels]]:
-        images = {upright: read(picture, upright) for upright in turned}
+    def drawn(image: int) -> list[list[Pixels]]:
+        images = {upright: read(image, upright) for upright in turned}
         return [judge.draw(images[judge.model.about.upright]) for judge in judges]
 
     def collect() -> Iterator[tuple[int, list[NDArray[np.float32]] | Unreadable]]:
         nonlocal following
         for n, judge in enumerate(judges):
-            for picture, shares in judge.finished():
-                parts[picture][n] = shares.astype(np.float32)
-                if len(parts[picture]) == len(judges):
-                    found = parts.pop(picture)
-                    done[picture] = [found[n] for n in range(len(judges))]
+            for image, shares in judge.finished():
+                parts[image][n] = shares.astype(np.float32)
+                if len(parts[image]) == len(judges):
+                    found = parts.pop(image)
+                    done[image] = [found[n] for n in range(len(judges))]
         while following in done:
             yield following, done.pop(following)
             following += 1
@@ -163,16 +163,16 @@ def predicted(
     with ThreadPoolExecutor(threads) as pool:
         queue: deque[Future[list[list[Pixels]]]] = deque()
         try:
-            for picture in range(count):
-                while len(queue) + picture < min(count, picture + ahead):
-                    queue.append(pool.submit(drawn, picture + len(queue)))
+            for image in range(count):
+                while len(queue) + image < min(count, image + ahead):
+                    queue.append(pool.submit(drawn, image + len(queue)))
                 try:
                     shown = queue.popleft().result()
                 except Unreadable as error:
-                    done[picture] = error
+                    done[image] = error
                 else:
                     for judge, pixels in zip(judges, shown):
-                        judge.take(picture, pixels)
+                        judge.take(image, pixels)
                 yield from collect()
             for judge in judges:
                 judge.flush()
@@ -183,7 +183,7 @@ def predicted(
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What a protocol took of a model on this machine, per picture."""
+    """What a protocol took of a model on this machine, per image."""
 
     views: float
     ops: float  # two a multiply-add
@@ -192,7 +192,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Judged:
-    """A model under a protocol over the held-out pictures of a source."""
+    """A model under a protocol over the validation images of a source."""
 
     model: Model
     protocol: Protocol
@@ -203,7 +203,7 @@ class Judged:
 
 
 def fits(model: Model, protocol: Protocol) -> bool:
-    """Whether the network can be judged so whatever the size of a picture: not every one has such a dense form."""
+    """Whether the network can be judged so whatever the size of an image: not every one has such a dense form."""
     if protocol.crops != "dense":
         return True
     try:
@@ -223,36 +223,36 @@ def judge(
     group: Group = Group(),
     batch: int = 32,
     precision: str = "auto",
-    tick: Callable[[int], object] = lambda pictures: None,
+    tick: Callable[[int], object] = lambda images: None,
 ) -> list[Judged]:
-    """Every model under every protocol of `protocols[model.where]`, each held-out picture decoded and scored once.
+    """Every model under every protocol of `protocols[model.where]`, each validation image decoded and scored once.
 
-    With several processes each takes every n-th picture, and all get the whole.
+    With several processes each takes every n-th image, and all get the whole.
     Raises: DataError where the classes do not fit.
     """
     matched = {model.where: columns(model, source) for model in models}
     judges = [
         Judge(model, protocol, machine, batch, precision) for model in models for protocol in protocols[model.where]
     ]
-    mine = range(group.rank, len(source.held_out), group.world)
+    mine = range(group.rank, len(source.val), group.world)
     scores = [np.full((len(mine), judge.network.classes), np.nan, np.float32) for judge in judges]
     unreadable: dict[int, str] = {}
-    for i, found in predicted(judges, len(mine), lambda i, upright: source.read(source.held_out[mine[i]], upright)):
+    for i, found in predicted(judges, len(mine), lambda i, upright: source.read(source.val[mine[i]], upright)):
         if isinstance(found, Unreadable):
             unreadable[mine[i]] = found.reason
         else:
             for kept, row in zip(scores, found):
                 kept[i] = row
         tick(i + 1)
-    whole = [_gathered(part, len(source.held_out), group) for part in scores]
+    whole = [_gathered(part, len(source.val), group) for part in scores]
     reasons: dict[int, str] = {}
     for text in group.gathered(msgspec.json.encode(unreadable)):
         reasons |= msgspec.json.decode(text, type=dict[int, str])
-    names = tuple(item.name for item in source.held_out)
+    names = tuple(item.name for item in source.val)
     judged = []
     for one, rows in zip(judges, whole):
         at, notes = matched[one.model.where]
-        labels = at[[item.label for item in source.held_out]]
+        labels = at[[item.label for item in source.val]]
         told = {names[i]: reason for i, reason in sorted(reasons.items())}
         seen = Predictions(
             one.model.about.classes,
@@ -302,7 +302,7 @@ def ensemble(judged: Sequence[Judged], shares: Sequence[float] = ()) -> Judged:
 
 
 def _gathered(part: NDArray[np.float32], count: int, group: Group) -> NDArray[np.float32]:
-    """The rows of all processes in the order of the pictures."""
+    """The rows of all processes in the order of the images."""
     if group.world == 1:
         return part
     whole = np.full((count, part.shape[1]), np.nan, np.float32)
@@ -312,21 +312,21 @@ def _gathered(part: NDArray[np.float32], count: int, group: Group) -> NDArray[np
 
 
 def _cost(judge: Judge, group: Group) -> Cost:
-    pictures, views, macs, seconds = group.total(
-        judge.pictures, judge.views, judge.macs, judge.seconds + sum(judge.drawing)
+    images, views, macs, seconds = group.total(
+        judge.images, judge.views, judge.macs, judge.seconds + sum(judge.drawing)
     )
-    each = max(1.0, pictures)
+    each = max(1.0, images)
     return Cost(views / each, 2 * macs / each, 1e3 * seconds / each)
 
 
 def _engine(judge: Judge) -> str:
-    return judge.engine.said if judge.engine else "no picture could be read"
+    return judge.engine.said if judge.engine else "no image could be read"
 
 
 def likeliest(
     found: Sequence[NDArray[np.float32]] | Unreadable, about: About, top: int
 ) -> dict[str, str | float | None]:
-    """The `top` likeliest classes of a picture as a row: `class_1`, `probability_1`, ...; or why it cannot be read."""
+    """The `top` likeliest classes of an image as a row: `class_1`, `probability_1`, ...; or why it cannot be read."""
     ranks = range(1, min(top, len(about.names)) + 1)
     row: dict[str, str | float | None] = {f"{what}_{n}": None for n in ranks for what in ("class", "probability")}
     if isinstance(found, Unreadable):

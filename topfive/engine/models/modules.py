@@ -90,7 +90,7 @@ class Net(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network behind the normalisation of its pictures: `(N, 3, S, S)` uint8 in, logits out."""
+    """A network behind the normalisation of its images: `(N, 3, S, S)` uint8 in, logits out."""
 
     def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
         return self.net.all_logits(x) if isinstance(self.net, Net) else (self.net(x),)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Mean 0 and standard deviation 1 for each channel, over the training pictures."""
+        """Mean 0 and standard deviation 1 for each channel, over the training images."""
         return normalised(pixels, *self.normalisation)
 
     @property
@@ -133,7 +133,7 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 class Convolution(nn.Conv2d):
     """torch's, or one matrix product where the processor has matrix units (AMX) and the map is small for its kernels.
 
-    torch's own goes through all the weights for every picture; a product reads them once. What comes out differs in
+    torch's own goes through all the weights for every image; a product reads them once. What comes out differs in
     the order of the sums only. Measured: docs/decisions/0014-small-maps.md.
     """
 
@@ -257,7 +257,7 @@ class Sum(nn.Module):
 
 
 def build(network: Network, input: Shape | None = None) -> Net:
-    """The module of `network` with the paper's initial weights, for pictures of `input` = (channels, height, width).
+    """The module of `network` with the paper's initial weights, for images of `input` = (channels, height, width).
 
     Raises: SizeError where the input does not fit.
     """
@@ -363,9 +363,9 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 def make(subject: Subject, input: Shape, classes: int) -> nn.Module:
-    """A fresh module of `subject` for pictures of `input` and `classes` classes.
+    """A fresh module of `subject` for images of `input` and `classes` classes.
 
-    Raises: RefusedError where a user's factory does not give a module that maps the pictures to so many logits.
+    Raises: RefusedError where a user's factory does not give a module that maps the images to so many logits.
     """
     module = _make(subject, input, classes)
     if subject.network is not None:
@@ -376,9 +376,9 @@ def make(subject: Subject, input: Shape, classes: int) -> nn.Module:
             shape = tuple(module.eval()(torch.zeros(2, *input)).shape)
             module.train(was_training)
         except Exception as error:
-            raise RefusedError(f"{subject.factory} fails on pictures of {input}: {error}") from error
+            raise RefusedError(f"{subject.factory} fails on images of {input}: {error}") from error
     if shape != (2, classes):
-        raise RefusedError(f"{subject.factory} gives {shape} for two pictures; wanted is (2, {classes})")
+        raise RefusedError(f"{subject.factory} gives {shape} for two images; wanted is (2, {classes})")
     return module
 
 

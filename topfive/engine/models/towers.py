@@ -1,7 +1,7 @@
 """AlexNet's two towers: each of two devices holds half of every layer's kernels; they meet where the paper lets them.
 
 A convolution with groups reads its own device's maps; one without (conv3) and every linear layer reads both halves, so
-that the other half is copied over and its gradient copied back. The first convolution reads the picture on both
+that the other half is copied over and its gradient copied back. The first convolution reads the image on both
 devices. Weights, losses and gradients are those of the one-device network, of which each device holds its part once.
 
 The paper does not say what its two cards did where response normalisation, which sums over neighbouring maps, reaches
@@ -67,7 +67,7 @@ def split(network: Network) -> tuple[Network, Network]:
             case _:
                 raise _refused(network, f"{row} ({describe(word)}) is no layer of which each tower can have a half")
         if not channels and not (meets and outputs):
-            raise _refused(network, f"{row} ({describe(word)}) does not read the whole picture, which both devices see")
+            raise _refused(network, f"{row} ({describe(word)}) does not read the whole image, which both devices see")
         if isinstance(word, ResponseNorm) and channels // 2 < word.size - 1:
             raise _refused(network, f"{row} sums over {word.size} maps, too many for halves of {channels // 2}")
         # why: with an odd number of classes the first tower has one more; nothing behind needs equal halves
@@ -215,7 +215,7 @@ def reach(norm: ResponseNorm) -> tuple[int, int]:
 
 
 def received(towers: tuple[Network, Network], input: Shape) -> tuple[int, int]:
-    """How many values of one picture's forward pass each device gets from the other, the logits included."""
+    """How many values of one image's forward pass each device gets from the other, the logits included."""
     got = [0, 0]
     shapes = [input, input]
     for pair in zip(*(tower.body.layers for tower in towers), strict=True):
@@ -238,7 +238,7 @@ def table(network: Network, input: Shape, batch: int) -> list[Row]:
 
     Units: bytes of 32-bit values. `activation_bytes` are the outputs of the device's own layers for its `batch`, as
     `costs.py` counts them, and for a tower the maps that it gets from the other. `training_bytes` adds weights,
-    gradients, momentum and the pictures. `received_bytes_per_picture` is what the other device sends in a forward pass,
+    gradients, momentum and the images. `received_bytes_per_image` is what the other device sends in a forward pass,
     `received_bytes_per_step` what it sends in a step: a tower those maps, and the gradients of the maps that it got;
     with half of the batch each the gradient of every weight, once.
 
@@ -249,9 +249,9 @@ def table(network: Network, input: Shape, batch: int) -> list[Row]:
     towers = split(network)
     whole = count(network, input)
     got = [VALUE_BYTES * values for values in received(towers, input)]
-    picture = VALUE_BYTES * math.prod(input)
+    image = VALUE_BYTES * math.prod(input)
 
-    def row(scheme: str, device: int, batch: int, params: int, kept: int, per_picture: int, per_step: int) -> Row:
+    def row(scheme: str, device: int, batch: int, params: int, kept: int, per_image: int, per_step: int) -> Row:
         return {
             "scheme": scheme,
             "device": device,
@@ -259,8 +259,8 @@ def table(network: Network, input: Shape, batch: int) -> list[Row]:
             "params": params,
             "weight_bytes": params * VALUE_BYTES,
             "activation_bytes": batch * kept,
-            "training_bytes": 3 * params * VALUE_BYTES + batch * (kept + picture),
-            "received_bytes_per_picture": per_picture,
+            "training_bytes": 3 * params * VALUE_BYTES + batch * (kept + image),
+            "received_bytes_per_image": per_image,
             "received_bytes_per_step": per_step,
         }
 

@@ -105,7 +105,7 @@ class RunKeeper:
 
 
 def best(rows: list[Epoch]) -> Epoch | None:
-    """The row with the most held-out pictures right, the first of several."""
+    """The row with the most validation images right, the first of several."""
     scored = [(row.scores.correct1, -row.epoch, row) for row in rows if row.scores]
     return max(scored)[2] if scored else None
 

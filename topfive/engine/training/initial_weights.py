@@ -120,7 +120,7 @@ class Start:
 
 
 def _sides(theirs: Network, ours: Network) -> Iterator[tuple[Network, Network]]:
-    """Both networks as they are, and with either of them made for the other's pictures."""
+    """Both networks as they are, and with either of them made for the other's images."""
     yield theirs, ours
     yield for_small_images(theirs, max(ours.input[1:])), ours
     yield theirs, for_small_images(ours, max(theirs.input[1:]))

@@ -41,12 +41,12 @@ from topfive.recipes.recipe import Recipe, side_of, steps_of_epoch
 from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.results.scored import recorded
 
-FILLED = 0.8  # of a network's own side that pictures must have, for it to be trained at that side by default
-MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded pictures may have 0.3 of the machine's
+FILLED = 0.8  # of a network's own side that images must have, for it to be trained at that side by default
+MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded images may have 0.3 of the machine's
 
 
 class Job:
-    """A network, pictures, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be.
+    """A network, images, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be.
 
     `devices` is where `towers` lays the network, and `table` what each holds: None and no rows for one device.
     """
@@ -96,7 +96,7 @@ class Job:
                 "classes": list(source.classes),
                 "words": list(source.words),
                 "train": len(source.train),
-                "held_out": len(source.held_out),
+                "val": len(source.val),
                 "split": source.split,
                 "upright": source.upright,
                 "notes": list(source.notes),
@@ -203,12 +203,12 @@ class Job:
 
     def plan(self) -> dict[str, Any]:
         """Steps, operations and an estimate of the memory, before anything runs."""
-        pictures, recipe = len(self.source.train), self.recipe
+        images, recipe = len(self.source.train), self.recipe
         part = -(-recipe.batch // (recipe.parts * self.group.world))
         return {
-            "steps": recipe.epochs * steps_of_epoch(pictures, recipe.batch),
+            "steps": recipe.epochs * steps_of_epoch(images, recipe.batch),
             "training_ops": sum(
-                6 * count(self.network, (3, side, side)).macs * pictures
+                6 * count(self.network, (3, side, side)).macs * images
                 for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))
             ),
             "memory_bytes": self.costs.training_bytes(part),
@@ -224,7 +224,7 @@ class Job:
         except TooManyUnreadable as error:
             where = f"; all of them: {note_unreadable(self.folder, error.unreadable)}" if self.run else ""
             if self.run:
-                self.run.forget()  # why: once some are removed, the same command is of other pictures
+                self.run.forget()  # why: once some are removed, the same command is of other images
             self._let_go()
             raise DataError(f"{error}{where}") from None
         except BaseException:
@@ -275,14 +275,14 @@ def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: M
     """The recipe with its batch in as many parts as it takes, doubling, until one fits into the device's memory.
 
     The batch stays the recipe's, and so the learning rate. It goes by the estimate of `Costs.training_bytes`, in the
-    precision that training has here; a part has at least two pictures.
+    precision that training has here; a part has at least two images.
     """
     costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.parts
     world = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's, before the processes have met
     fixed = costs.training_bytes(0)
-    picture = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
+    image = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
     while (
-        fixed + picture * -(-recipe.batch // (parts * world)) > MEMORY_SHARE * _device_bytes(machine)
+        fixed + image * -(-recipe.batch // (parts * world)) > MEMORY_SHARE * _device_bytes(machine)
         and recipe.batch // (2 * parts * world) >= 2
     ):
         parts *= 2
@@ -296,13 +296,13 @@ def _device_bytes(machine: Machine) -> int:
 
 
 def decoding(source: Source) -> str:
-    """How pictures become pixels, in words."""
+    """How images become pixels, in words."""
     upright = "applied" if source.upright else "ignored"
     return f"decoded whole, centre square, bilinear with antialiasing; EXIF orientation {upright}"
 
 
 def network_of(name: str, source: Source, size: int | None) -> tuple[Network, int]:
-    """The network that `name` means, made for `size`: by default its own, where the pictures fill it."""
+    """The network that `name` means, made for `size`: by default its own, where the images fill it."""
     network = named(name)
     own = max(network.input[1:])
     side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))

@@ -1,6 +1,6 @@
-"""Batches of pictures: what comes when, and how it is changed, is a pure function of (seed, epoch, index).
+"""Batches of images: what comes when, and how it is changed, is a pure function of (seed, epoch, index).
 
-Nothing depends on the number of workers or processes, on how fast they are, or on what was loaded before. Pictures are
+Nothing depends on the number of workers or processes, on how fast they are, or on what was loaded before. Images are
 kept and cross process borders as uint8; all but the crop happens on whole batches, on the device.
 """
 
@@ -35,13 +35,13 @@ from topfive.recipes.augmentations import DRAWS, AreaCrop, Augmentation, Box, Ce
 from topfive.recipes.recipe import Recipe, steps_of_epoch
 from topfive.results.runs import Reading
 
-MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # pictures passed over: the larger of the two
-MEMORY_SHARE = 0.3  # of the machine's memory that decoded pictures may take; beyond it they are read anew every epoch
-SMALL_SIDE = 64  # up to which pictures are decoded by one thread
-SAMPLE = 2000  # pictures that stand for all, for the mean and standard deviation of the channels
+MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # images passed over: the larger of the two
+MEMORY_SHARE = 0.3  # of the machine's memory that decoded images may take; beyond it they are read anew every epoch
+SMALL_SIDE = 64  # up to which images are decoded by one thread
+SAMPLE = 2000  # images that stand for all, for the mean and standard deviation of the channels
 BAD_FILES = "bad_files.csv"
 
-# columns of the uniform numbers that belong to a picture in an epoch
+# columns of the uniform numbers that belong to an image in an epoch
 MIRROR, LIGHTING, COLOUR, ERASE, COLUMNS = DRAWS, DRAWS + 1, DRAWS + 4, DRAWS + 7, DRAWS + 12
 
 # The principal components of RGB over ImageNet, for values in 0..1: eigenvalues, and vectors as columns.
@@ -50,27 +50,27 @@ EIGENVALUES = (0.2175, 0.0188, 0.0045)
 VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 GREY = (0.299, 0.587, 0.114)
 
-Index = NDArray[np.int64]  # of pictures within their split
-Draws = NDArray[np.float64]  # uniform numbers, a row a picture
+Index = NDArray[np.int64]  # of images within their split
+Draws = NDArray[np.float64]  # uniform numbers, a row an image
 Bytes = NDArray[np.uint8]  # pixels, channels last
-Batch = tuple[Tensor, Tensor, Index, int]  # pixels, labels, which pictures, how many of them count
+Batch = tuple[Tensor, Tensor, Index, int]  # pixels, labels, which images, how many of them count
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Decoded pictures of one split: `pixels` is (N, 3, S, S) in uint8, `labels` (N,)."""
+class Images:
+    """Decoded images of one split: `pixels` is (N, 3, S, S) in uint8, `labels` (N,)."""
 
     pixels: Tensor
     labels: Tensor
     unreadable: tuple[Unreadable, ...] = ()
-    done: Counter[str] = field(default_factory=Counter)  # what decoding did knowingly, and to how many pictures
+    done: Counter[str] = field(default_factory=Counter)  # what decoding did knowingly, and to how many images
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def uniforms(seed: int, epoch: int, index: Index) -> Draws:
-    """`COLUMNS` numbers in 0..1 for each picture: a hash of (seed, epoch, index, column) and nothing else."""
+    """`COLUMNS` numbers in 0..1 for each image: a hash of (seed, epoch, index, column) and nothing else."""
     start = np.array([seed % 2**63 + 1], np.uint64)
     state = _mixed(_mixed(start) + np.array([epoch], np.uint64))
     rows = _mixed(state + index.astype(np.uint64))
@@ -95,7 +95,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 def epoch_batches(
     count: int, batch: int, seed: int, epoch: int, first: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Index, int]]:
-    """The indices of each batch from the `first` on, and how many of them count; each picture counts once an epoch.
+    """The indices of each batch from the `first` on, and how many of them count; each image counts once an epoch.
 
     Of a batch, process `rank` takes every `world`-th one. A share of fewer than two, which batch normalisation cannot
     learn from, is filled up with others of the batch that do not count.
@@ -108,21 +108,21 @@ def epoch_batches(
 
 
 class Data(ABC):
-    """The pictures of a source at one size, as training and evaluation take them."""
+    """The images of a source at one size, as training and evaluation take them."""
 
     def __init__(self, source: Source, size: int, max_bad: str | None = None) -> None:
         self.max_bad = max_bad
         self.source, self.size, self.classes, self.mirror = source, size, len(source.classes), source.mirror
         self.unreadable: dict[str, Unreadable] = {}  # by path: each file is named once, however often it is met
-        self.done: Counter[str] = Counter()  # what decoding did knowingly, and to how many pictures
+        self.done: Counter[str] = Counter()  # what decoding did knowingly, and to how many images
         self.normalisation = (torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
 
     @property
     def passed_over(self) -> str:
         """How many images cannot be read, in a sentence; nothing where all can."""
         bad = set(self.unreadable)
-        aside = sum(self.source.path(item) in bad for item in self.source.held_out)
-        count = len(self.source.train) + len(self.source.held_out)
+        aside = sum(self.source.path(item) in bad for item in self.source.val)
+        count = len(self.source.train) + len(self.source.val)
         return (
             f"passed over, unreadable: {len(bad):,} of {count:,} images, {len(bad) - aside:,} training and {aside:,} "
             "validation images, which count as errors"
@@ -132,7 +132,7 @@ class Data(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Training pictures."""
+        """Training images."""
 
     @abstractmethod
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
@@ -142,8 +142,8 @@ class Data(ABC):
         """
 
     @abstractmethod
-    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every held-out picture once, in order: its centre square `(N, 3, S, S)` uint8, and labels `(N,)`.
+    def val(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every validation image once, in order: its centre square `(N, 3, S, S)` uint8, and labels `(N,)`.
 
         Process `rank` gives every `world`-th batch.
         """
@@ -158,7 +158,7 @@ def prepare(
     reading: Reading | None = None,
     max_bad: str | None = None,
 ) -> Data:
-    """Every picture read once; then kept in memory, or, with `workers` or where memory is short, read anew each epoch.
+    """Every image read once; then kept in memory, or, with `workers` or where memory is short, read anew each epoch.
 
     `reading` says which, else it is chosen. Raises: DataError where more are unreadable than a few, or than `max_bad`,
     or none of a split is left.
@@ -199,7 +199,7 @@ def _keep_freed_memory() -> None:
     """Let the C library keep what a step frees for the next step; nothing where it is not glibc.
 
     By default it gives large blocks back and asks for them anew, page by page, in every step: VGG-A at 32 pixels
-    trains at 220 to 245 pictures/s so, and at 290 with this (two cores, one run beside the other).
+    trains at 220 to 245 images/s so, and at 290 with this (two cores, one run beside the other).
     """
     m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -213,8 +213,8 @@ def _keep_freed_memory() -> None:
 
 def decode(
     source: Source, items: Sequence[Item], size: int, progress: Callable[[int], object] = lambda done: None
-) -> Pictures:
-    """Every picture of `items` as its centre square of `size` pixels; unreadable ones are left out and listed."""
+) -> Images:
+    """Every image of `items` as its centre square of `size` pixels; unreadable ones are left out and listed."""
     pixels = np.zeros((len(items), size, size, 3), np.uint8)
     kept: list[int] = []
     bad: list[Unreadable] = []
@@ -228,7 +228,7 @@ def decode(
             return error
         return decoded.notes
 
-    # why: decoding leaves Python's lock, but of a small picture most of the work is Python's, and two threads that pass
+    # why: decoding leaves Python's lock, but of a small image most of the work is Python's, and two threads that pass
     # the lock to and fro take twice as long as one by itself: 180 us and 80 us for a JPEG of 32 pixels
     small = usual_side(source) <= SMALL_SIDE
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -240,11 +240,11 @@ def decode(
                 done.update(said)
             progress(1)
     labels = torch.tensor([items[i].label for i in kept])
-    return Pictures(torch.from_numpy(pixels[kept] if bad else pixels).permute(0, 3, 1, 2), labels, tuple(bad), done)
+    return Images(torch.from_numpy(pixels[kept] if bad else pixels).permute(0, 3, 1, 2), labels, tuple(bad), done)
 
 
 class TooManyUnreadable(DataError):
-    """More pictures cannot be read than are passed over; `unreadable` says which."""
+    """More images cannot be read than are passed over; `unreadable` says which."""
 
     def __init__(self, said: str, unreadable: Sequence[Unreadable]) -> None:
         super().__init__(said)
@@ -252,7 +252,7 @@ class TooManyUnreadable(DataError):
 
 
 def most_unreadable(max_bad: str | None, count: int) -> int:
-    """How many of `count` pictures are passed over at most: `N` or `P%`. Raises: UsageError for anything else."""
+    """How many of `count` images are passed over at most: `N` or `P%`. Raises: UsageError for anything else."""
     if max_bad is None:
         return int(max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count))
     number = max_bad.removesuffix("%")
@@ -262,15 +262,15 @@ def most_unreadable(max_bad: str | None, count: int) -> int:
 
 
 def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = (), max_bad: str | None = None) -> None:
-    """Raises: TooManyUnreadable where more than a few pictures are unreadable, or none of a split is left."""
-    count = len(source.train) + len(source.held_out)
+    """Raises: TooManyUnreadable where more than a few images are unreadable, or none of a split is left."""
+    count = len(source.train) + len(source.val)
     most = most_unreadable(max_bad, count)
     if len(bad) > most or not all(left):
         reasons = Counter(error.reason for error in bad).most_common(3)
         why = f"at most {most} are passed over" if all(left) else "none of a part is left"
         way_out = f"; --max-bad {len(bad)} passes over as many" if all(left) else ""
         raise TooManyUnreadable(
-            f"{len(bad)} of the {count} pictures of {source.name} cannot be read "
+            f"{len(bad)} of the {count} images of {source.name} cannot be read "
             f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and {why}{way_out}; the first: "
             f"{bad[0].name if bad else ''!r}",
             bad,
@@ -278,7 +278,7 @@ def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = 
 
 
 def note_unreadable(folder: Path, errors: Iterable[Unreadable]) -> Path:
-    """Write which pictures were passed over and why, one a line; the file's path."""
+    """Write which images were passed over and why, one a line; the file's path."""
     path = folder / BAD_FILES
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         # why: a name that begins like a formula would be one in a spreadsheet
@@ -288,10 +288,10 @@ def note_unreadable(folder: Path, errors: Iterable[Unreadable]) -> Path:
 
 
 def kept_sizes(crop: Crop, size: int, usual: int) -> tuple[int, int]:
-    """The least and the best side at which pictures of `usual` pixels are kept in memory, for crops of `size`.
+    """The least and the best side at which images of `usual` pixels are kept in memory, for crops of `size`.
 
-    At the least one the smallest patch has as many pixels as the crop, where the picture has them. At the best one
-    there are twice as many: what is resampled twice is less sharp than the held-out pictures, which are resampled once.
+    At the least one the smallest patch has as many pixels as the crop, where the image has them. At the best one
+    there are twice as many: what is resampled twice is less sharp than the validation images, which are resampled once.
     """
     match crop:
         case Centre() | PadCrop():
@@ -307,7 +307,7 @@ def kept_sizes(crop: Crop, size: int, usual: int) -> tuple[int, int]:
 
 
 def usual_side(source: Source) -> int:
-    """The median shorter side in pixels, going by a few pictures of the training split."""
+    """The median shorter side in pixels, going by a few images of the training split."""
     sides = []
     for item in source.train[:: max(1, len(source.train) // 20)]:
         try:
@@ -318,33 +318,31 @@ def usual_side(source: Source) -> int:
 
 
 def largest_side(source: Source) -> int:
-    """The largest side at which all pictures of a source, as decoded squares, may be kept in memory."""
-    return math.isqrt(
-        int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.held_out))))
-    )
+    """The largest side at which all images of a source, as decoded squares, may be kept in memory."""
+    return math.isqrt(int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.val)))))
 
 
 class Kept(Data):
-    """Decoded once and kept: training pictures as squares of `side`, held-out ones of `size`."""
+    """Decoded once and kept: training images as squares of `side`, validation ones of `size`."""
 
     def __init__(
         self, source: Source, size: int, side: int, progress: Callable[[int], object], max_bad: str | None = None
     ) -> None:
         super().__init__(source, size, max_bad)
-        self.pictures = decode(source, source.train, side, progress)
-        self.aside = decode(source, source.held_out, size, progress)
-        for part in (self.pictures, self.aside):
+        self.images = decode(source, source.train, side, progress)
+        self.aside = decode(source, source.val, size, progress)
+        for part in (self.images, self.aside):
             self.unreadable.update({error.name: error for error in part.unreadable})
             self.done += part.done
-        few_enough(source, list(self.unreadable.values()), [len(self.pictures), len(self.aside)], max_bad)
-        self.normalisation = statistics(self.pictures.pixels)
+        few_enough(source, list(self.unreadable.values()), [len(self.images), len(self.aside)], max_bad)
+        self.normalisation = statistics(self.images.pixels)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
-        kept = self.pictures.pixels.permute(0, 2, 3, 1).numpy()
+        kept = self.images.pixels.permute(0, 2, 3, 1).numpy()
         for index, real in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world):
             draws = uniforms(recipe.seed, epoch, index)
             match crop:
@@ -354,9 +352,9 @@ class Kept(Data):
                     pixels = np.empty((len(index), side, side, 3), np.uint8)
                     for n, (i, row) in enumerate(zip(index.tolist(), draws.tolist())):
                         pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], side, row), side)
-            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), self.pictures.labels[index], index, real
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), self.images.labels[index], index, real
 
-    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    def val(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(rank * batch, len(self.aside), world * batch):
             yield self.aside.pixels[start : start + batch], self.aside.labels[start : start + batch]
 
@@ -384,7 +382,7 @@ def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> 
         return pixels
     down, right = (draws[:, :2] * places).astype(np.int64).T
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
-    # why: a view of every shift at once; picking one a picture copies each pixel once
+    # why: a view of every shift at once; picking one an image copies each pixel once
     picked: Bytes = windows[np.arange(len(pixels)), down, right]
     return picked.transpose(0, 2, 3, 1)
 
@@ -395,8 +393,8 @@ def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> 
 class Streamed(Data):
     """Read, decoded and cropped by workers in every epoch, for sources that do not fit into memory.
 
-    Every picture is read once before, so that one that cannot be read moves no other: the batches are those of the
-    readable pictures alone. One that is gone later is left out of its batch.
+    Every image is read once before, so that one that cannot be read moves no other: the batches are those of the
+    readable images alone. One that is gone later is left out of its batch.
     """
 
     def __init__(
@@ -405,7 +403,7 @@ class Streamed(Data):
         super().__init__(source, size, max_bad)
         self.workers = workers
         good: list[tuple[Item, ...]] = []
-        for items in (source.train, source.held_out):
+        for items in (source.train, source.val):
             work = [(0, np.arange(i, min(i + 64, len(items)))) for i in range(0, len(items), 64)]
             kept: list[int] = []
             for _, index, bad, done in _results(_loader(_Crops(source, items, None, 1, 0), work, workers)):
@@ -427,7 +425,7 @@ class Streamed(Data):
 
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
-        decoded = self.size if isinstance(crop, PadCrop) else side  # its windows are cut from whole pictures below
+        decoded = self.size if isinstance(crop, PadCrop) else side  # its windows are cut from whole images below
         if self._loader is None or self._loader[0] != (recipe, decoded):
             crops = _Crops(self.source, self.items, crop, decoded, recipe.seed)
             self._loader = (recipe, decoded), _loader(crops, self._work, self.workers)
@@ -442,7 +440,7 @@ class Streamed(Data):
                 pixels = torch.from_numpy(windows)
             yield pixels.permute(0, 3, 1, 2), self.labels[index], index, min(real, len(index))
 
-    def held_out(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    def val(self, batch: int = 256, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.aside)
         work = [(0, np.arange(i, min(i + batch, count))) for i in range(rank * batch, count, world * batch)]
         labels = torch.tensor([item.label for item in self.aside])
@@ -522,7 +520,7 @@ def _results(loader: "DataLoader[Loaded]") -> Iterator[Loaded]:
         if "DataLoader worker" not in str(error):
             raise
         raise ResourceError(
-            "a worker that reads pictures was killed, for want of memory or of space in /dev/shm perhaps: give fewer "
+            "a worker that reads images was killed, for want of memory or of space in /dev/shm perhaps: give fewer "
             "--workers"
         ) from None
 
@@ -539,7 +537,7 @@ def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: 
     if augmentation.colour:
         pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
     if augmentation.lighting:
-        # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of a picture
+        # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of an image
         alpha = augmentation.lighting * torch.special.ndtri(drawn[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
         shifts = (alpha * torch.tensor(EIGENVALUES)) @ torch.tensor(VECTORS).T  # on the CPU: not every device has ndtri
         pixels = pixels + 255 * shifts[:, :, None, None].to(pixels.device)
@@ -595,7 +593,7 @@ def _patch(size: int, height: Tensor, width: Tensor, y: Tensor, x: Tensor) -> Te
 def mixed(
     pixels: Tensor, labels: Tensor, classes: int, augmentation: Augmentation, seed: int, epoch: int, step: int
 ) -> tuple[Tensor, Tensor]:
-    """Pictures blended with or patched from the next of the batch, and targets: labels `(N,)`, or `(N, classes)`.
+    """Images blended with or patched from the next of the batch, and targets: labels `(N,)`, or `(N, classes)`.
 
     Source: Zhang et al., mixup, 2017; Yun et al., CutMix, 2019; Szegedy et al. 2015 (Inception-v3), §7: smoothing.
     """

@@ -24,20 +24,20 @@ from topfive.recipes.recipe import Recipe, learning_rate, steps_of_epoch
 
 STUCK = 0.01  # relative distance to ln(classes) of a loss that has learnt nothing yet
 ENOUGH = 10  # batches of an epoch from which on its training error means something
-COUNTED = 6  # sums over an epoch: pictures, gradients of the first and last kernels, right, right among 5, loss
+COUNTED = 6  # sums over an epoch: images, gradients of the first and last kernels, right, right among 5, loss
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """What one epoch came to. Losses are means over the pictures of the epoch, accuracies fractions."""
+    """What one epoch came to. Losses are means over the images of the epoch, accuracies fractions."""
 
     epoch: int
     loss: float
     auxiliary_losses: tuple[float, ...]
-    train_accuracy: float  # Top-1 on the pictures as they were trained on: cropped, mirrored, mixed
+    train_accuracy: float  # Top-1 on the images as they were trained on: cropped, mirrored, mixed
     train_top5: float | None
-    scores: Scores | None  # of the held-out pictures, in the epochs in which they were evaluated
+    scores: Scores | None  # of the validation images, in the epochs in which they were evaluated
     lr: float
-    side: int  # of the training pictures, in pixels
+    side: int  # of the training images, in pixels
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
     waiting: float  # the share of the training time in which the next batch was waited for
@@ -54,7 +54,7 @@ class Position(msgspec.Struct):
     epoch: int = 1
     batch: int = 0  # batches of the epoch that are behind
     batches: int = 0  # of an epoch
-    sums: list[float] = []  # over the pictures of the epoch so far
+    sums: list[float] = []  # over the images of the epoch so far
     seconds: float = 0.0
     training_seconds: float = 0.0  # of the epoch so far
     waiting_seconds: float = 0.0
@@ -154,11 +154,11 @@ def train(
                 keeper.step(at, model, learner)
         scores = None
         if at.epoch % recipe.evaluate_every == 0 or at.epoch == recipe.epochs:
-            held_out = data.held_out(rank=group.rank, world=group.world)
+            val = data.val(rank=group.rank, world=group.world)
             if keeper and group.world == 1:  # why: several processes have not as many batches each to stop between
-                held_out = _watched(held_out, partial(keeper.step, at, model, learner))
-            scores = evaluate(machine.infer_form(group.same(learner.averaged())), held_out, machine, group)
-            scores = of_all(scores, len(data.source.held_out))
+                val = _watched(val, partial(keeper.step, at, model, learner))
+            scores = evaluate(machine.infer_form(group.same(learner.averaged())), val, machine, group)
+            scores = of_all(scores, len(data.source.val))
         at.seconds = before + time.perf_counter() - began
         row = _row(at, recipe.side(at.epoch, data.size), scores, data.classes, memory_peak(machine))
         at = at.after(row)

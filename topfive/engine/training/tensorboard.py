@@ -23,9 +23,9 @@ class Events:
         numbers = {key: value for key, value in msgspec.to_builtins(row).items() if isinstance(value, float)}
         numbers |= {f"auxiliary_loss/{n}": loss for n, loss in enumerate(row.auxiliary_losses, 1)}
         if row.scores:
-            numbers["held_out/top1_accuracy"] = row.scores.top1_accuracy
+            numbers["val/top1_accuracy"] = row.scores.top1_accuracy
             if row.scores.top5_accuracy is not None:
-                numbers["held_out/top5_accuracy"] = row.scores.top5_accuracy
+                numbers["val/top5_accuracy"] = row.scores.top5_accuracy
         for name, value in numbers.items():
             tag = name if "/" in name else f"training/{name}"
             self.writer.add_scalar(tag, value, row.epoch)

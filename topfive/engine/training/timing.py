@@ -1,4 +1,4 @@
-"""How long a training takes on this machine: a few pictures read, a few steps at every side, one evaluation."""
+"""How long a training takes on this machine: a few images read, a few steps at every side, one evaluation."""
 
 import time
 from bisect import bisect_right
@@ -23,7 +23,7 @@ from topfive.recipes.recipe import Recipe, side_of
 SECONDS, STEPS = 1.5, 3  # that steps of a side are timed for at least, and how many, after the first
 PATIENCE = 8.0  # seconds that a step may take; where it takes longer, smaller batches stand for it
 FIRST_BATCH = 16
-SAMPLE = 512  # pictures that are read, at least
+SAMPLE = 512  # images that are read, at least
 FOREVER = 1_000_000  # epochs
 
 Entry = TypeVar("Entry")
@@ -32,9 +32,9 @@ Entry = TypeVar("Entry")
 class Estimate(msgspec.Struct, frozen=True):
     """Seconds of what a training consists of, as measured on this machine."""
 
-    reading: float  # every picture once, before the first step
-    picture: Mapping[int, float]  # one training picture, by the side in pixels that it is trained at
-    evaluation: float  # the held-out pictures once
+    reading: float  # every image once, before the first step
+    image: Mapping[int, float]  # one training image, by the side in pixels that it is trained at
+    evaluation: float  # the validation images once
     wanting: float = 0.0  # processors that the measurement lacked, since other programs had them
 
     @property
@@ -44,27 +44,27 @@ class Estimate(msgspec.Struct, frozen=True):
             return []
         return [f"other programs had {self.wanting:.1f} of the processors meanwhile: alone, it takes less time"]
 
-    def seconds(self, recipe: Recipe, pictures: int, size: int) -> float:
-        """Of a whole training on `pictures`, where `size` is the full side."""
-        trained = sum(self.picture[recipe.side(epoch, size)] for epoch in range(1, recipe.epochs + 1))
+    def seconds(self, recipe: Recipe, images: int, size: int) -> float:
+        """Of a whole training on `images`, where `size` is the full side."""
+        trained = sum(self.image[recipe.side(epoch, size)] for epoch in range(1, recipe.epochs + 1))
         evaluations = -(-recipe.epochs // recipe.evaluate_every)
-        return self.reading + pictures * trained + evaluations * self.evaluation
+        return self.reading + images * trained + evaluations * self.evaluation
 
-    def epochs(self, recipe: Recipe, pictures: int, size: int, seconds: float) -> int:
+    def epochs(self, recipe: Recipe, images: int, size: int, seconds: float) -> int:
         """The most epochs of the recipe that fit into so many seconds; 0 where not even one does."""
-        least = pictures * min(self.picture.values()) + self.evaluation / recipe.evaluate_every  # of an epoch
+        least = images * min(self.image.values()) + self.evaluation / recipe.evaluate_every  # of an epoch
         most = int(seconds / least)
         return bisect_right(
             range(1, most + 2),
             seconds,
-            key=lambda epochs: self.seconds(msgspec.structs.replace(recipe, epochs=epochs), pictures, size),
+            key=lambda epochs: self.seconds(msgspec.structs.replace(recipe, epochs=epochs), images, size),
         )
 
 
 def estimate(job: Job, workers: int | None = None, progress: Callable[[float], object] = lambda done: None) -> Estimate:
-    """What a picture costs in reading, training and evaluation here; takes seconds, not minutes.
+    """What an image costs in reading, training and evaluation here; takes seconds, not minutes.
 
-    `progress` is given the share done. Raises: DataError where the pictures cannot be read.
+    `progress` is given the share done. Raises: DataError where the images cannot be read.
     """
     source, recipe, size, machine = job.source, job.recipe, job.size, job.machine
     sides = {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.sizes))}
@@ -72,42 +72,42 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     load, began = Load(), time.perf_counter()
     reading = chosen(source, size, recipe.augmentation.crop, workers)
     data = prepare(sample, size, recipe.augmentation.crop, reading=reading, max_bad=job.max_bad)
-    read = (time.perf_counter() - began) / (len(sample.train) + len(sample.held_out))
+    read = (time.perf_counter() - began) / (len(sample.train) + len(sample.val))
     parts = len(sides) + 2
     progress(1 / parts)
     net = job.network_for(data)
-    picture = {}
+    image = {}
     for side, share in sides.items():
-        picture[side] = _picture_seconds(net, data, recipe_at(recipe, share), machine)
-        progress((1 + len(picture)) / parts)
+        image[side] = _image_seconds(net, data, recipe_at(recipe, share), machine)
+        progress((1 + len(image)) / parts)
     form = machine.infer_form(Classifier(net, *data.normalisation))
-    evaluate(form, data.held_out(), machine)  # why: the first run of a size chooses and prepares its arithmetic
+    evaluate(form, data.val(), machine)  # why: the first run of a size chooses and prepares its arithmetic
     began = time.perf_counter()
-    evaluate(form, data.held_out(), machine)
-    tested = (time.perf_counter() - began) / len(sample.held_out)
+    evaluate(form, data.val(), machine)
+    tested = (time.perf_counter() - began) / len(sample.val)
     progress(1.0)
-    whole, aside = len(source.train), len(source.held_out)
+    whole, aside = len(source.train), len(source.val)
     wanting = load.wanting(machine.threads) if machine.device == "cpu" else 0.0
-    return Estimate(read * (whole + aside), picture, tested * aside, wanting)
+    return Estimate(read * (whole + aside), image, tested * aside, wanting)
 
 
 def recipe_at(recipe: Recipe, share: float) -> Recipe:
-    """The recipe with all its pictures at this share of the side, and without an end or an evaluation."""
+    """The recipe with all its images at this share of the side, and without an end or an evaluation."""
     return msgspec.structs.replace(recipe, sizes=((1.0, share),), epochs=FOREVER, evaluate_every=FOREVER)
 
 
 def _few(source: Source, batch: int) -> Source:
-    """Pictures from all over the source, enough for some whole batches."""
+    """Images from all over the source, enough for some whole batches."""
     count = max(SAMPLE, batch * -(-SAMPLE // batch))
-    return replace(source, train=_spread(source.train, count), held_out=_spread(source.held_out, SAMPLE))
+    return replace(source, train=_spread(source.train, count), val=_spread(source.val, SAMPLE))
 
 
 def _spread(items: Sequence[Entry], count: int) -> tuple[Entry, ...]:
     return tuple(items[:: max(1, len(items) // count)][:count])
 
 
-def _picture_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> float:
-    """Of one picture in training, everything included but evaluation."""
+def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> float:
+    """Of one image in training, everything included but evaluation."""
     least = min(recipe.batch, FIRST_BATCH * recipe.parts)
     watch = _Watch(0.0, 1)
     watch.run(net, data, msgspec.structs.replace(recipe, batch=least), machine)
@@ -125,12 +125,12 @@ class _Watch:
     """A keeper that keeps nothing, and ends the training after so many steps and seconds, the first not counted."""
 
     def __init__(self, seconds: float, steps: int) -> None:
-        self.wanted, self.pictures, self.times = (seconds, steps), [0], list[float]()
+        self.wanted, self.images, self.times = (seconds, steps), [0], list[float]()
 
     @property
     def each(self) -> float:
-        """Seconds a picture."""
-        return (self.times[-1] - self.times[0]) / (self.pictures[-1] - self.pictures[1])
+        """Seconds an image."""
+        return (self.times[-1] - self.times[0]) / (self.images[-1] - self.images[1])
 
     def run(self, net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> None:
         try:
@@ -140,7 +140,7 @@ class _Watch:
             pass
 
     def seen(self, count: int) -> None:
-        self.pictures.append(self.pictures[-1] + count)
+        self.images.append(self.images[-1] + count)
 
     def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
         return None

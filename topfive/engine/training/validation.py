@@ -1,4 +1,4 @@
-"""Top-1 and Top-5 as counts over pictures, each scored once."""
+"""Top-1 and Top-5 as counts over images, each scored once."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from topfive.engine.training.processes import Group
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """How many pictures of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
+    """How many images of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
 
     images: int
     correct1: int
@@ -45,7 +45,7 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 def evaluate(
     module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine, group: Group = Group()
 ) -> Scores:
-    """The scores of `module`, in the form for inference, over all pictures of `batches`: pixels and labels.
+    """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels.
 
     With several processes each has batches of its own, and the counts are of all.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation shows: who is taken for whom, how sure the answers are, what more views of a picture buy.
+"""What an evaluation shows: who is taken for whom, how sure the answers are, what more views of an image buy.
 
 Laid out as in `figures`, whose sheet and labels these use.
 """
@@ -54,13 +54,13 @@ def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
-        return "No picture is taken for another class"
+        return "No image is taken for another class"
     label, answer = map(int, np.unravel_index(int(wrong.argmax()), wrong.shape))
     times, of = int(wrong[label, answer]), int(matrix[label].sum())
     if answer >= len(classes):
-        return f"{_short(classes[label])} is most often taken for a class without pictures here: {times:,} of {of:,}"
+        return f"{_short(classes[label])} is most often taken for a class without images here: {times:,} of {of:,}"
     return (
-        f"{_short(classes[label])} is taken for {_short(classes[answer])} the most: {times:,} of {of:,} pictures"
+        f"{_short(classes[label])} is taken for {_short(classes[answer])} the most: {times:,} of {of:,} images"
         f" ({100 * times / of:.1f} %)"
     )
 
@@ -68,7 +68,7 @@ def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
 def confusion(
     matrix: NDArray[np.int64], classes: Sequence[str], *, narrow: bool = False, title: str | None = None
 ) -> Figure:
-    """How many pictures of each class, a row, are taken for each, a column; the stronger the larger their share.
+    """How many images of each class, a row, are taken for each, a column; the stronger the larger their share.
 
     Shapes: `matrix` (k, k), or (k, k + 1) as `predictions.confusion` counts, for the names of k classes. Names and
     numbers stand where they fit.
@@ -170,7 +170,7 @@ def sureness(bins: Sequence[Bin], error: float) -> str:
 
 
 def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, title: str | None = None) -> Figure:
-    """How often answers are right, against how sure they are; below it how many pictures there are in each bin.
+    """How often answers are right, against how sure they are; below it how many images there are in each bin.
 
     `error` is the expected calibration error, a fraction.
     """
@@ -188,7 +188,7 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     sheet.write(EDGE, top - 12, "Right [%], with 95 % intervals", 9, color=MUTED)
     shares = sheet.axes(left, top - 22 - side, right, top - 22)
     counts = sheet.axes(left, 40, right, 40 + below)
-    sheet.write(EDGE, 40 + below + 8, "Pictures", 9, color=MUTED)
+    sheet.write(EDGE, 40 + below + 8, "Images", 9, color=MUTED)
     sheet.write(right + 10, 8, "probability of the answer [%]", 9, color=MUTED, ha="right")
 
     used = [one for one in bins if one.images]
@@ -237,7 +237,7 @@ def bought(rows: Sequence[Row]) -> str:
 
 
 def ladder(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
-    """Top-1 with its 95 % interval against the operations of one picture, each point named by protocol and views.
+    """Top-1 with its 95 % interval against the operations of one image, each point named by protocol and views.
 
     Several models have a colour each. The sheet grows until every label has a place of its own.
     """
@@ -289,9 +289,9 @@ def _ladder(
             sheet.write(x + 11, y, name, 8.5, color=MUTED)
             x += needed
         top = y - 4
-    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} pictures"
+    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} images"
     sheet.write(EDGE, top - 14, f"Top-1{images} [%], with 95 % intervals", 9, color=MUTED)
-    across = f"Operations of one picture [{unit_name}]" + ("" if narrow else ", logarithmic")
+    across = f"Operations of one image [{unit_name}]" + ("" if narrow else ", logarithmic")
     sheet.write(width - EDGE, 9, across, 9, color=MUTED, ha="right")
     frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
     axes = sheet.axes(*frame)

@@ -104,7 +104,7 @@ def protocol(row: Row) -> str:
 
 
 def ops(row: Row) -> float | None:
-    """The operations of a row's one picture; None for a shallow baseline, which is not a network of so many."""
+    """The operations of a row's one image; None for a shallow baseline, which is not a network of so many."""
     return None if row.get("kind") == "shallow" or not row.get("ops") else float(row["ops"])
 
 
@@ -432,7 +432,7 @@ def _covered(box: Floats, circles: Floats) -> int:
 
 
 def bubbles(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None, caption: str = "") -> Figure:
-    """Top-1 accuracy against the operations of one picture, bubble area for memory, a line along the Pareto front.
+    """Top-1 accuracy against the operations of one image, bubble area for memory, a line along the Pareto front.
 
     The front is that of the commonest protocol's networks alone.
 
@@ -485,7 +485,7 @@ def _bubbles(
         bottom += 1.38 * 7.5 * len(lines)
         sheet.paragraph(edge, bottom, caption, width - 2 * edge, 7.5, color=MUTED)
         bottom += 4
-    across = f"Operations of one picture [{unit_name}, 2 × multiply-adds]"
+    across = f"Operations of one image [{unit_name}, 2 × multiply-adds]"
     sheet.write(width - edge, bottom + 3, across, 8.5 if narrow else 9, color=MUTED, ha="right")
     left, right, floor, ceiling = edge + 24, width - edge, bottom + 32, top
     axes = sheet.axes(left, floor, right, ceiling)
@@ -637,7 +637,7 @@ def _sizes(
     measured, unit = ("parameters", "M") if memory == "params" else ("memory", "MB")
     lead = f"area: {measured}" if narrow else f"area of a bubble: {measured}"
     if memory != "params" and not narrow:
-        lead += " of one picture"
+        lead += " of one image"
     biggest = largest / 1e6
     # why: the largest round number that is not above the data, and a fifth of it
     power = 10.0 ** math.floor(math.log10(biggest))
@@ -833,17 +833,19 @@ def learnt(epochs: Sequence[Row]) -> str:
     said = f"is {last:.1f} % after epoch {row['epoch']}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
     best, most = max(scored, key=lambda pair: pair[1])
     if f"{most:.1f}" != f"{last:.1f}":
-        return f"Held-out Top-1 {said}, with {most:.1f} % at its best in epoch {best['epoch']}"
+        return f"Validation Top-1 {said}, with {most:.1f} % at its best in epoch {best['epoch']}"
     trained = 100 * float(row["train_top1_accuracy"])
-    return f"Held-out Top-1 {said}, {abs(trained - last):.1f} points {'below' if trained > last else 'above'} training"
+    return (
+        f"Validation Top-1 {said}, {abs(trained - last):.1f} points {'below' if trained > last else 'above'} training"
+    )
 
 
 def training(
     epochs: Sequence[Row], *, narrow: bool = False, title: str | None = None, marked: Container[int] | None = None
 ) -> Figure:
-    """Top-1, loss and learning rate after every epoch, one above the other; a line where the pictures' side changes.
+    """Top-1, loss and learning rate after every epoch, one above the other; a line where the images' side changes.
 
-    The held-out Top-1 has its interval as a band and, in the `marked` epochs (by default all), a point with a gid.
+    The validation Top-1 has its interval as a band and, in the `marked` epochs (by default all), a point with a gid.
     """
     width, size = (302.0, 8.5) if narrow else (691.0, 9.0)
     heights = (170.0, 110.0, 62.0) if narrow else (200.0, 125.0, 66.0)
@@ -862,7 +864,7 @@ def training(
     heads = [key for key in epochs[0] if key.startswith("auxiliary_loss_")]
     losses = [("main" if heads else "training", [float(row["loss"]) for row in epochs])]
     losses += [(f"auxiliary {n}", [float(row[key]) for row in epochs]) for n, key in enumerate(heads, 1)]
-    names = ["held out", "training", *(name for name, _ in losses)]
+    names = ["validation", "training", *(name for name, _ in losses)]
     beside = max(sheet.measure(name, size)[0] for name in names) + 18
     left, right = edge + 34, width - edge - beside
 
@@ -887,7 +889,7 @@ def training(
         if len(bands) == 1:  # why: a band needs two
             accuracies.plot([bands[0][0]] * 2, bands[0][1:], color=blue, alpha=0.4, linewidth=4, solid_capstyle="butt")
         accuracies.plot([x for x, _, _ in scored], [y for _, y, _ in scored], color=blue, linewidth=1.8)
-        ends[0].append(_End(scored[-1][0], scored[-1][1], "held out", blue))
+        ends[0].append(_End(scored[-1][0], scored[-1][1], "validation", blue))
     for n, (name, values) in enumerate(losses):
         style = {"linestyle": DASHES[(n + 1) % len(DASHES)], "marker": dot, "markersize": 4}
         losing.plot(xs, values, color=MUTED, linewidth=1.4, **style)
@@ -917,7 +919,7 @@ def training(
     taken = -math.inf
     for i in [0, *starts] if starts else []:
         x = sheet.at(accuracies, (xs[i - 1] + xs[i]) / 2, 0)[0] if i else left
-        says = f"{epochs[i]['side']} px" if i else f"pictures of {epochs[i]['side']} px"
+        says = f"{epochs[i]['side']} px" if i else f"images of {epochs[i]['side']} px"
         if x >= taken:  # why: where stages are short, a number less is better than two on each other
             sheet.write(x + (3 if i else 0), top - 22 - strip + 4, says, 8.5, color=MUTED)
             taken = x + sheet.measure(says, 8.5)[0] + 8
@@ -955,14 +957,14 @@ def course(points: Sequence[Row]) -> str:
     elif not top:
         said += " throughout"
     first, last = (100 * float(points[at]["side"]) for at in (0, -1))
-    sides = f"; pictures grow from {first:.0f} to {last:.0f} % of their side" if first != last else ""
+    sides = f"; images grow from {first:.0f} to {last:.0f} % of their side" if first != last else ""
     return f"The learning rate {said}{sides}"
 
 
 def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
-    """The learning rate of every step, and below it the side of the pictures where that changes.
+    """The learning rate of every step, and below it the side of the images where that changes.
 
-    Where the rate may be lower than `lr`, since the held-out error decides, all down to `lr_low` is shaded.
+    Where the rate may be lower than `lr`, since the validation error decides, all down to `lr_low` is shaded.
     """
     steps, rates, lows, sides = ([float(point[key]) for point in points] for key in ("step", "lr", "lr_low", "side"))
     width = 302.0 if narrow else 691.0
@@ -978,7 +980,7 @@ def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None =
     sheet.write(edge, top - 12, "Learning rate", 9, color=MUTED)
     open_ended = any(low < rate for low, rate in zip(lows, rates, strict=True))
     if open_ended:
-        says = "shaded: where it may be" if narrow else "shaded: where it may be, as the held-out error decides"
+        says = "shaded: where it may be" if narrow else "shaded: where it may be, as the validation error decides"
         sheet.write(right, top - 12, says, 9, color=MUTED, ha="right")
     axes = sheet.axes(left, 36 + below, right, top - 22)
     axes.plot(steps, rates, color=COLOURS["ResNet"], linewidth=1.8, solid_joinstyle="miter", gid="learning-rate")
@@ -987,7 +989,7 @@ def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None =
     _rate_axis(axes, rates, sorted(lows)[len(lows) // 10])
     panels = [axes]
     if below:
-        sheet.write(edge, 36 + below - 36, "Side of the pictures [% of the full one]", 9, color=MUTED)
+        sheet.write(edge, 36 + below - 36, "Side of the images [% of the full one]", 9, color=MUTED)
         panels.append(sheet.axes(left, 36, right, 36 + below - 44))
         panels[1].plot(steps, [100 * side for side in sides], color=COLOURS["VGG"], linewidth=1.8, gid="side")
         panels[1].set_ylim(0, 115)

@@ -23,7 +23,7 @@ MOST_LISTED = 200  # unreadable files
 
 
 class Cell(NamedTuple):
-    """One picture on a contact sheet: its data URI ("" where it cannot be shown), path and class."""
+    """One image on a contact sheet: its data URI ("" where it cannot be shown), path and class."""
 
     data: str
     path: str
@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
 
 def render(path: Path | str, report: Report, source: Source, command: str = "") -> Path:
-    """Write the page and return its path; the pictures on its contact sheets are read from `source` once more."""
+    """Write the page and return its path; the images on its contact sheets are read from `source` once more."""
     sheets, made = list(_sheets(report, source)), f"{datetime.now():%Y-%m-%d %H:%M}"
     return publish(
         path,
@@ -51,21 +51,21 @@ def render(path: Path | str, report: Report, source: Source, command: str = "") 
         unreadable=[
             one for finding in report.findings if finding.kind.startswith("unreadable") for one in finding.examples
         ][:MOST_LISTED],
-        most=max((one.train + one.held_out for one in report.classes), default=0) or 1,
+        most=max((one.train + one.val for one in report.classes), default=0) or 1,
         tables=[("Formats", _some(report.formats)), ("Sizes", _some(report.sizes))],
     )
 
 
 def _sheets(report: Report, source: Source) -> Iterator[tuple[Finding, list[tuple[Example, list[Cell]]]]]:
-    """The worst offenders of each finding that has pictures to show, the gravest findings first."""
-    items = (*source.train, *source.held_out)
+    """The worst offenders of each finding that has images to show, the gravest findings first."""
+    items = (*source.train, *source.val)
     left = IN_ALL
     for finding in report.findings:
         wanted = finding.examples[: min(left, ON_A_SHEET if finding.severity != NOTE else ON_A_SHEET // 2)]
         if not wanted or finding.kind.startswith("unreadable"):
             continue
         left -= len(wanted)
-        yield finding, [(example, [_cell(source, items[i]) for i in example.pictures]) for example in wanted]
+        yield finding, [(example, [_cell(source, items[i]) for i in example.images]) for example in wanted]
 
 
 def _cell(source: Source, item: Item) -> Cell:
@@ -74,7 +74,7 @@ def _cell(source: Source, item: Item) -> Cell:
 
 
 def _thumbnail(source: Source, item: Item) -> tuple[str, bool]:
-    """A small copy of the picture as a data URI, and whether it was small already."""
+    """A small copy of the image as a data URI, and whether it was small already."""
     try:
         image = source.read(item)
     except Unreadable:  # it could be read a moment ago
@@ -95,5 +95,5 @@ def _some(shares: Sequence[Share]) -> list[Share]:
     if len(shares) <= MOST_ROWS:
         return list(shares)
     rest = shares[MOST_ROWS - 1 :]
-    others = Share(f"{len(rest):,} others", sum(one.train for one in rest), sum(one.held_out for one in rest))
+    others = Share(f"{len(rest):,} others", sum(one.train for one in rest), sum(one.val for one in rest))
     return [*shares[: MOST_ROWS - 1], others]

@@ -16,7 +16,7 @@ from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
 from topfive.results.statistics import interval
 
-MOST = 100  # unreadable pictures and classes that are listed without a fold
+MOST = 100  # unreadable images and classes that are listed without a fold
 PAIRS = 20
 
 
@@ -82,7 +82,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("Protocol", "", _protocol, number=False),
         Column("Top-1", "%", accuracy("top1")),
         Column("Top-5", "%", accuracy("top5")),
-        Column("n", "pictures", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
+        Column("n", "images", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
         Column("Unreadable", _counted_as(rows), lambda row: Cell(f"{row['unreadable']:,}", "", row["unreadable"])),
         Column("Calibration error", "points", _share("calibration_error")),
         Column("Views", "", number("views")),
@@ -94,7 +94,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def _counted_as(rows: Sequence[Row]) -> str:
-    """What became of the unreadable pictures."""
+    """What became of the unreadable images."""
     return "left out" if rows[0]["unreadable_are"] == "left out" else "errors"
 
 
@@ -115,7 +115,7 @@ def _published(row: Row) -> Cell:
 
 CLASS_COLUMNS = [
     Column("Right", "%", lambda row: Cell(f"{100 * row['accuracy']:.1f}", row["between"], row["accuracy"])),
-    Column("n", "pictures", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
+    Column("n", "images", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
     Column("Mostly taken for", "", lambda row: Cell(row["answer"], row["times"], row["answer"]), number=False),
 ]
 
@@ -139,15 +139,15 @@ def _classes(predictions: Predictions, words: Sequence[str]) -> list[tuple[str, 
 def _mistakes(predictions: Predictions, words: Sequence[str], thumbnails: Mapping[str, bytes]) -> list[dict[str, str]]:
     return [
         {
-            "image": base64.b64encode(thumbnails[name]).decode(),
-            "right": words[predictions.labels[one.picture]],
+            "thumbnail": base64.b64encode(thumbnails[name]).decode(),
+            "right": words[predictions.labels[one.image]],
             "answer": words[one.answer],
             "probability": f"{100 * one.probability:.1f}",
             "of_right": f"{100 * one.of_right:.1f}",
-            "picture": name,
+            "image": name,
         }
         for one in seen.worst(predictions, len(thumbnails))
-        if (name := predictions.pictures[one.picture]) in thumbnails
+        if (name := predictions.images[one.image]) in thumbnails
     ]
 
 

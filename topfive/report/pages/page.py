@@ -62,11 +62,11 @@ def render(
 ) -> Path:
     """Write the page and return its path.
 
-    `meta` describes the run (see `facts`); `meta["unreadable"]` lists pictures that could not be read, as
+    `meta` describes the run (see `facts`); `meta["unreadable"]` lists images that could not be read, as
     `{"path", "why"}`, `meta["notes"]` sentences to add. `winners` and `human` draw the history of the ImageNet
     challenge, `errors` fill a second table with every printed error.
     """
-    # errors on other pictures than ImageNet's are no rank among those on it: they stand behind
+    # errors on other images than ImageNet's are no rank among those on it: they stand behind
     rows = sorted(rows, key=lambda row: (not row.get("drawn", True), -(figures.top1(row) or 0)))
     columns = _measured_columns(rows) if kind == "measured" else _published_columns(rows)
     spoken = {gid: _spoken(row, columns) for gid, row in zip(figures.gids(rows), rows, strict=True)}
@@ -162,7 +162,7 @@ def _answer(rows: Sequence[Row]) -> str:
     best = max(seen, key=lambda row: (row["top1_accuracy"], -(row.get("latency_ms") or 0)))
     band = figures.interval(best)
     between = f" (95 % interval {band[0]:.1f}–{band[1]:.1f})" if band else ""
-    said = f"{best['name']} names {_percent(best['top1_accuracy'])} % of {best['images']:,} pictures rightly{between}"
+    said = f"{best['name']} names {_percent(best['top1_accuracy'])} % of {best['images']:,} images rightly{between}"
     if len(seen) > 1:
         said += f", the most of the {len(seen)} compared"
     own = best.get("latency_ms")
@@ -173,11 +173,11 @@ def _answer(rows: Sequence[Row]) -> str:
     took = figures.significant(own, 3)
     if not near:
         end = ", and none within that interval is faster" if len(seen) > 1 else ""
-        return f"{said}, in {took} ms a picture on this machine{end}."
+        return f"{said}, in {took} ms an image on this machine{end}."
     fastest = min(near, key=lambda row: float(row["latency_ms"]))
     return (
         f"{said}; {fastest['name']}, within that interval at {_percent(fastest['top1_accuracy'])} %, takes"
-        f" {figures.significant(fastest['latency_ms'], 3)} ms a picture on this machine instead of {took}."
+        f" {figures.significant(fastest['latency_ms'], 3)} ms an image on this machine instead of {took}."
     )
 
 
@@ -213,16 +213,16 @@ def caption(kind: str, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
         absent = f" {left} networks without a Top-1 error or a count are in the table only." if left else ""
         return (
             "Top-1 on the ImageNet validation set, one model each, under the protocol that its source used: filled"
-            " bubbles saw one crop of each picture, hollow ones more, which helps the accuracy and multiplies the"
+            " bubbles saw one crop of each image, hollow ones more, which helps the accuracy and multiplies the"
             " operations, shown"
             f" here for one. Area: parameters. {line}{absent}"
         )
     protocols = " and ".join(sorted({str(row["protocol"]) for row in rows if row.get("protocol")}))
-    pictures = max((int(row["images"]) for row in rows if row.get("images")), default=0)
+    images = max((int(row["images"]) for row in rows if row.get("images")), default=0)
     processor = (meta.get("machine") or {}).get("processor") or "this machine"
     return (
-        f"Top-1 of {pictures:,} held-out pictures ({protocols}); upright lines are 95 % Wilson intervals. Area: the"
-        f" most memory that one picture needs, measured on {processor}. {line}"
+        f"Top-1 of {images:,} validation images ({protocols}); upright lines are 95 % Wilson intervals. Area: the"
+        f" most memory that one image needs, measured on {processor}. {line}"
     )
 
 
@@ -254,12 +254,12 @@ def facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
     arithmetic = [machine.get("device"), machine.get("precision"), machine.get("memory_format")]
     versions = [f"{name} {version}" for name, version in (meta.get("versions") or {}).items() if version]
     said = [
-        ("Pictures" if kind == "measured" else "Source", meta.get("source")),
+        ("Images" if kind == "measured" else "Source", meta.get("source")),
         ("Classes", f"{meta['classes']:,}" if meta.get("classes") else None),
         ("Fingerprint", meta.get("fingerprint")),
         ("Decoding", meta.get("decoding")),
         ("Recipe", meta.get("recipe")),
-        ("Waiting for pictures", meta.get("waiting")),
+        ("Waiting for images", meta.get("waiting")),
         ("Seed", meta.get("seed")),
         ("Machine", ", ".join(str(part) for part in parts if part)),
         ("Arithmetic", ", ".join(str(part) for part in arithmetic if part)),
@@ -353,12 +353,12 @@ def _measured_columns(rows: Sequence[Row]) -> list[Column]:
         Column("Top-1", "%", accuracy("top1")),
         Column("Top-5", "%", accuracy("top5")),
         Column("Tested as", "", _text("protocol"), number=False),
-        Column("n", "pictures", _whole("images"), tip=False),
+        Column("n", "images", _whole("images"), tip=False),
         Column("Parameters", "M", number("params", 1e6)),
         Column("Operations", unit_name, operations),
         Column("Latency", "ms", latency),
-        Column("Throughput", "pictures/s", through),
-        Column("Memory, one picture", "MB", number("memory_inference_bytes", 1e6)),
+        Column("Throughput", "images/s", through),
+        Column("Memory, one image", "MB", number("memory_inference_bytes", 1e6)),
         Column("Memory, training", "MB", number("memory_training_bytes", 1e6, 3, _batch("training_batch")), tip=False),
         Column("Training", "s", number("training_seconds", 1, 3, _trained), tip=False),
     ]

@@ -67,10 +67,10 @@ function show(point) {
   tip.style.top = Math.max(8, Math.min(below, window.innerHeight - size.height - 8)) + "px";
 }
 
-for (const picture of document.querySelectorAll(".points svg")) {
-  const points = [...picture.querySelectorAll(".point")];
+for (const image of document.querySelectorAll(".points svg")) {
+  const points = [...image.querySelectorAll(".point")];
   const byName = new Map(points.map((point) => [point.getAttribute("data-point"), point]));
-  picture.addEventListener("pointermove", (event) => {
+  image.addEventListener("pointermove", (event) => {
     const label = event.target.closest("[data-label]");
     let nearest = label && byName.get(label.getAttribute("data-label"));
     let least = 12;
@@ -86,9 +86,9 @@ for (const picture of document.querySelectorAll(".points svg")) {
     }
     if (nearest) show(nearest); else hide();
   });
-  picture.addEventListener("pointerleave", hide);
-  picture.addEventListener("focusin", (event) => show(event.target.closest(".point")));
-  picture.addEventListener("focusout", hide);
+  image.addEventListener("pointerleave", hide);
+  image.addEventListener("focusin", (event) => show(event.target.closest(".point")));
+  image.addEventListener("focusout", hide);
 }
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 window.addEventListener("scroll", hide, { passive: true });

@@ -68,7 +68,7 @@ def render(
 def _facts(name: str, protocol: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How it was made: what every page says, with what a training adds where it belongs."""
     added = {
-        "Pictures": [("From", meta["where"]), ("Split", meta["split"]), ("Tested as", protocol)],
+        "Images": [("From", meta["where"]), ("Split", meta["split"]), ("Tested as", protocol)],
         "Machine": [("Processes", meta["processes"])],
     }
     said: list[tuple[str, str]] = [("Network", name)]
@@ -85,15 +85,15 @@ def _spoken(row: Row, columns: Sequence[Column]) -> str:
 def _columns(rows: Sequence[Row]) -> list[Column]:
     heads = [key for key in (rows[0] if rows else ()) if key.startswith("auxiliary_loss_")]
     columns = [
-        Column("Top-1 held out", "%", _tested(accuracy("top1"))),
-        Column("Top-5 held out", "%", _tested(accuracy("top5"))),
+        Column("validation Top-1", "%", _tested(accuracy("top1"))),
+        Column("validation Top-5", "%", _tested(accuracy("top5"))),
         Column("Top-1 in training", "%", accuracy("train_top1")),
         Column("Top-5 in training", "%", accuracy("train_top5"), tip=False),
         Column("Loss", "", _fixed("loss", "{:.3f}".format)),
         *(Column(f"Auxiliary loss {n}", "", _fixed(key, "{:.3f}".format)) for n, key in enumerate(heads, 1)),
         Column("Learning rate", "", _fixed("lr", "{:.3g}".format)),
         Column("Side", "pixels", _fixed("side", str)),
-        Column("Rate", "pictures/s", number("images_per_second")),
+        Column("Rate", "images/s", number("images_per_second")),
         Column("Waiting", "%", _fixed("waiting", scaled(0.01, 1)), tip=False),
         Column("Gradient, first", "norm", number("first_gradient"), tip=False),
         Column("Gradient, last", "norm", number("last_gradient"), tip=False),
@@ -122,11 +122,9 @@ def _value(value: Any) -> str:
 
 def _caption(rows: Sequence[Row], protocol: str) -> str:
     evaluated = [row for row in rows if row["images"]]
-    held_out = f"Held out: {evaluated[-1]['images']:,} pictures, {protocol}. " if evaluated else ""
-    sides = (
-        "Upright lines: the side of the training pictures changes. " if len({row["side"] for row in rows}) > 1 else ""
-    )
+    val = f"Validation: {evaluated[-1]['images']:,} images, {protocol}. " if evaluated else ""
+    sides = "Upright lines: the side of the training images changes. " if len({row["side"] for row in rows}) > 1 else ""
     return (
-        f"{held_out}In training: the pictures as they were cropped, mirrored and mixed, which is another, often a"
+        f"{val}In training: the images as they were cropped, mirrored and mixed, which is another, often a"
         f" harder test. Losses are means over an epoch, the learning rate is that of its last step. {sides}"
     ).strip()
