@@ -15,7 +15,7 @@ from topfive.report.explanations import Match, explain
 from topfive.weights import libraries
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
-TABLES = Path(papers.__file__).parent
+TABLES = Path(papers.__file__).parent.parent
 
 
 def facts(match: Match) -> tuple[str, str, str, str, str]:
@@ -120,9 +120,9 @@ def test_a_number_counts_to_the_digits_that_it_is_written_with(text: str, how: s
 def naive(low: str, high: str) -> set[tuple[str, str, str]]:
     """(network, top-n, source) of every error or accuracy in low..high, read straight from the tables."""
     found = set()
-    book = tomllib.loads((TABLES / "papers.toml").read_text("utf-8"), parse_float=Decimal)
+    book = tomllib.loads((TABLES / "networks" / "papers.toml").read_text("utf-8"), parse_float=Decimal)
     shipped: dict[str, Any] = {}
-    for file in TABLES.glob("libraries*.toml"):
+    for file in TABLES.glob("weights/libraries*.toml"):
         shipped |= tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
     for network, entry in book["network"].items():
         for error in entry.get("errors", []):

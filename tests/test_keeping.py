@@ -26,12 +26,13 @@ from topfive.engine.training import loop as training
 from topfive.engine.training.checkpoints import MODEL, RunKeeper, model_of
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.loop import Position
 from topfive.engine.training.processes import Group
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
 from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
 from topfive.networks.resnet import AKAMASTER
 from topfive.recipes.recipe import OneCycle, Recipe, Sgd
+from topfive.results.records import EpochRecord
 from topfive.results.runs import newest_in
 from topfive.weights.names import network_called, theirs
 
@@ -69,7 +70,7 @@ def job(images: Path, folder: Path, recipe: Recipe = RECIPE) -> Job:
     return Job(TINY, open_source(str(images)), recipe, 32, this_machine(), Group(), folder)
 
 
-def run(images: Path, folder: Path, recipe: Recipe = RECIPE, every: float = 1e9) -> list[Epoch]:
+def run(images: Path, folder: Path, recipe: Recipe = RECIPE, every: float = 1e9) -> list[EpochRecord]:
     one = job(images, folder, recipe)
     one.open([])
     return list(one.epochs("again", every=every))

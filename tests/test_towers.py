@@ -23,7 +23,7 @@ from topfive.engine.models.towers import Towers, split, table
 from topfive.engine.training.checkpoints import RunKeeper
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.loop import Position
 from topfive.engine.training.optimizers import Learner
 from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
@@ -48,6 +48,7 @@ from topfive.networks.layers import (
 from topfive.networks.variations import batch_normalized, for_small_images
 from topfive.recipes.recipe import Recipe, Sgd
 from topfive.report.text import Value
+from topfive.results.records import EpochRecord
 from topfive.results.runs import load_run, newest_in
 
 BOUND = 1e-5
@@ -438,7 +439,7 @@ RECIPE = Recipe(
     epochs=2, batch=16, parts=2, lr=0.003, lr_batch=16, clip=2.0, averaging=0.9, optimizer=Sgd(inside=True), seed=3
 )
 EACH = 6  # steps of an epoch
-Trainings = tuple[Path, Path, list[Epoch], list[Epoch]]
+Trainings = tuple[Path, Path, list[EpochRecord], list[EpochRecord]]
 
 
 def exact() -> Machine:
@@ -450,7 +451,7 @@ def job(images: Path, folder: Path, towers: bool, group: Group = Group()) -> Job
     return Job(network, open_source(str(images)), RECIPE, 32, exact(), group, folder, towers)
 
 
-def run(images: Path, folder: Path, towers: bool) -> list[Epoch]:
+def run(images: Path, folder: Path, towers: bool) -> list[EpochRecord]:
     one = job(images, folder, towers)
     one.open([])
     return list(one.epochs("again", every=1e9))

@@ -10,13 +10,14 @@ from topfive.data.opening import digits
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.loading import Data, prepare
-from topfive.engine.training.loop import Epoch, _parts, train
+from topfive.engine.training.loop import _parts, train
 from topfive.errors import DivergedError
 from topfive.networks import get
 from topfive.networks.layers import BatchNorm, Linear, Network, Relu, chain, with_classes
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import CIFAR
 from topfive.recipes.recipe import Recipe, quick
+from topfive.results.records import EpochRecord
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def images() -> Data:
     return prepare(digits(), 16, CIFAR.crop)
 
 
-def run(name: str, images: Data, recipe: Recipe) -> list[Epoch]:
+def run(name: str, images: Data, recipe: Recipe) -> list[EpochRecord]:
     torch.manual_seed(0)
     net = build(for_small_images(with_classes(get(name), 10), 16), (3, 16, 16))
     return list(train(net, images, recipe, this_machine()))

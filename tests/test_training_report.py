@@ -1,6 +1,5 @@
 """What a training came to: every number in the tables and on the page is the rows', counted once more here."""
 
-import ast
 import math
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from msgspec.structs import replace
 from test_pages import Reader
 
 from topfive.errors import RefusedError, ResourceError
@@ -34,6 +34,7 @@ from topfive.report.training import (
     write,
 )
 from topfive.results import runs
+from topfive.results.records import EpochRecord
 from topfive.results.runs import Stated, open_run
 
 PACKAGE = Path(training_report.__file__).parent
@@ -73,7 +74,7 @@ def measured(
     side: Any = lambda epoch: 128,
     seconds: float = 33.4,
     images: int = N,
-) -> list[Any]:
+) -> list[EpochRecord]:
     """Rows as they stand in rows.jsonl, best in the last epoch but one where there are three or more."""
     rows = []
     for epoch in range(1, epochs + 1):
@@ -100,7 +101,7 @@ def measured(
                 "note": "",
             }
         )
-    return rows
+    return msgspec.convert(rows, list[EpochRecord])
 
 
 def by_hand(right: int, n: int) -> tuple[float, float]:
@@ -134,16 +135,6 @@ def said(html: str) -> str:
 # One run
 
 
-def test_the_rows_that_are_read_are_those_that_a_training_writes() -> None:
-    def fields(path: str, name: str) -> set[str]:
-        tree = ast.parse((PACKAGE / "lab" / path).read_text())
-        (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        return {node.target.id for node in found.body if isinstance(node, ast.AnnAssign) and hasattr(node.target, "id")}
-
-    assert fields("training.py", "Epoch") == set(training_report.Trained.__annotations__)
-    assert fields("evaluation.py", "Scores") == set(training_report.Scored.__annotations__)
-
-
 def test_interval_is_wilsons() -> None:
     assert interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=5e-5)  # Newcombe 1998 and every textbook after it
     assert interval(0, 10) == pytest.approx((0.0, 0.2775), abs=5e-5)
@@ -157,25 +148,25 @@ def test_table_has_the_numbers_of_the_rows() -> None:
     head, _, *lines = cells(tables.markdown([section]))
     assert len(lines) == 6
     for row, line in zip(rows, lines, strict=True):
-        scores = row["scores"]
-        low, high = by_hand(scores["correct1"], N)
+        scores = row.scores
+        low, high = by_hand(scores.correct1, N)
         expected = {
-            "epoch": str(row["epoch"]),
-            "side (px)": str(row["side"]),
-            "loss": f"{row['loss']:.3f}",
-            "auxiliary": "/".join(f"{loss:.2f}" for loss in row["auxiliary_losses"]),
-            "training top-1/5 (%)": f"{100 * row['train_accuracy']:.1f}/{100 * row['train_top5']:.1f}",
-            "top-1 (%)": f"{100 * scores['correct1'] / N:.1f}",
+            "epoch": str(row.epoch),
+            "side (px)": str(row.side),
+            "loss": f"{row.loss:.3f}",
+            "auxiliary": "/".join(f"{loss:.2f}" for loss in row.auxiliary_losses),
+            "training top-1/5 (%)": f"{100 * row.train_accuracy:.1f}/{100 * row.train_top5:.1f}",
+            "top-1 (%)": f"{100 * scores.correct1 / N:.1f}",
             "95 % interval": f"{100 * low:.1f}-{100 * high:.1f}",
-            "top-5 (%)": f"{100 * scores['correct5'] / N:.1f}",
-            "rate (/s)": f"{row['images_per_second']:,.0f}",
+            "top-5 (%)": f"{100 * scores.correct5 / N:.1f}",
+            "rate (/s)": f"{row.images_per_second:,.0f}",
             "wait (%)": "2.3",
             "gradient 1st/last": "0.31/1.27",
             "peak (MB)": "2,058",
-            "time (m:s)": f"{int(row['seconds'] + 0.5) // 60:02}:{int(row['seconds'] + 0.5) % 60:02}",
+            "time (m:s)": f"{int(row.seconds + 0.5) // 60:02}:{int(row.seconds + 0.5) % 60:02}",
         }
         found = dict(zip(head, line, strict=True))
-        assert float(found.pop("lr")) == pytest.approx(row["lr"], rel=0.05)
+        assert float(found.pop("lr")) == pytest.approx(row.lr, rel=0.05)
         assert found == expected
     above = " ".join(section.paragraphs)
     assert "1-crop 128x128" in above and f"n = {N:,}" in above
@@ -200,7 +191,7 @@ def test_top5_is_not_given_below_six_classes_and_nothing_where_nothing_was_evalu
     found = [dict(zip(head, line, strict=True)) for line in lines]
     assert [row["top-5 (%)"] for row in found] == ["", "n/a", "", "n/a"]
     assert [bool(row["top-1 (%)"]) for row in found] == [False, True, False, True]
-    assert found[0]["training top-1 (%)"] == f"{100 * rows[0]['train_accuracy']:.1f}"
+    assert found[0]["training top-1 (%)"] == f"{100 * rows[0].train_accuracy:.1f}"
     flat = epoch_rows(rows)
     assert [row["top5_accuracy"] for row in flat] == [None] * 4
     assert [row["images"] for row in flat] == [None, N, None, N]
@@ -209,7 +200,7 @@ def test_top5_is_not_given_below_six_classes_and_nothing_where_nothing_was_evalu
 @pytest.mark.parametrize(("epochs", "every"), [(31, 1), (90, 1), (200, 4), (1000, 3)])
 def test_a_long_run_shows_the_first_last_best_and_every_kth_epoch(epochs: int, every: int) -> None:
     rows = measured(epochs, every)
-    scored = {row["epoch"]: row["scores"]["correct1"] for row in rows if row["scores"]}
+    scored = {row.epoch: row.scores.correct1 for row in rows if row.scores}
     best = max(scored, key=lambda epoch: (scored[epoch], -epoch))
     section = run_section(stated(epochs), rows)
     shown = [row["epoch"] for row in section.rows]
@@ -225,7 +216,7 @@ def test_a_long_run_shows_the_first_last_best_and_every_kth_epoch(epochs: int, e
 
 def test_answer_is_one_sentence_with_interval_protocol_and_n() -> None:
     rows = measured(12)
-    right, best = rows[-1]["scores"]["correct1"], rows[-2]["scores"]["correct1"]
+    right, best = rows[-1].scores.correct1, rows[-2].scores.correct1
     low, high = by_hand(right, N)
     assert answer(stated(), rows) == (
         f"resnet-18 reaches {100 * right / N:.1f} % Top-1 ({100 * low:.1f}-{100 * high:.1f}, 1-crop 128x128, "
@@ -241,11 +232,11 @@ def test_answer_is_one_sentence_with_interval_protocol_and_n() -> None:
 
 def test_rows_for_machines_are_flat_and_notes_are_told() -> None:
     rows = measured(3, heads=2)
-    rows[1] |= {"note": "the loss is still at ln(10)", "first_gradient": math.inf, "last_gradient": None}
+    rows[1] = replace(rows[1], note="the loss is still at ln(10)", first_gradient=math.inf, last_gradient=None)
     flat = epoch_rows(rows)
     assert all(not isinstance(value, (list, dict, tuple)) for row in flat for value in row.values())
     assert msgspec.json.decode(tables.json(flat))["rows"] == flat
-    assert [row["auxiliary_loss_2"] for row in flat] == [row["auxiliary_losses"][1] for row in rows]
+    assert [row["auxiliary_loss_2"] for row in flat] == [row.auxiliary_losses[1] for row in rows]
     section = run_section(stated(3), rows)
     assert section.points[0] == "epoch 2: the loss is still at ln(10)"
     assert section.rows[1]["gradients"] == "n/a/n/a"
@@ -274,7 +265,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with everything in it."""
     folder = tmp_path_factory.mktemp("run")
     rows = measured(8, heads=1, every=2, side=lambda epoch: 64 if epoch < 5 else 96)
-    rows[2]["note"] = "the loss is still at ln(2)"
+    rows[2] = replace(rows[2], note="the loss is still at ln(2)")
     recipe = msgspec.to_builtins(recipes_of_papers.get("resnet-cifar", None))
     page = write(folder, stated(recipe={**recipe, "epochs": 8}), rows, "topfive train resnet-18 imagenette")
     assert page == folder / "report.html"
@@ -332,19 +323,19 @@ def test_page_has_the_numbers_of_the_rows_and_a_point_for_every_evaluation(folde
     names = re.findall(r'<span class="words">([^<]+)</span>', page.split("<tbody>")[0])
     assert names[0] == "Epoch" and "Auxiliary loss 1" in names
     for row in rows:
-        line = page.split(f'<tr id="row-point-{row["epoch"]}"')[1].split("</tr>")[0]
+        line = page.split(f'<tr id="row-point-{row.epoch}"')[1].split("</tr>")[0]
         values = [re.sub("<small>.*", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
         found = dict(zip(names[1:], values, strict=True))
-        scores = row["scores"]
-        assert found["validation Top-1"] == (f"{100 * scores['correct1'] / N:.1f}" if scores else "")
-        assert found["validation Top-5"] == (f"{100 * scores['correct5'] / N:.1f}" if scores else "")
-        assert found["Top-1 in training"] == f"{100 * row['train_accuracy']:.1f}"
-        assert found["Loss"] == f"{row['loss']:.3f}"
-        assert found["Auxiliary loss 1"] == f"{row['auxiliary_losses'][0]:.3f}"
-        assert found["Side"] == str(row["side"]) and found["Memory"] == "2,058"
-        assert f'id="curves-wide-point-{row["epoch"]}"' in page or not scores
+        scores = row.scores
+        assert found["validation Top-1"] == (f"{100 * scores.correct1 / N:.1f}" if scores else "")
+        assert found["validation Top-5"] == (f"{100 * scores.correct5 / N:.1f}" if scores else "")
+        assert found["Top-1 in training"] == f"{100 * row.train_accuracy:.1f}"
+        assert found["Loss"] == f"{row.loss:.3f}"
+        assert found["Auxiliary loss 1"] == f"{row.auxiliary_losses[0]:.3f}"
+        assert found["Side"] == str(row.side) and found["Memory"] == "2,058"
+        assert f'id="curves-wide-point-{row.epoch}"' in page or not scores
         if scores:
-            low, high = by_hand(scores["correct1"], N)
+            low, high = by_hand(scores.correct1, N)
             assert f"<small>{100 * low:.1f}–{100 * high:.1f}</small>" in line
     points = [
         attributes["data-point"]
@@ -365,7 +356,7 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     }
     run = stated(name=EVIL, source=source, versions={EVIL: EVIL})
     rows = measured(2)
-    rows[0]["note"] = EVIL
+    rows[0] = replace(rows[0], note=EVIL)
     page = write(tmp_path, run, rows, f"topfive train '{EVIL}'").read_text("utf-8")
     reader = Reader(page.replace("<wbr>", ""))
     assert len(reader.all("script")) == 1 and reader.all("img") == [] and reader.open == []
@@ -404,7 +395,7 @@ def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narr
     for (a, one), (b, other) in combinations(zip(texts, boxes, strict=True), 2):
         assert not one.overlaps(other), (a.get_text(), b.get_text())
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
-    wanted = {"validation", "training", *(f"auxiliary {n + 1}" for n in range(len(rows[0]["auxiliary_losses"])))}
+    wanted = {"validation", "training", *(f"auxiliary {n + 1}" for n in range(len(rows[0].auxiliary_losses)))}
     assert wanted <= {text.get_text() for text in texts}
 
 
@@ -468,8 +459,8 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
     assert list(states.values()) == ["interrupted", "finished", "interrupted", "interrupted", *["damaged"] * 4]
     assert [(row["name"], row["source"]) for row in rows[1:3]] == [("resnet-18", "imagenette"), ("other", "imagenette")]
     first, second = rows[:2]
-    best = max(row["scores"]["correct1"] for row in measured(9))
-    assert first["best_accuracy"] == best / N and first["last_accuracy"] == measured(9)[-1]["scores"]["correct1"] / N
+    best = max(row.scores.correct1 for row in measured(9))
+    assert first["best_accuracy"] == best / N and first["last_accuracy"] == measured(9)[-1].scores.correct1 / N
     assert (first["best_low"], first["best_high"]) == pytest.approx(by_hand(best, N), abs=1e-6)
     assert (first["best_epoch"], first["images"], first["epochs_done"], first["epochs"]) == (8, N, 9, 12)
     assert (first["step"], first["steps"], second["step"], second["steps"]) == (
@@ -478,7 +469,7 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
         4 * STEPS,
         4 * STEPS,
     )
-    assert second["top5_accuracy"] == good[2]["scores"]["correct5"] / N and second["seconds"] == good[-1]["seconds"]
+    assert second["top5_accuracy"] == good[2].scores.correct5 / N and second["seconds"] == good[-1].seconds
     page = tables.text([runs_section(rows)])
     flat = re.sub(r"\s+", " ", page)
     assert max(map(len, page.splitlines())) <= 100
@@ -508,7 +499,7 @@ def test_a_lock_is_seen_without_being_taken(tmp_path: Path) -> None:
         pytest.skip("the kernel does not list locks here")
     run = open_run(tmp_path / "run", stated())
     assert [row["state"] for row in runs_rows(tmp_path)] == ["running"]
-    asked = f"from topfive import training_report as t; print(t.runs_rows(t.Path({str(tmp_path)!r}))[0]['state'])"
+    asked = f"from topfive.report import training as t; print(t.runs_rows(t.Path({str(tmp_path)!r}))[0]['state'])"
     other = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert other.stdout == "running\n"
     run.close()
@@ -529,7 +520,7 @@ def test_names_of_folders_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
 
 def test_listing_runs_needs_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
     asked = (
-        "import sys; from topfive import training_report as t; t.runs_rows(t.Path('.'));"
+        "import sys; from topfive.report import training as t; t.runs_rows(t.Path('.'));"
         "print(sorted({'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)

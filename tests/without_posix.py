@@ -121,7 +121,9 @@ def hide() -> None:
     multiprocessing.get_all_start_methods = lambda: ["spawn"]
     # where the default encoding is another one, what is read without saying which is misread; what Linux tells is ASCII
     warnings.filterwarnings("error", category=EncodingWarning, module="topfive")
-    warnings.filterwarnings("ignore", category=EncodingWarning, module=r"topfive\.lab\.(measuring|threads)")
+    warnings.filterwarnings(
+        "ignore", category=EncodingWarning, module=r"topfive\.engine\.benchmark\.(measuring|threads)"
+    )
     builtins.__import__ = importing
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as on Windows: it has a name until it is closed
     sys.addaudithook(audited)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from topfive.engine.benchmark.measuring import Machine
     from topfive.engine.training.initial_weights import Start
     from topfive.engine.training.job import Job
-    from topfive.engine.training.loop import Epoch
     from topfive.engine.training.timing import Estimate
     from topfive.networks.layers import Network
     from topfive.recipes.recipe import Recipe
     from topfive.report.text import Row, Section
+    from topfive.results.records import EpochRecord
 
 RESERVE = 0.05  # of the minutes that a training may take: for starting, the page, and what a few steps do not show
 
@@ -474,7 +474,7 @@ def _train(
             say(line, quiet)
         wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run goes on with all that it wrote
         events = Events(folder / "tensorboard") if wanted and group.first else None
-        rows: list[Epoch] = []
+        rows: list[EpochRecord] = []
         total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
         try:
             with bar(quiet) as progress:
@@ -510,11 +510,12 @@ def _train(
                     say(_told(row, size), quiet)
         finally:
             if rows and group.first:
-                made = [msgspec.to_builtins(row) for row in rows]
-                sections = [training_report.run_section(job.stated(command), made)]
+                sections = [training_report.run_section(job.stated(command), rows)]
                 sections += [_devices_section(job.table)] if job.table else []
-                page = training_report.write(folder, job.stated(command), made, shlex.join(command))
-                flat = training_report.epoch_rows(made) if format == "csv" else made
+                page = training_report.write(folder, job.stated(command), rows, shlex.join(command))
+                flat = (
+                    training_report.epoch_rows(rows) if format == "csv" else [msgspec.to_builtins(row) for row in rows]
+                )
                 write(format, flat, {"devices": job.table} if job.table else {}, sections)
                 if not dry_run:
                     say(str(page), quiet)
@@ -548,7 +549,7 @@ def _on_two_devices(job: Job) -> list[str]:
     return told + (apart if isinstance(job.recipe.optimizer, Muon) else [])
 
 
-def _told(row: Epoch, size: int) -> str:
+def _told(row: EpochRecord, size: int) -> str:
     """A row in a sentence."""
     scores, seen = row.scores, SQUARE.describe(size)
     bad = f", {scores.unreadable:,} of them unreadable: errors" if scores and scores.unreadable else ""

@@ -30,7 +30,7 @@ from topfive.engine.training.loading import (
     usual_side,
 )
 from topfive.engine.training.loop import train
-from topfive.engine.training.validation import Scores, of_all
+from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, RefusedError, ResourceError, TopfiveError, UsageError
 from topfive.networks.costs import count
 from topfive.networks.layers import Network, from_json, with_classes
@@ -38,6 +38,7 @@ from topfive.networks.papers import facts, known
 from topfive.networks.variations import for_small_images
 from topfive.recipes import recipe as recipes
 from topfive.results.progress import Progress
+from topfive.results.records import Scores
 from topfive.results.statistics import interval
 from topfive.weights.names import network_called
 

@@ -1,6 +1,6 @@
 """How the papers changed their training images: frozen values, each citing its section.
 
-An augmentation is a way to crop, and what happens to the pixels afterwards. `lab/loading.py` carries it out: the crop
+An augmentation is a way to crop, and what happens to the pixels afterwards. `engine/training/loading.py` carries it out: the crop
 where the image is decoded, all the rest on whole batches, on the device.
 """
 

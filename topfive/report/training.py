@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import msgspec
 
@@ -14,6 +14,7 @@ from topfive.data.check.findings import counted, shown
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.recipe import Recipe, field_rows, steps_of_epoch
 from topfive.report.text import WIDTH, Column, Row, Section, clock, scaled
+from topfive.results.records import EpochRecord
 from topfive.results.runs import Stated, find_runs, load_run
 from topfive.results.statistics import interval
 from topfive.system import locked
@@ -24,35 +25,6 @@ FEWEST_FIRST = ("memory_bytes", "gradients", "waiting", "side")  # what a narrow
 
 RUN_KEYS = ("name", "source", "recipe", "size", "epochs_done", "epochs", "images", "best_accuracy", "best_low",
             "best_high", "best_epoch", "last_accuracy", "top5_accuracy", "seconds", "step", "steps")  # fmt: skip
-
-
-class Scored(TypedDict):
-    """Validation images: how many, and how many right; Top-5 only where it says something."""
-
-    images: int
-    correct1: int
-    correct5: int | None
-    unreadable: NotRequired[int]
-
-
-class Trained(TypedDict):
-    """An epoch as it stands in rows.jsonl: `lab.training.Epoch`, in JSON's types; a norm beyond all numbers is null."""
-
-    epoch: int
-    loss: float
-    auxiliary_losses: list[float]
-    train_accuracy: float
-    train_top5: float | None
-    scores: Scored | None
-    lr: float
-    side: int
-    seconds: float
-    images_per_second: float
-    waiting: float
-    first_gradient: float | None
-    last_gradient: float | None
-    memory_bytes: int
-    note: NotRequired[str]
 
 
 class RunSource(msgspec.Struct, frozen=True):
@@ -73,41 +45,40 @@ class RunSource(msgspec.Struct, frozen=True):
 # One run
 
 
-def epoch_rows(rows: Sequence[Trained]) -> list[dict[str, Any]]:
+def epoch_rows(rows: Sequence[EpochRecord]) -> list[dict[str, Any]]:
     """The rows for machines: flat, fractions and bytes; None where nothing was evaluated, or Top-5 says nothing."""
     flat = []
     for row in rows:
-        scores = row["scores"]
-        right, n, right5 = (scores["correct1"], scores["images"], scores["correct5"]) if scores else (0, 0, None)
-        low, high = interval(right, n) if n else (None, None)
+        scores = row.scores
+        low, high = interval(scores.correct1, scores.images) if scores else (None, None)
         flat.append(
             {
-                "epoch": row["epoch"],
-                "side": row["side"],
-                "loss": row["loss"],
-                **{f"auxiliary_loss_{n}": loss for n, loss in enumerate(row["auxiliary_losses"], 1)},
-                "train_top1_accuracy": row["train_accuracy"],
-                "train_top5_accuracy": row["train_top5"],
-                "images": n or None,
-                "unreadable": scores.get("unreadable", 0) if scores else None,
-                "top1_accuracy": right / n if n else None,
+                "epoch": row.epoch,
+                "side": row.side,
+                "loss": row.loss,
+                **{f"auxiliary_loss_{n}": loss for n, loss in enumerate(row.auxiliary_losses, 1)},
+                "train_top1_accuracy": row.train_accuracy,
+                "train_top5_accuracy": row.train_top5,
+                "images": scores.images if scores else None,
+                "unreadable": scores.unreadable if scores else None,
+                "top1_accuracy": scores.top1_accuracy if scores else None,
                 "top1_low": low,
                 "top1_high": high,
-                "top5_accuracy": right5 / n if n and right5 is not None else None,
-                "lr": row["lr"],
-                "images_per_second": row["images_per_second"],
-                "waiting": row["waiting"],
-                "first_gradient": _number(row["first_gradient"]),
-                "last_gradient": _number(row["last_gradient"]),
-                "memory_bytes": row["memory_bytes"],
-                "seconds": row["seconds"],
-                "note": row.get("note", ""),
+                "top5_accuracy": scores.top5_accuracy if scores else None,
+                "lr": row.lr,
+                "images_per_second": row.images_per_second,
+                "waiting": row.waiting,
+                "first_gradient": _number(row.first_gradient),
+                "last_gradient": _number(row.last_gradient),
+                "memory_bytes": row.memory_bytes,
+                "seconds": row.seconds,
+                "note": row.note,
             }
         )
     return flat
 
 
-def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
+def run_section(stated: Stated, rows: Sequence[EpochRecord]) -> Section:
     """The table of one run, an epoch a row; of a long run some, which is said."""
     epochs = epoch_rows(rows)
     said = [f"{answer(stated, rows)}."]
@@ -140,7 +111,7 @@ def run_section(stated: Stated, rows: Sequence[Trained]) -> Section:
     return Section("", said, [_readable(row) for row in epochs if row["epoch"] in picked], columns, points=points)
 
 
-def answer(stated: Stated, rows: Sequence[Trained], dash: str = "-") -> str:
+def answer(stated: Stated, rows: Sequence[EpochRecord], dash: str = "-") -> str:
     """What the training came to, in one sentence without its full stop."""
     recipe, images = _read(stated)
     name, source = shown(stated.name), shown(images.name)
@@ -336,11 +307,11 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
     return row
 
 
-def _rows_in(folder: Path) -> list[Trained]:
+def _rows_in(folder: Path) -> list[EpochRecord]:
     """What the run wrote so far. Raises: RefusedError, ResourceError."""
     path = folder / "rows.jsonl"
     try:
-        return msgspec.json.Decoder(Trained).decode_lines(path.read_bytes()) if path.exists() else []
+        return msgspec.json.Decoder(EpochRecord).decode_lines(path.read_bytes()) if path.exists() else []
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RefusedError(f"{path} is damaged: {error}") from None
     except OSError as error:
@@ -372,7 +343,7 @@ def _state(row: Mapping[str, Any]) -> str:
 # Figure and page
 
 
-def write(folder: Path, stated: Stated, rows: Sequence[Trained], again: str) -> Path:
+def write(folder: Path, stated: Stated, rows: Sequence[EpochRecord], again: str) -> Path:
     """Write curves.png and .svg and report.html into the run's folder, each whole or not at all; the page's path.
 
     `again` is the command that does the same once more. Raises: ResourceError.

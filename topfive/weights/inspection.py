@@ -2,7 +2,7 @@
 
 A file is taken when it is safetensors, or a checkpoint of torch whose pickle asks for tensors and plain settings alone,
 and when all that it says of sizes agrees with the bytes that it has. Anything else is refused in one sentence that says
-what it is. What passes is read by lab/foreign.py.
+what it is. What passes is read by engine/inference/foreign.py.
 """
 
 import io

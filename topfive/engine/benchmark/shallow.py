@@ -13,8 +13,9 @@ import torch
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.measuring import Machine, Measured, memory_peak, memory_start, summarise, time_runs
 from topfive.engine.training.loading import Images
-from topfive.engine.training.validation import Scores, score
+from topfive.engine.training.validation import score
 from topfive.errors import UsageError
+from topfive.results.records import Scores
 
 NAME = "hog-svm"
 CELLS = 4  # along each side of the image

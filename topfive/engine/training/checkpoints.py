@@ -12,10 +12,11 @@ import msgspec
 from torch import Tensor, nn
 
 from topfive.engine.models.tensors import packed, unpacked
-from topfive.engine.training.loop import Epoch, Position
+from topfive.engine.training.loop import Position
 from topfive.engine.training.optimizers import Learner
 from topfive.engine.training.processes import Group
 from topfive.errors import Interrupted, RefusedError, Terminated
+from topfive.results.records import EpochRecord
 from topfive.results.runs import Checkpoint, Run
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
@@ -45,7 +46,7 @@ class RunKeeper:
         if not stated:
             return None
         try:
-            at, rows = msgspec.json.decode(stated, type=Position), msgspec.json.decode(told, type=list[Epoch])
+            at, rows = msgspec.json.decode(stated, type=Position), msgspec.json.decode(told, type=list[EpochRecord])
         except msgspec.MsgspecError as error:
             raise RefusedError(f"the checkpoint is of another topfive: {error}") from None
         learner, _ = unpacked(training, TRAINING)
@@ -104,7 +105,7 @@ class RunKeeper:
         self.saved = time.monotonic()
 
 
-def best(rows: list[Epoch]) -> Epoch | None:
+def best(rows: list[EpochRecord]) -> EpochRecord | None:
     """The row with the most validation images right, the first of several."""
     scored = [(row.scores.correct1, -row.epoch, row) for row in rows if row.scores]
     return max(scored)[2] if scored else None

@@ -29,7 +29,7 @@ from topfive.engine.training.loading import (
     repeated,
     usual_side,
 )
-from topfive.engine.training.loop import Epoch, train
+from topfive.engine.training.loop import train
 from topfive.engine.training.processes import Group
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
@@ -38,6 +38,7 @@ from topfive.networks.layers import Network, with_classes
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.recipe import Recipe, side_of, steps_of_epoch
+from topfive.results.records import EpochRecord
 from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.results.scored import recorded
 
@@ -146,7 +147,7 @@ class Job:
         reading: Callable[[int], object] = lambda count: None,
         stepped: Callable[[int], object] = lambda count: None,
         ready: Callable[[Data], object] = lambda data: None,
-    ) -> Iterator[Epoch]:
+    ) -> Iterator[EpochRecord]:
         """Train; a row an epoch, those of before it was interrupted first. `again` is the command that goes on.
 
         `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.

@@ -18,33 +18,14 @@ from topfive.engine.models.towers import Towers
 from topfive.engine.training.loading import Batch, Data, augmented, mixed, uniforms
 from topfive.engine.training.optimizers import Learner
 from topfive.engine.training.processes import Group
-from topfive.engine.training.validation import Scores, evaluate, of_all
+from topfive.engine.training.validation import evaluate, of_all
 from topfive.errors import DivergedError
 from topfive.recipes.recipe import Recipe, learning_rate, steps_of_epoch
+from topfive.results.records import EpochRecord, Scores
 
 STUCK = 0.01  # relative distance to ln(classes) of a loss that has learnt nothing yet
 ENOUGH = 10  # batches of an epoch from which on its training error means something
 COUNTED = 6  # sums over an epoch: images, gradients of the first and last kernels, right, right among 5, loss
-
-
-class Epoch(msgspec.Struct, frozen=True):
-    """What one epoch came to. Losses are means over the images of the epoch, accuracies fractions."""
-
-    epoch: int
-    loss: float
-    auxiliary_losses: tuple[float, ...]
-    train_accuracy: float  # Top-1 on the images as they were trained on: cropped, mirrored, mixed
-    train_top5: float | None
-    scores: Scores | None  # of the validation images, in the epochs in which they were evaluated
-    lr: float
-    side: int  # of the training images, in pixels
-    seconds: float  # since training began, evaluation included
-    images_per_second: float  # in training alone
-    waiting: float  # the share of the training time in which the next batch was waited for
-    first_gradient: float  # norms of the gradient of the first and last kernels that learn, means over the steps
-    last_gradient: float
-    memory_bytes: int  # the most that was in use
-    note: str = ""
 
 
 class Position(msgspec.Struct):
@@ -59,9 +40,9 @@ class Position(msgspec.Struct):
     training_seconds: float = 0.0  # of the epoch so far
     waiting_seconds: float = 0.0
     lr: float = 0.0
-    rows: list[Epoch] = []
+    rows: list[EpochRecord] = []
 
-    def after(self, row: Epoch) -> "Position":
+    def after(self, row: EpochRecord) -> "Position":
         """The position once the epoch has its row."""
         return Position(self.step, self.epoch + 1, 0, self.batches, [], row.seconds, lr=self.lr, rows=[*self.rows, row])
 
@@ -90,7 +71,7 @@ def train(
     progress: Callable[[int], object] = lambda seen: None,
     group: Group = Group(),
     keeper: Keeper | None = None,
-) -> Iterator[Epoch]:
+) -> Iterator[EpochRecord]:
     """Train `net` in place and give a row an epoch; the last row's scores are those of the trained network.
 
     Raises: DivergedError where the loss is no longer a number.
@@ -235,7 +216,7 @@ def _learns(p: nn.Parameter) -> bool:
     return p.ndim > 1 and p.requires_grad
 
 
-def _errors(rows: Sequence[Epoch]) -> list[float]:
+def _errors(rows: Sequence[EpochRecord]) -> list[float]:
     return [1 - row.scores.top1_accuracy for row in rows if row.scores]
 
 
@@ -246,11 +227,11 @@ def _training_error(at: Position) -> float:
     return 1 - at.rows[-1].train_accuracy if at.rows else 1.0
 
 
-def _row(at: Position, side: int, scores: Scores | None, classes: int, memory: int) -> Epoch:
+def _row(at: Position, side: int, scores: Scores | None, classes: int, memory: int) -> EpochRecord:
     images, first, last, right, right5, *losses = at.sums
     loss, *auxiliary = (value / images for value in losses)
     stuck = abs(loss - math.log(classes)) < STUCK * math.log(classes)
-    return Epoch(
+    return EpochRecord(
         epoch=at.epoch,
         loss=loss,
         auxiliary_losses=tuple(auxiliary),

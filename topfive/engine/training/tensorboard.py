@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from topfive.engine.training.loop import Epoch
 from topfive.errors import UsageError
+from topfive.results.records import EpochRecord
 
 
 class Events:
@@ -18,7 +18,7 @@ class Events:
             raise UsageError("--tensorboard needs an extra: pip install 'topfive[tensorboard]'") from None
         self.writer = SummaryWriter(str(folder), purge_step=0)
 
-    def add(self, row: Epoch) -> None:
+    def add(self, row: EpochRecord) -> None:
         """Every number of a row, accuracies as fractions, by epoch."""
         numbers = {key: value for key, value in msgspec.to_builtins(row).items() if isinstance(value, float)}
         numbers |= {f"auxiliary_loss/{n}": loss for n, loss in enumerate(row.auxiliary_losses, 1)}

@@ -8,23 +8,7 @@ from torch import Tensor, nn
 
 from topfive.engine.benchmark.measuring import Machine
 from topfive.engine.training.processes import Group
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """How many images of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
-
-    images: int
-    correct1: int
-    correct5: int | None
-    unreadable: int = 0  # of the images, each an error
-
-    @property
-    def top1_accuracy(self) -> float:
-        return self.correct1 / self.images
-
-    @property
-    def top5_accuracy(self) -> float | None:
-        return None if self.correct5 is None else self.correct5 / self.images
+from topfive.results.records import Scores
 
 
 def of_all(scores: Scores, images: int) -> Scores:
