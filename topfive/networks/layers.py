@@ -2,8 +2,8 @@
 
 A network says what its paper says and nothing more: no input channels (they follow from what comes before, and no
 paper prints them), no device, no weights. Everything else in topfive reads these values: `costs.py` counts them,
-`engine/models/modules.py` turns them into torch modules, `report/figures/` draws them. Variation is a function from network to
-network (`with_classes`, `batch_normalized`, ...), never a flag.
+`engine/models/modules.py` turns them into torch modules, `report/figures/` draws them. Variation is a function from
+network to network (`with_classes`, `batch_normalized`, ...), never a flag.
 
 Shapes are `(channels, height, width)`. A size is one number for a square, or `(height, width)`.
 """
