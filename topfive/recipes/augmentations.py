@@ -1,7 +1,7 @@
 """How the papers changed their training images: frozen values, each citing its section.
 
-An augmentation is a way to crop, and what happens to the pixels afterwards. `engine/training/loading.py` carries it out:
-the crop where the image is decoded, all the rest on whole batches, on the device.
+An augmentation is a way to crop, and what happens to the pixels afterwards. `engine/training/loading.py` carries it
+out: the crop where the image is decoded, all the rest on whole batches, on the device.
 """
 
 from typing import Annotated, assert_never
