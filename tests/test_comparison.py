@@ -91,8 +91,10 @@ def test_a_folder_of_three_classes_from_end_to_end(
 
     # another setting in the same folder is refused, naming what differs
     command[command.index("--epochs") + 1] = "3"
+    Path("out/machine.json").write_text("{}")
     assert main(command) == 2
     assert "epochs 2 there, 3 now" in capfd.readouterr().err
+    assert Path("out/machine.json").read_text() == "{}"  # and nothing was written there
 
 
 def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:

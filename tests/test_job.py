@@ -2,6 +2,7 @@
 holds, recipes that fit the network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from topfive.cli import main
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.inference.models import About, Model
 from topfive.engine.models.modules import Classifier, build
-from topfive.engine.training.initial_weights import Start
+from topfive.engine.training.initial_weights import NAMED_BY, Start
 from topfive.engine.training.job import adapted, fitted
 from topfive.errors import RefusedError
 from topfive.networks import NETWORKS, get
@@ -126,7 +127,7 @@ def test_rows_of_a_classifier_are_carried_over_by_name() -> None:
 @pytest.mark.parametrize(
     ("classes", "says"),
     [
-        ((), "classifier: fresh, since first does not name its classes"),
+        ((), f"classifier: fresh, since first does not name its classes; {NAMED_BY}"),
         (("x", "y", "z"), "classifier: fresh, since none of the 3 classes is one of first's"),
         (COW[::-1], "classifier: 3 of 3 classes carried over by name (cow, dog, emu), 0 fresh"),
     ],
@@ -138,6 +139,7 @@ def test_what_becomes_of_a_classifier_is_said(classes: tuple[str, ...], says: st
     start = Start(theirs, network, COW)
     start.fill(net)
     assert start.notes == [says]
+    assert NAMED_BY in Start(replace(theirs, guessed=True), network, COW).notes[0] or classes == ("x", "y", "z")
     wanted = theirs.classifier.net.state_dict()["fc.weight"].flip(0) if classes == COW[::-1] else fresh
     assert torch.equal(net.state_dict()["fc.weight"], wanted)
 

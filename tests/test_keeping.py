@@ -448,7 +448,8 @@ def test_the_commands_train_go_on_list_and_plan(
     assert main([*command, "--set", "lr=0.1", "--plan", "--format", "json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["plan"]["steps"] == 4  # 96 images in batches of 64, twice
-    assert main([*command, "--dry-run"]) == 0 and not (tmp_path / "runs").exists()
+    assert main([*command, "--plan", "--out", "runs/one"]) == 0 and (tmp_path / "runs" / "one" / "plan.png").exists()
+    assert main([*command, "--dry-run"]) == 0 and len(list((tmp_path / "runs").iterdir())) == 1
     capsys.readouterr()
     assert main([*command, "--out", "runs/one", "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

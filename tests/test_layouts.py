@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import shutil
 import tarfile
 import zipfile
@@ -22,6 +23,7 @@ from PIL import Image
 from scipy.io import savemat
 from torch import Tensor, nn
 
+from topfive.cli import main
 from topfive.data.imagenet import without
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
@@ -424,7 +426,7 @@ def test_an_index_is_made_anew_when_the_archive_changes_or_the_cache_is_damaged(
 
 
 def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("topfive.data.packing.PER_SHARD", 30)
     source = open_source(class_folders(tmp_path / "source", made))
@@ -453,6 +455,16 @@ def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
     shard.write_bytes(data)
     with pytest.raises(DataError, match=r"validation-00001\.tar is damaged"):
         open_source(str(target))
+    other, before = target / "train-00000.tar", (target / "train-00000.tar").stat()
+    other.write_bytes(other.read_bytes()[:-1] + b"!")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))  # as where a disk loses bits: it was verified before
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "source", "--verify"]) == 2
+    assert main(["data", "check", "pack", "--verify"]) == 3
+    said = capsys.readouterr().err
+    assert "2 of 6 shards are not as they were written" in said
+    for name in ("validation-00001", "train-00000"):
+        assert re.search(rf"{name}\.tar is damaged \(SHA-256 \w{{8}}, written was \w{{8}}\)", said)
     with pytest.raises(UsageError, match="holds another pack"):
         pack(source, target, 50, lambda *_: None, workers=1)
 

@@ -60,6 +60,18 @@ def test_a_folder_of_results_in_a_source_is_none_of_its_classes(
             folder(inside / where)
 
 
+def test_a_folder_of_nothing_but_pages_of_data_check_is_no_empty_class(inside: Path) -> None:
+    before = folder(inside)
+    (inside / "runs").mkdir()
+    (inside / "runs" / "check-data.html").write_text("<html>")
+    source = folder(inside)
+    assert (source.classes, source.fingerprint) == (before.classes, before.fingerprint)
+    assert any("results of topfive: 'runs'" in note for note in source.notes)
+    (inside / "runs" / "404.html").write_text("<html>")  # pages in the place of images that were not downloaded
+    with pytest.raises(DataError, match="no image of 'runs'"):
+        folder(inside)
+
+
 def test_a_users_folder_is_never_marked(tmp_path: Path) -> None:
     image(tmp_path / "mine" / "1.png")
     for name in ("mine", "new", "new/below"):

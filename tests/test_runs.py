@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from topfive.cli import main
 from topfive.errors import RefusedError, ResourceError, UsageError
 from topfive.results import runs
 from topfive.results.runs import (
@@ -656,6 +657,29 @@ def test_the_sum_that_differs_is_told(tmp_path: Path) -> None:
         open_checkpoint(file.parent)
     with open_run(tmp_path, STATED) as run, pytest.raises(RefusedError, match="none of the 1 checkpoints"):
         run.newest()
+
+
+def test_every_damaged_file_of_the_runs_in_a_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path / "a", 1, 2)
+    made(tmp_path / "b", 3)
+    assert main(["runs", str(tmp_path), "--verify"]) == 0
+    for place in ("a/checkpoints/step-00000001", "b/checkpoints/step-00000003"):
+        os.truncate(tmp_path / place / "state.json", 5)
+    capsys.readouterr()
+    assert main(["runs", str(tmp_path)]) == 0
+    assert main(["runs", str(tmp_path), "--verify"]) == 4
+    said = capsys.readouterr().err
+    for place in ("a/checkpoints/step-00000001", "b/checkpoints/step-00000003"):
+        pattern = rf"{place}/state\.json is damaged: its sha256 begins with \w{{8}}, not \w{{8}}, 5 bytes, not"
+        assert re.search(pattern, said), said
+    told: list[str] = []
+    assert whole(newest_in(tmp_path / "a", damaged=told)) == 2 and not told
+    os.truncate(tmp_path / "a/checkpoints/step-00000002/state.json", 5)
+    with pytest.raises(RefusedError, match="no whole checkpoint"):
+        newest_in(tmp_path / "a", damaged=told)
+    assert len(told) == 2
 
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:

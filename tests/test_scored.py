@@ -3,6 +3,8 @@
 import csv
 import gzip
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from math import sqrt
@@ -210,7 +212,8 @@ def test_a_folder_without_train_is_scored_whole_and_one_with_it_on_val(
         images, said = scored(capsys, tmp_path, "other", str(where))
         assert len(images) == 4 and "scored: all 4 images" in said
     single = classes(tmp_path / "single", 1, 6000)
-    assert len(scored(capsys, tmp_path, "run", str(single))[0]) == 3
+    images, said = scored(capsys, tmp_path, "run", str(single))
+    assert len(images) == 3 and "warning: a single scored image: 'across', 'down', 'flat'" in said
     shutil.copy(newest_in(Path("run")).folder / "model.safetensors", tmp_path / "m.safetensors")
     wanted = {item.name for item in folder(root / "data").val}
     assert scored(capsys, tmp_path, str(tmp_path / "m.safetensors"), "data")[0] == wanted
@@ -224,6 +227,11 @@ def test_which_checkpoint_is_used_is_said(root: Path, tmp_path: Path, capsys: py
         assert f"its last checkpoint is used, of step {last.step}" in told
         assert (str(best.folder) in told) if best.step != last.step else ("which is the best too" in told)
     assert main(["evaluate", str(best.folder), "--out", str(tmp_path)]) == 0
+    newer = shutil.copytree(last.folder, Path("run/checkpoints/step-99999999"))
+    os.truncate(newer / "model.safetensors", 1000)
+    capsys.readouterr()
+    _, said = scored(capsys, tmp_path, "run")
+    assert re.search(rf"warning: .*step-99999999.* is damaged.*; {last.folder.name} is taken instead", said)
 
 
 def test_more_epochs_for_a_run_are_a_new_run_that_starts_with_it(

@@ -98,6 +98,25 @@ def test_an_oracle_is_right_in_every_layout_of_class_folders(tmp_path: Path, lay
         assert any(".ipynb_checkpoints" in note and "__MACOSX" in note for note in source.notes)
 
 
+@pytest.mark.parametrize(
+    "below, kind", [("", "image, which is trained on and not"), ("train", "training image: 'rare'")]
+)
+def test_a_class_of_a_single_image_is_trained_on_and_named(tmp_path: Path, below: str, kind: str) -> None:
+    root = classes(tmp_path / "data" / below, "a", "b")
+    image(root / "rare" / "0.png")
+    if below:
+        classes(tmp_path / "data" / "val", "a", "b", "rare", count=2)
+    source = open_source(str(tmp_path / "data"))
+    assert [item.label for item in source.train].count(2) == 1
+    assert ([item.label for item in source.val].count(2) == 2) == bool(below)
+    (said,) = [note for note in source.notes if note.startswith("warning")]
+    assert f"a single {kind}" in said and "'rare'" in said
+    assert len(open_source(str(root), whole=True).val) == 11
+    before = open_source(str(root))
+    image(root / "rare" / "1.png")  # a second one moves no image of another class
+    assert {item for item in open_source(str(root)).val if item.label < 2} == set(before.val)
+
+
 def test_a_link_back_up_does_not_count_images_twice(tmp_path: Path) -> None:
     classes(tmp_path, "a", "b")
     (tmp_path / "a" / "again").symlink_to(tmp_path)
@@ -119,7 +138,7 @@ def test_a_link_back_up_does_not_count_images_twice(tmp_path: Path) -> None:
         (lambda root: (root / "a").mkdir() or (root / "b").mkdir() or root, "no image was found"),
         (lambda root: (classes(root, "a", "b"), (root / "c").mkdir())[0], "no image of 'c'"),
         (lambda root: classes(classes(root, "a", "b"), "A"), "two folders for one class"),
-        (lambda root: classes(root, "a", "b", count=1), "single image"),
+        (lambda root: classes(root, "a", "b", count=1), "every class has a single image"),
         (
             lambda root: classes(classes(root / "train", "a", "b") and root / "val", "a", "zebra").parent,
             "val/ has 'zebra', which train/ lacks",

@@ -52,6 +52,26 @@ def test_the_number_that_the_user_sets_stands(monkeypatch: pytest.MonkeyPatch) -
     assert free_threads() == torch.get_num_threads()
 
 
+@pytest.mark.parametrize("stated", ["1", None])
+def test_processes_of_torchrun_share_the_cores_before_they_have_met(
+    stated: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `train` records of its machine is what it computes with: torchrun's own number is one thread."""
+    from topfive.engine.benchmark.measuring import this_machine
+
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if stated:
+        monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 6)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert this_machine("cpu").threads == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_threads_that_give_up_their_cores_compute_the_same() -> None:
     from topfive.engine.models.modules import build
 

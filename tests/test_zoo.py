@@ -310,11 +310,11 @@ BAD: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "newer, in a container.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n" + NOISE[:50], "a JPEG XL image"),
     "cinema.jpg": (saved(IMAGE, "JPEG2000"), "a JPEG 2000 image"),
     "icon.png": (saved(IMAGE, "ICO"), "unknown content"),
-    "60000x60000.png": (png(60000, 60000, 8, 2), "3,600,000,000 pixels, more than 100,000,000 are not read"),
-    "12000x9000.png": (png(12000, 9000, 8, 0), "12000x9000 pixels, more than 100,000,000 are not read"),
-    "65500x65500.jpg": (with_frame(5, b"\xff\xdc\xff\xdc"), "4,290,250,000 pixels, more than"),
-    "bomb.png": (png(12000, 9000, 1, 0, bytes(9000 * 1501)), "12000x9000 pixels, more than 100,000,000 are not read"),
-    "bomb.gif": (GIF[:6] + struct.pack("<HH", 12000, 9000) + GIF[10:], "12000x9000 pixels, more than 100,000,000"),
+    "60000x60000.png": (png(60000, 60000, 8, 2), "60000x60000 pixels, more than the 100,000,000 that are read ($TOP"),
+    "12000x9000.png": (png(12000, 9000, 8, 0), "12000x9000 pixels, more than the 100,000,000"),
+    "65500x65500.jpg": (with_frame(5, b"\xff\xdc\xff\xdc"), "65500x65500 pixels, more than the"),
+    "bomb.png": (png(12000, 9000, 1, 0, bytes(9000 * 1501)), "12000x9000 pixels, more than the 100,000,000"),
+    "bomb.gif": (GIF[:6] + struct.pack("<HH", 12000, 9000) + GIF[10:], "12000x9000 pixels, more than the 100,000,000"),
     "0x5.png": (png(0, 5, 8, 2), "0x5 is 0 pixels"),
     "5x0.png": (png(5, 0, 8, 2), "5x0 is 0 pixels"),
     "40x0.jpg": (with_frame(5, b"\0\0"), "a JPEG whose header cannot be read"),
@@ -334,6 +334,22 @@ BAD: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "socket.jpg": (listening, "not a regular file"),
     "folder.jpg": (os.mkdir, "not a regular file"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("limit, says", [("400", "30x20 pixels, more than the 400 that are read"), ("3e8", "3e8")])
+def test_the_environment_limits_the_pixels_of_an_image(tmp_path: Path, limit: str, says: str) -> None:
+    for i in range(4):
+        lay(tmp_path / "data" / "ab"[i % 2] / f"{i}.png", png(30, 20, 8, 2))
+    done = subprocess.run(
+        [sys.executable, "-m", "topfive", "data", "check", "data", "--format", "json"],
+        cwd=tmp_path,
+        env={**os.environ, "TOPFIVE_MAX_PIXELS": limit},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (2 if limit == "3e8" else 3), done.stderr
+    assert says in done.stdout + done.stderr and "TOPFIVE_MAX_PIXELS" in done.stdout + done.stderr
 
 
 def lay(path: Path, content: bytes | Callable[[Path], object]) -> Path:

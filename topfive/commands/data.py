@@ -40,6 +40,7 @@ def check(
     /,
     *,
     report: str | None = None,
+    verify: bool = False,
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
@@ -53,6 +54,8 @@ def check(
         Anything that compare --data takes; by default scikit-learn's digits.
     report
         Where the page goes; by default runs/check-SOURCE.html, beside the source where that would lie inside.
+    verify
+        Before that, hash every shard of a pack anew and name those that are not as they were written.
     quiet
         Only the tables.
     format
@@ -60,6 +63,7 @@ def check(
     """
     from msgspec import to_builtins
 
+    from topfive.data import packing
     from topfive.data.check import checking
     from topfive.data.opening import open_source
     from topfive.data.outputs import mark, placed
@@ -69,6 +73,9 @@ def check(
     from topfive.results.progress import counting
 
     with bar(quiet) as progress:
+        if verify:
+            shards = packing.verify(source or "digits", counting(progress, "shards"))
+            say(f"all {shards:,} shards are as they were written", quiet)
         found = open_source(source, counting(progress, "MB", 1e6))
         page = placed(found, f"runs/check-{found.name}.html", report, "--report")
         for line in (str(found), *found.notes):

@@ -263,24 +263,33 @@ def resume(
     )
 
 
-def runs(folder: str = "runs", /, *, format: Format = "text") -> None:
+def runs(folder: str = "runs", /, *, verify: bool = False, format: Format = "text") -> None:
     """List the runs in a folder, the best first.
 
     Parameters
     ----------
     folder
         Where to look, also below it.
+    verify
+        Hash every checkpoint anew and name the files that are not as they were saved; exit code 4 where there are any.
     format
         text, markdown, csv or json.
     """
     from pathlib import Path
 
+    from topfive.errors import RefusedError
     from topfive.report import training as training_report
+    from topfive.results.runs import find_runs
+    from topfive.results.runs import verify as damaged_in
 
     rows = training_report.runs_rows(Path(folder))
     if not rows:
         raise UsageError(f"there is no run in {folder!r}")
     write(format, rows, {}, [training_report.runs_section(rows)])
+    if verify:
+        if wrong := [why for run in find_runs(Path(folder)) for why in damaged_in(run)]:
+            raise RefusedError("; ".join(wrong))
+        say("every checkpoint is as it was saved", False)
 
 
 def _machine(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from topfive.errors import DataError
+from topfive.errors import DataError, UsageError
 
 try:
     import simplejpeg
@@ -32,7 +32,13 @@ BY_SUFFIX = {
     **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF", "TGA")},
 }
 SUFFIXES = frozenset(BY_SUFFIX)
-MOST_PIXELS = 100_000_000  # which take some 400 MB, however few bytes a blank page has in its file
+LIMIT = "TOPFIVE_MAX_PIXELS"
+try:  # in the environment, so that it is one for every command and for the processes that each starts
+    MOST_PIXELS = int(os.environ.get(LIMIT) or 100_000_000)  # which take some 400 MB, however few bytes the file has
+except ValueError:
+    raise UsageError(f"${LIMIT} is a whole number of pixels, not {os.environ[LIMIT]!r}") from None
+MORE_THAN_READ = f"more than the {MOST_PIXELS:,} that are read (${LIMIT} sets the limit)"
+Image.MAX_IMAGE_PIXELS = None  # why: Pillow's own refusal, of another number, does not tell the sides
 ORIENTATION = 274  # the EXIF tag
 # why: ImageOps.exif_transpose writes the EXIF anew, and fails where another of its tags is damaged
 TURNS = {
@@ -216,7 +222,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
     if pixels == 0:
         raise Unreadable(name, f"{image.width}x{image.height} is 0 pixels")
     if pixels > MOST_PIXELS:
-        raise Unreadable(name, f"{image.width}x{image.height} pixels, more than {MOST_PIXELS:,} are not read")
+        raise Unreadable(name, f"{image.width}x{image.height} pixels, {MORE_THAN_READ}")
     return image
 
 
@@ -303,8 +309,6 @@ def _least(whole: int, size: int, part: float) -> int:
 def _reason(error: Exception, data: bytes) -> str:
     """Why it cannot be read, in plain words."""
     text = (str(error) or type(error).__name__).splitlines()[0]
-    if isinstance(error, Image.DecompressionBombError) and (stated := re.search(r"\d+", text)):
-        return f"{int(stated[0]):,} pixels, more than {MOST_PIXELS:,} are not read"
     ours = next((format for start, format in OURS if data.startswith(start)), None)
     if ours == "PNG" and len(data) >= 24 and bytes(4) in (data[16:20], data[20:24]):
         return f"{int.from_bytes(data[16:20], 'big')}x{int.from_bytes(data[20:24], 'big')} is 0 pixels"

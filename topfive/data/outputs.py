@@ -18,6 +18,8 @@ MARKED = b"This folder holds results of topfive: nothing in it is taken for an i
 # what the folders of results hold that were made before there was a mark: those of runs, of comparisons
 SIGNS = (("run.json", "lock"), ("setting.json", "rows.jsonl"), ("setting.json", "decoding.json"))
 PACK = "pack.json"  # a pack is a source by itself, and no class of another one
+# what holds nothing but these pages, of before there was a mark, has results, too
+PAGE = ("check-", ".html")
 WORDS = {MARK, PACK, *(name for sign in SIGNS for name in sign)}
 
 
@@ -29,11 +31,14 @@ def holds_results(names: Collection[str]) -> bool:
 def signs_in(paths: Iterable[str]) -> set[str]:
     """The folders that hold results, or a pack, of all the posix `paths` of a tree."""
     found: dict[str, set[str]] = defaultdict(set)
+    pages, others = set[str](), set[str]()
     for path in paths:
         folder, _, name = path.rpartition("/")
         if name in WORDS:
             found[folder].add(name)
-    return {folder for folder, names in found.items() if PACK in names or holds_results(names)}
+        (pages if name.startswith(PAGE[0]) and name.endswith(PAGE[1]) else others).add(folder)
+    signed = {folder for folder, names in found.items() if PACK in names or holds_results(names)}
+    return signed | (pages - others)
 
 
 def mark(folder: Path) -> None:

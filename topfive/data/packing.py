@@ -139,10 +139,7 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
         if any(name.startswith("train-00000.") and name.endswith(".json") for name in tree.files[""]):
             raise DataError(f"{tree.where!r} is a pack that is not finished: run the same topfive data pack again")
         return None
-    try:
-        stated = msgspec.json.decode((root / STATED).read_bytes(), type=Pack)
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{root / STATED} is damaged: {error}") from None
+    stated = _read_stated(root)
     parts: dict[str, _Readable] = {}
     items: dict[str, list[Item]] = {}
     names = (*stated.train, *stated.val)
@@ -170,12 +167,41 @@ def recognise(tree: Tree, progress: Progress) -> Source | None:
     )
 
 
+def verify(where: str, progress: Progress) -> int:
+    """Hash every shard of a pack anew, whatever was known of it; how many there are.
+
+    Raises: UsageError where it is no pack, DataError naming each shard that is damaged or gone.
+    """
+    root = Path(where)
+    if not (root / STATED).is_file():
+        raise UsageError(f"{where!r} is no pack: of its images no hashes are recorded that could be verified")
+    stated = _read_stated(root)
+    shards = [root / name for name in (*stated.train, *stated.val)]
+    damaged = []
+    for i, shard in enumerate(shards):
+        try:
+            _verify(shard, _read_index(shard), anew=True)
+        except DataError as error:
+            damaged.append(str(error))
+        progress("verifying shards", i + 1, len(shards))
+    if damaged:
+        raise DataError(f"{len(damaged)} of {len(shards)} shards are not as they were written: {'; '.join(damaged)}")
+    return len(shards)
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def _beside(shard: Path) -> Path:
     return shard.with_suffix(".json")
+
+
+def _read_stated(root: Path) -> Pack:
+    try:
+        return msgspec.json.decode((root / STATED).read_bytes(), type=Pack)
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{root / STATED} is damaged: {error}") from None
 
 
 def _read_index(shard: Path) -> Shard:
@@ -196,12 +222,15 @@ def _whole(shard: Path, of: str, items: tuple[Item, ...]) -> bool:
     return False
 
 
-def _verify(shard: Path, stated: Shard) -> None:
-    """Raises: DataError where the shard's bytes are not those that were written; hashed once for each state on disk."""
+def _verify(shard: Path, stated: Shard, anew: bool = False) -> None:
+    """Raises: DataError where the shard's bytes are not those that were written.
+
+    It is hashed once for each state on disk, or `anew`: a disk that loses bits leaves the time of change as it is.
+    """
     try:
         stamp = f"{Local(shard).stamp()} {stated.sha256}"
         kept = cache_folder() / "verified" / digest([stamp])
-        if kept.exists():
+        if kept.exists() and not anew:
             return
         with shard.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from topfive.data.sources import (
     Item,
     Source,
     Tree,
+    few,
     fingerprint,
     kinds_of,
     split,
@@ -136,6 +137,7 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
     if len(names) < 2:
         raise DataError(f"{where!r} has {len(names)} class: a classifier needs at least two")
     notes = tuple(note for part in parts.values() for note in part.notes)
+    notes += tuple(few(names, train, val, how)) if train else ()
     notes += (f"left out, no part of a sample: {kinds_of(left_out)}",) if left_out else ()
     name = plain(Path(where).name or where)
     mark = fingerprint(names, (*train, *val), sizes)

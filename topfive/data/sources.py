@@ -245,6 +245,7 @@ def class_folders(tree: Tree, whole: bool = False) -> Source:
         train = tuple(Item(name, label) for name, label in named)
         val = tuple(Item(name, index[label]) for name, label in val_named)
         how = f"{train_root}/ and {val_root}/ as they lie"
+    notes += few(classes, train, val, how) if train else []
     notes += _unused(tree, (*train, *val))
     imagenet = all(WNID.fullmatch(name) for name in classes)
     if imagenet:
@@ -312,20 +313,33 @@ def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str
 def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """About a fifth of each class for validation, at least one and never all, by a hash of each image's path.
 
-    An image that is added moves no other one, but where its class had no path below or none above the share.
+    An image that is added moves no other one, but where its class had no path below or none above the share. The only
+    image of a class is trained on. Raises: DataError where none is left to hold out.
     """
     by_class: dict[int, list[str]] = {}
     for name, label in named:
         by_class.setdefault(label, []).append(name)
     train, val = [], []
     for label, names in by_class.items():
-        if len(names) == 1:
-            raise DataError(f"a class has a single image ({names[0]!r}): none is left to hold out")
         ranked = sorted((_chance(name), name) for name in names)
         aside = min(max(1, sum(chance < VAL_SHARE for chance, _ in ranked)), len(names) - 1)
         val += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
         train += [Item(name, label) for name in sorted(name for _, name in ranked[aside:])]
+    if named and not val:
+        raise DataError(f"every class has a single image ({named[0][0]!r}): none is left to hold out")
     return tuple(train), tuple(val)
+
+
+def few(classes: tuple[str, ...], train: Iterable[Item], val: Iterable[Item], how: str) -> list[str]:
+    """A warning that names the classes with a single image: to train on or, where nothing is, to be scored."""
+    trained, scored = (Counter(item.label for item in part) for part in (train, val))
+    here = how.startswith(SPLIT_HERE)
+    single = [
+        name for label, name in enumerate(classes) if (trained or scored)[label] == 1 and not (here and scored[label])
+    ]
+    kind = "image" if here else "training image" if trained else "scored image"
+    then = ", which is trained on and not evaluated" if here else ""
+    return [f"warning: a single {kind}{then}: {listed(single)}"] if single else []
 
 
 def _chance(name: str) -> float:

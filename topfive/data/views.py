@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from topfive.data.decoding import MOST_PIXELS, Unreadable
+from topfive.data.decoding import MORE_THAN_READ, MOST_PIXELS, Unreadable
 from topfive.recipes.protocols import Box, Protocol
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -37,7 +37,7 @@ def _resized(image: Image.Image, size: tuple[int, int], region: Box | None, prot
         return image
     if size[0] * size[1] > MOST_PIXELS:
         was, would = "x".join(map(str, image.size)), "x".join(map(str, size))
-        raise Unreadable("image", f"{was} pixels would be resized to {would}, more than {MOST_PIXELS:,} are not drawn")
+        raise Unreadable("image", f"{was} pixels would be resized to {would}, {MORE_THAN_READ}")
     if protocol.antialias:
         return image.resize(size, FILTERS[protocol.interpolation], box=region)
     return _sampled(image.crop(region) if region else image, size)

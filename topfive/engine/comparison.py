@@ -409,8 +409,6 @@ class Comparison:
 
     def _prepare_folder(self) -> None:
         try:
-            mark(self.folder)
-            (self.folder / MACHINE).write_bytes(msgspec.json.format(msgspec.json.encode(self.machine)))
             stated = self.folder / "setting.json"
             if stated.exists() and self._finished():  # why: without a row there is nothing that could be mixed up
                 before = msgspec.json.decode(stated.read_bytes(), type=Setting)
@@ -423,6 +421,8 @@ class Comparison:
                     what = "; ".join(changed)
                     stay = "; images that cannot be read may stay there (--max-bad)" if self.unreadable() else ""
                     raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out{stay}")
+            mark(self.folder)
+            (self.folder / MACHINE).write_bytes(msgspec.json.format(msgspec.json.encode(self.machine)))
             stated.write_bytes(msgspec.json.format(msgspec.json.encode(self.setting)))
         except (OSError, msgspec.MsgspecError) as error:
             raise ResourceError(f"{self.folder} cannot be used for results: {error}") from None

@@ -20,6 +20,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn, Self, TypeVar
@@ -37,7 +38,8 @@ MOST_DIFFERENCES = 5
 LONGEST = 60  # letters of a value that differs
 SEAL = b',\n "sha256": "'
 IMAGES = "images.csv.gz"
-BESIDE = ("lock", "bad_files.csv", MARK)  # what may lie in a folder that holds no run yet
+# what may lie in a folder that holds no run yet: of a start that failed, and of train --plan
+BESIDE = ("lock", "bad_files.csv", MARK, "plan.png", "plan.svg")
 LEFTOVER = re.compile(r"(run\.json|rows\.jsonl|images\.csv\.gz|\.topfive|probe|[a-z]+-\d+)\.\d+\.tmp")
 SAME_IMAGES = ("where", "path", "name", "words", "notes")  # of a source: may differ where the fingerprint does not
 
@@ -105,10 +107,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
         """A file's bytes. Raises: RefusedError where they are not those that were saved, ResourceError."""
         path, listed = self.folder / name, self.files[name]
         data = _read(path)
-        if len(data) != listed.size:
-            raise RefusedError(f"{path} is damaged: {len(data):,} bytes, not {listed.size:,}")
         if (found := hashlib.sha256(data).hexdigest()) != listed.sha256:
-            raise RefusedError(f"{path} is damaged: its sha256 begins with {found[:8]}, not {listed.sha256[:8]}")
+            sizes = f", {len(data):,} bytes, not {listed.size:,}" if len(data) != listed.size else ""
+            raise RefusedError(f"{path} is damaged: its sha256 begins with {found[:8]}, not {listed.sha256[:8]}{sizes}")
         return data
 
 
@@ -296,14 +297,37 @@ def load_run(folder: Path) -> Stated:
     return _unsealed(folder / "run.json", Stated)
 
 
-def newest_in(folder: Path, kind: str = "step") -> Checkpoint:
-    """The newest whole checkpoint of a run, for those who only read. Raises: UsageError, RefusedError."""
+def newest_in(folder: Path, kind: str = "step", damaged: list[str] | None = None) -> Checkpoint:
+    """The newest whole checkpoint of a run, for those who only read; `damaged` is told which newer ones are not whole.
+
+    Raises: UsageError, RefusedError.
+    """
     load_run(folder)
-    found = [path for path in (folder / "checkpoints").glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d+", path.name)]
-    for path in sorted(found, key=lambda path: int(path.name.removeprefix(f"{kind}-")), reverse=True):
-        with contextlib.suppress(RefusedError):
+    for path in _checkpoints(folder, kind):
+        try:
             return open_checkpoint(path)
+        except RefusedError as error:
+            if damaged is not None:
+                damaged.append(str(error))
     raise RefusedError(f"{folder} has no whole checkpoint")
+
+
+def verify(folder: Path) -> list[str]:
+    """What is damaged of a run: a sentence each, with the file and, of a checkpoint's, both hashes."""
+    wrong = []
+    checks: list[Callable[[], object]] = [partial(load_run, folder)]
+    for check in checks + [partial(open_checkpoint, path) for path in _checkpoints(folder)]:
+        try:
+            check()
+        except RefusedError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def _checkpoints(folder: Path, kind: str = "[a-z]+") -> list[Path]:
+    """The folders of a run's checkpoints, the newest first."""
+    found = [path for path in (folder / "checkpoints").glob("*-*") if re.fullmatch(rf"{kind}-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def find_runs(root: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from topfive.data.opening import open_source
 from topfive.data.shards import is_pattern
-from topfive.data.sources import SCORED_WHOLE, Item, Source, fingerprint, split
+from topfive.data.sources import SCORED_WHOLE, SPLIT_HERE, Item, Source, few, fingerprint, split
 from topfive.data.stores import Progress, silent
 from topfive.errors import DataError, RefusedError
 from topfive.results.runs import IMAGES, Stated, load_run
@@ -95,6 +95,8 @@ def to_score(models: Sequence[Trained], where: str | None, progress: Progress = 
         source = _split(source)
     elif own and own.stated.source["fingerprint"] != source.fingerprint and own.images:
         source, notes = _validated(source, own, own.images)
+    if source.split == SCORED_WHOLE:
+        notes += few(source.classes, (), source.val, source.split)
     for model, run in zip(models, runs):
         notes += _trained_on(source, model, run)
     return source, notes
@@ -181,7 +183,8 @@ def _split(source: Source) -> Source:
     except DataError:
         return source
     mark = fingerprint(source.classes, (*train, *val), dict(source.sizes))
-    return replace(source, train=train, val=val, split="split here by each path's hash", fingerprint=mark)
+    notes = (*source.notes, *few(source.classes, train, val, SPLIT_HERE))
+    return replace(source, train=train, val=val, split=SPLIT_HERE, fingerprint=mark, notes=notes)
 
 
 def _related(one: str, other: str) -> bool:

@@ -17,14 +17,14 @@ from PIL import __version__ as pillow
 
 from topfive import system
 from topfive.data.check.duplicates import SIGNATURE, signature
-from topfive.data.decoding import Unreadable
+from topfive.data.decoding import MOST_PIXELS, Unreadable
 from topfive.data.sources import Item, Source
 from topfive.data.stores import Progress, cache_folder, silent, write_aside
 from topfive.errors import ResourceError
 
 CHUNK = 64  # images that a process reads at once
 FEW = 256  # images that are read sooner than processes start
-VERSION = f"3 {pillow}"  # of what is kept: another decoder may see other pixels
+VERSION = f"4 {pillow} {MOST_PIXELS}"  # of what is kept: another decoder, or another limit, may see other pixels
 
 T = TypeVar("T")
 

@@ -6,6 +6,8 @@ from functools import cache
 
 import psutil
 
+from topfive import system
+
 
 class Load:
     """What other processes take of the processor cores from now on."""
@@ -24,7 +26,7 @@ class Load:
 
     def wanting(self, threads: int) -> float:
         """How many cores `threads` threads of this process have lacked since, as a mean."""
-        return max(0.0, self.others() + threads - cores())
+        return max(0.0, self.others() + threads - system.processors())
 
 
 def _own() -> float:
@@ -39,11 +41,6 @@ def _busy() -> float:
         sum(each) - each.idle - sum(getattr(each, name, 0.0) for name in ("iowait", "guest", "guest_nice"))
         for each in times  # guests' time is counted as user's and nice's, too
     )
-
-
-def cores() -> int:
-    """How many cores this process may run on."""
-    return len(_at_hand())
 
 
 @cache

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from topfive import system
-from topfive.engine.benchmark.load import Load, cores
+from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.threads import free_threads, use_threads
 from topfive.engine.models import capabilities
 from topfive.engine.models.modules import Classifier, Net, Subject, make
@@ -153,7 +153,7 @@ def this_machine(device: str = "auto") -> Machine:
     return Machine(
         device=device,
         processor=processor,
-        cores=cores(),
+        cores=system.processors(),
         threads=free_threads(),
         memory_bytes=system.memory_bytes(),
         precision="bfloat16" if half else "float32",

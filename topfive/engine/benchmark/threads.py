@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from topfive.engine.benchmark.load import SINCE_START, Load, cores
+from topfive import system
+from topfive.engine.benchmark.load import SINCE_START, Load
 
 MANY = 8  # cores, from which on one is left free for whatever else runs
 LEAST = 0.3  # seconds over which other programs are watched before the threads are chosen
@@ -28,17 +29,22 @@ def usable_cores() -> int:
     """The cores that this process may use: its affinity, and in a container the processor time that it is granted."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores(), round(int(quota) / int(period))))
+        return max(1, min(system.processors(), round(int(quota) / int(period))))
     except (OSError, ValueError):  # not Linux, or not limited: "max"
-        return cores()
+        return system.processors()
 
 
 def free_threads() -> int:
     """How many threads compute in this process: torch's own number, less the cores that other programs have now.
 
-    OMP_NUM_THREADS, where it is set, stands. The number is chosen once in a process.
+    OMP_NUM_THREADS, where it is set, stands, and processes of one machine share its cores out. The number is chosen
+    once in a process.
     """
-    use_threads(torch.get_num_threads() if os.environ.get("OMP_NUM_THREADS") else _chosen())
+    stated, beside = os.environ.get("OMP_NUM_THREADS"), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if beside > 1 and stated in (None, "", "1"):  # why: torchrun gives each process one thread
+        use_threads(max(1, usable_cores() // beside))
+    else:
+        use_threads(torch.get_num_threads() if stated else _chosen())
     return torch.get_num_threads()
 
 
@@ -93,7 +99,7 @@ class Crowd:
         if self._done is not None:
             return
         self._done = threading.Event()
-        for _ in range(cores() // threads + 1 if threads < cores() else 1):
+        for _ in range(system.processors() // threads + 1 if threads < system.processors() else 1):
             threading.Thread(target=_idle, args=(self._done,), daemon=True).start()
 
     def leave(self) -> None:

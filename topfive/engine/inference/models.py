@@ -89,9 +89,11 @@ def open_model(where: str, network: str | None = None) -> Model:
     path = Path(where)
     if path.is_dir():
         alone = (path / "manifest.json").exists()
-        checkpoint = open_checkpoint(path) if alone else newest_in(path)
+        damaged: list[str] = []
+        checkpoint = open_checkpoint(path) if alone else newest_in(path, damaged=damaged)
         found = _ours(path.resolve().name, str(checkpoint.folder / MODEL), checkpoint.read(MODEL))
-        return found if alone else replace(found, notes=(_which(path, checkpoint),))
+        passed_over = (f"warning: {why}; {checkpoint.folder.name} is taken instead" for why in damaged)
+        return found if alone else replace(found, notes=(*passed_over, _which(path, checkpoint)))
     if not path.is_file():
         raise UsageError(f"there is no run folder or file of weights {where!r}")
     if examined(path).kind == "safetensors":  # which also says that its size is that of its tensors

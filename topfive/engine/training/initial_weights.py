@@ -13,6 +13,8 @@ from topfive.networks.layers import Conv, Layer, Linear, Network, leaves, with_c
 from topfive.networks.variations import for_small_images
 from topfive.weights.names import INSTEAD
 
+NAMED_BY = "topfive weights import --classes FILE makes a file that names them"
+
 
 @dataclass(frozen=True)
 class Start:
@@ -95,11 +97,13 @@ class Start:
         shared = [self.classes[i] for i, _ in self._rows]
         count = len(self.classes)
         if not self.model.about.classes:
-            return [f"{what}: fresh, since {self.model.name} does not name its classes"]
+            return [f"{what}: fresh, since {self.model.name} does not name its classes; {NAMED_BY}"]
         if not shared:
             return [f"{what}: fresh, since none of the {count} classes is one of {self.model.name}'s"]
         named = ", ".join(shared) if len(shared) <= 5 else f"{', '.join(shared[:5])} and {len(shared) - 5} more"
-        return [f"{what}: {len(shared)} of {count} classes carried over by name ({named}), {count - len(shared)} fresh"]
+        guess = f"; the names are a guess by its number of outputs: {NAMED_BY}" if self.model.guessed else ""
+        carried = f"{len(shared)} of {count} classes carried over by name ({named}), {count - len(shared)} fresh"
+        return [f"{what}: {carried}{guess}"]
 
     def _takes(self, name: str) -> bool:
         return not self.taken or _within(name, self.taken)

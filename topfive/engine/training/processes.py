@@ -11,7 +11,6 @@ import torch
 from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from topfive.engine.benchmark.threads import usable_cores
 from topfive.errors import ResourceError, UsageError
 
 TIMEOUT = datetime.timedelta(seconds=60)  # why: torch's own 30 minutes would hold the others for a dead process
@@ -93,9 +92,6 @@ def joined(device: str) -> Group:
     if not distributed.is_initialized():
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        elif "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1":
-            # why: torchrun gives each process one thread; the cores are shared out instead
-            torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         try:
             store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
             if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
