@@ -14,7 +14,7 @@ import torch
 
 from topfive.engine.benchmark import arithmetic
 from topfive.engine.benchmark.measuring import this_machine
-from topfive.engine.models.modules import Subject, make
+from topfive.engine.models.modules import ModelSpec, make
 from topfive.networks import get
 from topfive.networks.variations import for_small_images
 
@@ -28,7 +28,7 @@ def main() -> None:
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     for name, sides in NETWORKS.items():
         for side in sides:
-            subject, shape = Subject(name, for_small_images(get(name), side)), (3, side, side)
+            subject, shape = ModelSpec(name, for_small_images(get(name), side)), (3, side, side)
             with tempfile.TemporaryDirectory() as home:
                 arithmetic.cache_folder = lambda home=home: Path(home)
                 chosen, _ = arithmetic.fastest(subject, shape, 10, BATCH, 10**6, machine)

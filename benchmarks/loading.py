@@ -40,12 +40,12 @@ def topfive(where: str, kind: str) -> Iterator[None]:
     from topfive.data.opening import open_source
     from topfive.engine.models.modules import normalised
     from topfive.engine.training.loading import augmented, prepare, uniforms
-    from topfive.recipes.augmentations import AUGMENTATIONS, AreaCrop, Augmentation
+    from topfive.recipes.augmentations import AUGMENTATIONS, Augmentation, RandomResizedCrop
     from topfive.recipes.recipe import Recipe
 
     source, count = open_source(where), IMAGES[kind]
     source = replace(source, train=source.train[:: len(source.train) // count][:count], val=source.val[:8])
-    crop = Augmentation(AreaCrop()) if kind == "imagenette" else AUGMENTATIONS["cifar"]
+    crop = Augmentation(RandomResizedCrop()) if kind == "imagenette" else AUGMENTATIONS["cifar"]
     size, workers = (224, WORKERS) if kind == "imagenette" else (32, None)
     data = prepare(source, size, crop.crop, workers)
     recipe = Recipe(batch=BATCH[kind], augmentation=crop)

@@ -163,7 +163,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         nette = subset("imagenette.tar", IMAGES, scratch)
-        area = ["--set", 'augmentation={"crop":{"type":"AreaCrop"}}']
+        area = ["--set", 'augmentation={"crop":{"type":"RandomResizedCrop"}}']
         methods: dict[str, Callable[[], float]] = {
             "topfive": lambda: topfive("resnet-18", nette, [*area, "--size", "224", "--batch", "32", "--workers", "2"]),
             "topfive, kept in memory": lambda: topfive("resnet-18", nette, [*area, "--size", "224", "--batch", "32"]),

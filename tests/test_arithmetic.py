@@ -14,12 +14,12 @@ from topfive.engine.benchmark import arithmetic
 from topfive.engine.benchmark.arithmetic import Rate, chosen, fastest, repeated
 from topfive.engine.benchmark.measuring import Machine, this_machine
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import Subject
+from topfive.engine.models.modules import ModelSpec
 from topfive.networks import get
 
 SHAPE = (3, 32, 32)
 USUAL = Machine("cpu", "a processor", 2, 2, 2**34, "float32", "channels_last", "2.13.0")
-RESNET = Subject("cifar-resnet-20", get("cifar-resnet-20"))
+RESNET = ModelSpec("cifar-resnet-20", get("cifar-resnet-20"))
 
 
 @pytest.fixture(autouse=True)
@@ -144,17 +144,17 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
     assert stated["machine"]["memory_format"] == "contiguous"
     # stopped after the first epoch: what it takes from then on is the run's
     from topfive.engine.training import checkpoints as keeping
-    from topfive.engine.training.checkpoints import RunKeeper
+    from topfive.engine.training.checkpoints import Checkpointer
 
-    epoch = RunKeeper.epoch
+    epoch = Checkpointer.epoch
 
-    def stopping(self: RunKeeper, position: object, *rest: object) -> None:
+    def stopping(self: Checkpointer, position: object, *rest: object) -> None:
         epoch(self, position, *rest)  # type: ignore[arg-type]
         os.kill(os.getpid(), keeping.signal.SIGINT)
         self.step(position, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as stop:
-        stop.setattr(RunKeeper, "epoch", stopping)
+        stop.setattr(Checkpointer, "epoch", stopping)
         assert main([*command, "--out", "parts"]) == 130
     taken[0] = "channels_last"
     capfd.readouterr()

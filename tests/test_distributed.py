@@ -54,9 +54,9 @@ machine = msgspec.structs.replace(this_machine(), precision="float32")
 network = msgspec.json.decode(open(sys.argv[1], "rb").read(), type=Network)
 data = prepare(open_source(sys.argv[2]), 32, CIFAR.crop)
 torch.manual_seed(0)
-recipe = Recipe(epochs=3, batch=8, lr=0.1, lr_batch=8, parts=int(sys.argv[3]))
+recipe = Recipe(epochs=3, batch=8, lr=0.1, lr_batch=8, accumulation_steps=int(sys.argv[3]))
 rows = list(train(build(network, (3, 32, 32)), data, recipe, machine, group=group))
-if group.first:
+if group.is_main:
     print(json.dumps([[row.loss, row.train_accuracy, row.scores.images, row.scores.correct1] for row in rows]))
 processes.left()
 """

@@ -58,7 +58,7 @@ def test_a_deeper_vgg_begins_with_the_layers_of_a_that_the_paper_names(name: str
     a, deeper = model(small("vgg-a")), build(small(name))
     first = a.classifier.net
     fresh = {key: value.clone() for key, value in deeper.state_dict().items()}
-    Start(a, small(name), a.about.classes, VGG.taken).fill(deeper)
+    Start(a, small(name), a.about.classes, VGG.init_layers).fill(deeper)
     convolutions = [name for name, _ in first.named_children() if name.startswith("conv")]
     linear = [name for name, _ in first.named_children() if name.startswith("fc")]
     named = {*convolutions[:4], *linear}
@@ -70,8 +70,8 @@ def test_a_deeper_vgg_begins_with_the_layers_of_a_that_the_paper_names(name: str
 
 def test_layers_that_not_both_networks_have_or_that_differ_are_named() -> None:
     other, classes = model(get("cifar-resnet-20")), tuple("abcdefghij")
-    with pytest.raises(RefusedError, match=r"takes conv1_1, .*fc8 from the weights, which not both .* taken=\[\]"):
-        Start(other, small("vgg-b"), classes, VGG.taken)
+    with pytest.raises(RefusedError, match=r"takes conv1_1, .*fc8 from the weights, .* init_layers=\[\]"):
+        Start(other, small("vgg-b"), classes, VGG.init_layers)
     zeros_around = model(network_called("cifar-resnet-20-zeros-around"))
     Start(zeros_around, get("cifar-resnet-20"), classes, ("conv1", "conv2_x"))
     with pytest.raises(RefusedError, match=r"takes conv3_x .* another layer in cifar-resnet-20-zeros-around than in"):
@@ -161,14 +161,14 @@ def test_a_batch_is_computed_in_as_few_parts_as_memory_holds(
     monkeypatch.setenv("WORLD_SIZE", str(world))
     network, recipe = get("resnet-50"), Recipe(batch=256)
     machine = msgspec.structs.replace(this_machine(), device="cpu", precision="float32", memory_bytes=gigabytes * 10**9)
-    parts = fitted(recipe, network, 224, 1000, machine).parts
+    parts = fitted(recipe, network, 224, 1000, machine).accumulation_steps
 
     def taken(parts: int) -> int:
         return count(network, (3, 224, 224)).training_bytes(256 // (parts * world))
 
     assert taken(parts) <= 0.6e9 * gigabytes or parts * world == 128  # two images each
     assert parts == 1 or taken(parts // 2) > 0.6e9 * gigabytes
-    assert fitted(recipe, network, 224, 1000, machine) == msgspec.structs.replace(recipe, parts=parts)
+    assert fitted(recipe, network, 224, 1000, machine) == msgspec.structs.replace(recipe, accumulation_steps=parts)
 
 
 # one of each kind: fully connected layers over maps, the same in auxiliary classifiers, and neither
@@ -235,5 +235,5 @@ def test_a_dry_run_makes_steps_at_every_side_that_the_recipe_keeps(
     ran = msgspec.convert(json.loads(Path("run/run.json").read_text())["recipe"], Recipe)
     assert sorted({share for _, share in ran.sizes} | {1.0}) == [side / 32 for side in sides]
     if said:
-        assert main([*command, "--set", "sizes=[[0.5,0.5]]"]) == 2
+        assert main([*command, "--set", "progressive_resize=[[0.5,0.5]]"]) == 2
         assert "cannot be trained at 16 beside 32 pixels" in capsys.readouterr().err

@@ -23,10 +23,10 @@ from topfive.engine.inference.models import open_model
 from topfive.engine.models.modules import build
 from topfive.engine.models.tensors import packed, unpacked
 from topfive.engine.training import loop as training
-from topfive.engine.training.checkpoints import MODEL, RunKeeper, model_of
+from topfive.engine.training.checkpoints import MODEL, Checkpointer, model_of
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import Position
+from topfive.engine.training.loop import TrainState
 from topfive.engine.training.processes import Group
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
 from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
@@ -54,7 +54,7 @@ TINY = Network(
         )
     ),
 )
-RECIPE = Recipe(epochs=3, batch=8, averaging=0.9, schedule=OneCycle(0.2), clip=5.0, whitened=True)
+RECIPE = Recipe(epochs=3, batch=8, ema_decay=0.9, schedule=OneCycle(0.2), clip=5.0, whitened=True)
 EACH = 12  # steps of an epoch
 TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
 
@@ -92,12 +92,12 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return end(folder)
 
 
-class Stopping(RunKeeper):
+class Stopping(Checkpointer):
     """Asked to stop at a step, or in the evaluation behind it."""
 
     at, evaluating = 0, False
 
-    def step(self, position: Position, model: torch.nn.Module, learner: object) -> None:
+    def step(self, position: TrainState, model: torch.nn.Module, learner: object) -> None:
         twice = position.batch == EACH and position.step in (getattr(self, "seen", -1), self.resumed)
         if position.step == self.at and twice == self.evaluating:
             self.asked = int(signal.SIGTERM)
@@ -123,7 +123,7 @@ POINTS = {
 def test_a_stop_at_any_point_changes_nothing(
     point: str, images: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
     for step in POINTS[point]:
         monkeypatch.setattr(Stopping, "at", int(step))
         monkeypatch.setattr(Stopping, "evaluating", step != int(step))
@@ -259,7 +259,7 @@ def test_resume_reads_the_images_as_the_run_did(
     command = ["train", str(images / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
     command += ["--epochs", "2", *(["--workers", str(workers)] if workers is not None else []), "--out"]
     assert main([*command, "alone"]) == 0
-    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
     monkeypatch.setattr(Stopping, "at", 3)
     assert main([*command, "stopped"]) == 143
     assert "go on with: topfive train" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_a_run_goes_on_with_every_output_and_with_the_weights_that_it_began_with
     assert main([*command, "--epochs", "1", "--out", "first"]) == 0
     command += ["--epochs", "2", "--batch", "16", "--tensorboard", "--start", "first", "--out"]
     assert main([*command, "alone"]) == 0
-    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
     monkeypatch.setattr(Stopping, "at", 8)
     assert main([*command, "stopped"]) == 143
     monkeypatch.setattr(Stopping, "at", -1)
@@ -339,7 +339,7 @@ def test_a_loss_that_is_no_number_is_never_saved(images: Path, tmp_path: Path, m
 
     monkeypatch.setattr(training, "learning_rate", spoiled)
     with pytest.raises(DivergedError, match=r"at step 1[89] of 36.*the last good state is .*step-000000\d\d"):
-        run(images, tmp_path / "run", msgspec.structs.replace(RECIPE, clip=None, averaging=0.0), every=0)
+        run(images, tmp_path / "run", msgspec.structs.replace(RECIPE, clip=None, ema_decay=0.0), every=0)
     tensors, _ = model_of(newest_in(tmp_path / "run"))
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
@@ -384,7 +384,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(spoil: object, says: str, i
 
 def test_weights_of_another_run_are_what_a_training_begins_with(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run")
-    still = msgspec.structs.replace(RECIPE, epochs=1, lr=1e-12, optimizer=Sgd(weight_decay=0.0), averaging=0.0)
+    still = msgspec.structs.replace(RECIPE, epochs=1, lr=1e-12, optimizer=Sgd(weight_decay=0.0), ema_decay=0.0)
     other = job(images, tmp_path / "other", still)
     other.open([])
     start = Start(open_model(str(tmp_path / "run")), other.network, other.source.classes)
@@ -471,9 +471,9 @@ def test_the_commands_train_go_on_list_and_plan(
         (["--set", "epochs=0"], 2, "epochs"),
         (["--recipe", "alexnt"], 2, "did you mean alexnet"),
         (
-            ["--set", "augmentation.crop=Centre", "--set", "sizes=[[1.0,0.5]]"],
+            ["--set", "augmentation.crop=Centre", "--set", "progressive_resize=[[1.0,0.5]]"],
             2,
-            "takes whole images only): --set sizes=[]",
+            "takes whole images only): --set progressive_resize=[]",
         ),
         (["--start", "nowhere"], 2, "there is no run folder or file of weights 'nowhere'"),
         (["--batch", "1"], 2, "batch"),
@@ -494,5 +494,5 @@ def test_the_side_of_an_epoch_is_the_networks_own_where_nothing_else_is_said() -
     """227 of AlexNet, 299 of Inception: no multiples of 32; smaller sides are."""
     for size in (32, 107, 224, 227, 299):
         assert Recipe(epochs=4).side(1, size) == size
-    growing = Recipe(epochs=4, sizes=((0.5, 0.5), (0.75, 0.75)))
+    growing = Recipe(epochs=4, progressive_resize=((0.5, 0.5), (0.75, 0.75)))
     assert [growing.side(epoch, 227) for epoch in (1, 2, 3, 4)] == [128, 128, 160, 227]

@@ -21,8 +21,8 @@ from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.loading import (
     Data,
-    Kept,
-    Streamed,
+    InMemory,
+    Streaming,
     augmented,
     epoch_batches,
     epoch_order,
@@ -38,12 +38,12 @@ from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import (
     AUGMENTATIONS,
     DRAWS,
-    AreaCrop,
     Augmentation,
     Centre,
     Crop,
-    JitterCrop,
-    PadCrop,
+    PaddedCrop,
+    RandomResizedCrop,
+    ScaleJitterCrop,
     box,
 )
 from topfive.recipes.recipe import Recipe
@@ -132,21 +132,21 @@ def test_the_randomness_of_a_image_depends_on_seed_epoch_and_index_alone() -> No
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_from_any_number_of_workers(images: Path, workers: int) -> None:
     recipe = Recipe(batch=8, augmentation=AREA)
-    alone = Streamed(folder(images), 32, 0, lambda _: None)
-    other = Streamed(folder(images), 32, workers, lambda _: None)
+    alone = Streaming(folder(images), 32, 0, lambda _: None)
+    other = Streaming(folder(images), 32, workers, lambda _: None)
     for epoch in (1, 2):
         for ours, theirs in zip(epoch_of(alone, recipe, epoch), epoch_of(other, recipe, epoch)):
             assert torch.equal(ours, theirs)
     # as if restarted: the second epoch alone, from new workers
-    again = Streamed(folder(images), 32, workers, lambda _: None)
+    again = Streaming(folder(images), 32, workers, lambda _: None)
     assert torch.equal(epoch_of(again, recipe, 2)[0], epoch_of(alone, recipe, 2)[0])
     for ours, theirs in zip(alone.val(5), other.val(5)):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
 
 
 def test_memory_and_workers_give_the_same_evaluation(images: Path) -> None:
-    kept, streamed = prepare(folder(images), 32, PadCrop(4, 32)), prepare(folder(images), 32, PadCrop(4, 32), 2)
-    assert isinstance(kept, Kept) and isinstance(streamed, Streamed)
+    kept, streamed = prepare(folder(images), 32, PaddedCrop(4, 32)), prepare(folder(images), 32, PaddedCrop(4, 32), 2)
+    assert isinstance(kept, InMemory) and isinstance(streamed, Streaming)
     for ours, theirs in zip(kept.val(4), streamed.val(4)):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
     first, second = (epoch_of(data, Recipe(batch=4)) for data in (kept, streamed))
@@ -182,7 +182,7 @@ def replace_crop(workers: int | None) -> Augmentation:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_goes_during_training_is_left_out_and_named_once(images: Path, workers: int) -> None:
-    data = Streamed(folder(images), 32, workers, lambda _: None)
+    data = Streaming(folder(images), 32, workers, lambda _: None)
     assert not data.unreadable
     (images / "train" / "left" / "4.jpg").unlink()
     (images / "val" / "left" / "4.jpg").unlink()
@@ -199,7 +199,7 @@ def test_too_many_bad_files_end_it_before_the_first_step(images: Path) -> None:
         (images / "train" / "left" / f"bad{i}.jpg").write_bytes(b"")
     for workers in (None, 0):
         with pytest.raises(DataError, match=r"25 of the 85 images of data cannot be read \(25 empty file\)"):
-            prepare(folder(images), 32, PadCrop(4, 32), workers)
+            prepare(folder(images), 32, PaddedCrop(4, 32), workers)
 
 
 def test_an_unreadable_image_survives_the_way_between_processes() -> None:
@@ -230,7 +230,7 @@ def test_an_area_crop_is_googlenets() -> None:
     """8 to 100 % of the area, ratios between 3/4 and 4/3, inside the image; distributed as by try and try again."""
     shares, ratios = [], []
     for row in draws(4000):
-        left, top, right, bottom = box(AreaCrop(), 400, 400, 224, row)
+        left, top, right, bottom = box(RandomResizedCrop(), 400, 400, 224, row)
         assert 0 <= left < right <= 400 and 0 <= top < bottom <= 400
         shares.append((right - left) * (bottom - top) / 400**2)
         ratios.append((right - left) / (bottom - top))
@@ -241,7 +241,7 @@ def test_an_area_crop_is_googlenets() -> None:
     assert distance < 0.035  # Kolmogorov and Smirnov's, its 1 % point for 4,000 against 4,000
     for width, height in ((1, 1), (1, 5000), (5000, 3), (17, 2)):
         for row in draws(50):
-            left, top, right, bottom = box(AreaCrop(), width, height, 224, row)
+            left, top, right, bottom = box(RandomResizedCrop(), width, height, 224, row)
             assert 0 <= left < right <= width and 0 <= top < bottom <= height
 
 
@@ -249,17 +249,17 @@ def test_a_jitter_crop_is_resnets_and_alexnets() -> None:
     """The shorter side in 256..480, every whole number as likely; then 224 whole pixels somewhere inside."""
     sides = set()
     for row in draws(3000):
-        left, top, right, bottom = box(JitterCrop(256, 480), 500, 375, 224, row)
+        left, top, right, bottom = box(ScaleJitterCrop(256, 480), 500, 375, 224, row)
         scale = 224 / (right - left)
         sides.add(round(375 * scale))
         assert left >= 0 and right <= 500 and top >= 0 and bottom <= 375 and right - left == pytest.approx(bottom - top)
         assert left * scale == pytest.approx(round(left * scale), abs=1e-6)
     assert min(sides) == 256 and max(sides) == 480 and len(sides) == 225
-    places = {tuple(round(v) for v in box(JitterCrop(256, 256), 256, 256, 224, row)[:2]) for row in draws(5000)}
+    places = {tuple(round(v) for v in box(ScaleJitterCrop(256, 256), 256, 256, 224, row)[:2]) for row in draws(5000)}
     assert {x for x, _ in places} == set(range(33)) == {y for _, y in places}  # AlexNet's 32 x 32, counted inclusively
 
 
-@pytest.mark.parametrize("crop", [AreaCrop(0.2, 0.3), JitterCrop(448, 512)])
+@pytest.mark.parametrize("crop", [RandomResizedCrop(0.2, 0.3), ScaleJitterCrop(448, 512)])
 def test_patches_of_images_in_memory_are_as_sharp_as_those_that_are_read_anew(crop: Crop, tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     for i in range(40):
@@ -276,15 +276,15 @@ def test_patches_of_images_in_memory_are_as_sharp_as_those_that_are_read_anew(cr
         return float(pixels.diff(dim=3).square().mean())
 
     kept, streamed = prepare(source, 32, crop), prepare(source, 32, crop, 0)
-    assert isinstance(kept, Kept) and sharpness(kept) == pytest.approx(sharpness(streamed), rel=0.05)
+    assert isinstance(kept, InMemory) and sharpness(kept) == pytest.approx(sharpness(streamed), rel=0.05)
 
 
 @pytest.mark.parametrize(("mirrored", "mode"), [(False, "constant"), (True, "reflect")])
 def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_the_border(mirrored: bool, mode: str) -> None:
     source = digits()
     few = replace(source, train=source.train[:64], val=source.val[:8])
-    data = Kept(few, 32, 32, lambda _: None)
-    recipe = Recipe(batch=64, augmentation=Augmentation(PadCrop(4, 32, mirrored)))
+    data = InMemory(few, 32, 32, lambda _: None)
+    recipe = Recipe(batch=64, augmentation=Augmentation(PaddedCrop(4, 32, mirrored)))
     ((pixels, _, index, _),) = list(data.training(recipe, 1))
     moves = set()
     for image, i in zip(pixels, index):
@@ -297,8 +297,8 @@ def test_a_pad_crop_moves_by_up_to_four_pixels_and_fills_the_border(mirrored: bo
 
 @pytest.mark.parametrize("workers", [None, 0])
 def test_smaller_sides_of_a_pad_crop_are_windows_of_the_image(images: Path, workers: int | None) -> None:
-    data = prepare(folder(images), 32, PadCrop(4, 32), workers)
-    recipe = Recipe(epochs=2, batch=64, augmentation=Augmentation(PadCrop(4, 32)), sizes=((0.5, 0.75),))
+    data = prepare(folder(images), 32, PaddedCrop(4, 32), workers)
+    recipe = Recipe(epochs=2, batch=64, augmentation=Augmentation(PaddedCrop(4, 32)), progressive_resize=((0.5, 0.75),))
     ((squares, _, order, _),) = data.training(Recipe(batch=64, augmentation=Augmentation(Centre())), 1)
     ((pixels, _, index, _),) = data.training(recipe, 1)
     assert np.array_equal(index, order) and squares.shape[2:] == (32, 32)
@@ -325,7 +325,7 @@ def test_half_of_the_images_are_mirrored_unless_the_source_forbids_it() -> None:
 def test_lighting_moves_a_whole_image_along_the_principal_components() -> None:
     """By AlexNet's formula: the covariance of the shifts is P diag(0.1 lambda)^2 P^T, in units of 0..1."""
     pixels = torch.full((20000, 3, 2, 2), 128, dtype=torch.uint8)
-    lit = augmented(pixels, uniforms(0, 1, np.arange(20000)), Augmentation(PadCrop(0, 1), lighting=0.1), False)
+    lit = augmented(pixels, uniforms(0, 1, np.arange(20000)), Augmentation(PaddedCrop(0, 1), pca_noise=0.1), False)
     shifts = (lit - 128.0) / 255
     assert torch.allclose(shifts, shifts[:, :, :1, :1].expand_as(shifts))
     p = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
@@ -335,14 +335,14 @@ def test_lighting_moves_a_whole_image_along_the_principal_components() -> None:
 
 def test_colour_keeps_grey_grey_and_stays_within_its_factors() -> None:
     grey = torch.full((500, 3, 4, 4), 100, dtype=torch.uint8)
-    out = augmented(grey, uniforms(0, 1, np.arange(500)), Augmentation(PadCrop(0, 1), colour=0.5), False)
+    out = augmented(grey, uniforms(0, 1, np.arange(500)), Augmentation(PaddedCrop(0, 1), colour=0.5), False)
     assert (out.amax(1) - out.amin(1)).max() < 0.1
     assert 49.9 < out.min() < 55 and 145 < out.max() < 150.1
 
 
 def test_erasing_takes_its_share_of_images_and_of_their_area() -> None:
     pixels = torch.zeros(4000, 3, 32, 32, dtype=torch.uint8)
-    out = augmented(pixels, uniforms(0, 1, np.arange(4000)), Augmentation(PadCrop(0, 1), erase=0.25), False)
+    out = augmented(pixels, uniforms(0, 1, np.arange(4000)), Augmentation(PaddedCrop(0, 1), erase=0.25), False)
     shares = (out[:, 0] == 128).float().mean((1, 2))
     assert 0.22 < (shares > 0).float().mean() < 0.28
     assert 0.1 < shares[shares > 0].mean() < 0.25 and shares.max() < 0.4
@@ -352,7 +352,7 @@ def test_erasing_takes_its_share_of_images_and_of_their_area() -> None:
 def test_mixing_gives_the_targets_the_shares_of_the_pixels(kind: str) -> None:
     labels = torch.arange(8)
     pixels = (labels[:, None, None, None] * 10).expand(8, 3, 32, 32).to(torch.uint8)
-    augmentation = msgspec.structs.replace(Augmentation(PadCrop(0, 1)), **{kind: 1.0})
+    augmentation = msgspec.structs.replace(Augmentation(PaddedCrop(0, 1)), **{kind: 1.0})
     kept = []
     for step in range(50):
         out, targets = mixed(pixels, labels, 10, augmentation, 0, 1, step)
@@ -366,7 +366,7 @@ def test_mixing_gives_the_targets_the_shares_of_the_pixels(kind: str) -> None:
 
 
 def test_smoothing_spreads_its_share_over_all_classes() -> None:
-    smooth = Augmentation(PadCrop(0, 1), smoothing=0.1)
+    smooth = Augmentation(PaddedCrop(0, 1), smoothing=0.1)
     _, targets = mixed(torch.zeros(2, 3, 4, 4), torch.tensor([1, 0]), 4, smooth, 0, 1, 0)
     assert torch.allclose(targets, torch.tensor([[0.025, 0.925, 0.025, 0.025], [0.925, 0.025, 0.025, 0.025]]))
     plain = torch.nn.functional.cross_entropy(torch.eye(4)[:2], torch.tensor([1, 0]), label_smoothing=0.1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.engine.training.optimizers import Learner, orthogonal
+from topfive.engine.training.optimizers import Optimizer, orthogonal
 from topfive.recipes.recipe import AdamW, Muon, Recipe, RmsProp, Sgd
 
 RATES = [0.1, 0.1, 0.1, 0.01, 0.01, 0.02]  # of six steps: the rate changes twice
@@ -25,7 +25,7 @@ def gradients(step: int) -> tuple[float, float]:
 
 def weights(recipe: Recipe) -> list[tuple[float, float]]:
     point = Point()
-    learner, found = Learner(point, recipe), []
+    learner, found = Optimizer(point, recipe), []
     for step, rate in enumerate(RATES):
         point.kernel.grad, point.bias.grad = (
             torch.full_like(p, g) for p, g in zip((point.kernel, point.bias), gradients(step))
@@ -107,7 +107,7 @@ def test_muon_is_torchs_on_the_kernels_as_matrices() -> None:
         torch.optim.Muon(theirs[:2], momentum=0.8, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.1),
     ]
-    learner = Learner(net, Recipe(optimizer=Muon(0.8, 0.1)))
+    learner = Optimizer(net, Recipe(optimizer=Muon(0.8, 0.1)))
     for rate in RATES:
         for p, q in zip(ours, theirs):
             p.grad = torch.randn_like(p)
@@ -130,7 +130,7 @@ def test_the_rate_of_adamw_and_muon_follows_the_root_of_the_batch() -> None:
 
 def test_the_gradient_is_cut_to_its_longest() -> None:
     point = Point()
-    learner = Learner(point, Recipe(optimizer=Sgd(0.0, 0.0), clip=1.0))
+    learner = Optimizer(point, Recipe(optimizer=Sgd(0.0, 0.0), clip=1.0))
     point.kernel.grad, point.bias.grad = torch.tensor([[3.0]]), torch.tensor([4.0])
     learner.step(0.1)
     assert (point.kernel.item(), point.bias.item()) == (pytest.approx(2 - 0.06), pytest.approx(1 - 0.08))
@@ -139,7 +139,7 @@ def test_the_gradient_is_cut_to_its_longest() -> None:
 def test_the_average_follows_weights_and_statistics() -> None:
     """Little is kept while there are few steps: (1 + n) / (10 + n), and never more than the recipe says."""
     point = Point()
-    learner = Learner(point, Recipe(optimizer=Sgd(0.0, 0.0), averaging=0.3))
+    learner = Optimizer(point, Recipe(optimizer=Sgd(0.0, 0.0), ema_decay=0.3))
     averages = {"kernel": 2.0, "seen": 0.0}
     for step, rate in enumerate(RATES):
         point.kernel.grad, point.bias.grad = torch.tensor([[1.0]]), torch.tensor([0.0])
@@ -153,15 +153,17 @@ def test_the_average_follows_weights_and_statistics() -> None:
     assert point.kernel.item() != float(averaged["kernel"])
 
 
-@pytest.mark.parametrize("optimizer", [Sgd(inside=True), Sgd(nesterov=True, all=False), RmsProp(), AdamW(), Muon()])
+@pytest.mark.parametrize(
+    "optimizer", [Sgd(lr_in_velocity=True), Sgd(nesterov=True, decay_all=False), RmsProp(), AdamW(), Muon()]
+)
 def test_a_learner_goes_on_from_its_state(optimizer: Sgd | RmsProp | AdamW | Muon) -> None:
-    recipe = Recipe(optimizer=optimizer, averaging=0.5)
+    recipe = Recipe(optimizer=optimizer, ema_decay=0.5)
     whole, first, second = Point(4), Point(4), Point(4)  # a kernel of a convolution, of which Muon treats no others
-    learner, half = Learner(whole, recipe), Learner(first, recipe)
+    learner, half = Optimizer(whole, recipe), Optimizer(first, recipe)
     for step, rate in enumerate(RATES):
         if step == 3:
             second.load_state_dict(first.state_dict())
-            resumed = Learner(second, recipe)
+            resumed = Optimizer(second, recipe)
             resumed.restore({name: tensor.clone() for name, tensor in half.state().items()}, 3, RATES[2])
             half, first = resumed, second
         for point, one in ((whole, learner), (first, half)):

@@ -17,7 +17,7 @@ from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine.benchmark.measuring import Machine, this_machine
 from topfive.engine.inference.models import About, Model, columns, open_model, save
-from topfive.engine.inference.prediction import Judged, ensemble, judge
+from topfive.engine.inference.prediction import Evaluation, ensemble, judge
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training.processes import Group
 from topfive.errors import DataError, RefusedError, UsageError
@@ -72,7 +72,7 @@ def model(seed: int = 0, network: Network = TINY, names: tuple[str, ...] = NAMES
     return Model(f"m{seed}", f"m{seed}", "", About(network, 32, names), Classifier(net, mean, std).eval())
 
 
-def judged(one: Model, source: Source, machine: Machine, batch: int = 8, key: str = "1-crop:square") -> Judged:
+def judged(one: Model, source: Source, machine: Machine, batch: int = 8, key: str = "1-crop:square") -> Evaluation:
     (found,) = judge([one], {one.where: [protocols.get(key)]}, source, machine, batch=batch, precision="float32")
     return found
 
@@ -117,8 +117,8 @@ class _Threaded(Group):
         return list(self.together.exchange(self.rank, data))  # type: ignore[attr-defined]
 
 
-def on(world: int, run: Callable[[Group], Judged]) -> list[Judged]:
-    found: list[Judged] = []
+def on(world: int, run: Callable[[Group], Evaluation]) -> list[Evaluation]:
+    found: list[Evaluation] = []
     threads = [threading.Thread(target=lambda g=group: found.append(run(g))) for group in Together(world).groups()]
     for thread in threads:
         thread.start()
@@ -140,7 +140,7 @@ def test_counts_and_metrics_are_the_same_for_every_number_of_images_batch_and_pr
         for batch in (1, 2, 3, 7, 8):
             for world in (1, 2):
 
-                def run(group: Group, batch: int = batch, part: Source = part) -> Judged:
+                def run(group: Group, batch: int = batch, part: Source = part) -> Evaluation:
                     (found,) = judge([one], {one.where: [key]}, part, machine, group, batch, "float32")
                     return found
 

@@ -126,11 +126,11 @@ def test_a_recipe_has_the_optimizer_and_the_schedule_of_its_paper(name: str, whe
         assert ("schedule.times" in recipe.sources) == bool(times)
         assert not times or recipe.schedule.times == int(times[1])
     averages = "averag" in paper.get("averaging", paper.get("eval", ""))
-    assert (recipe.averaging > 0) == averages == ("averaging" in recipe.sources)
+    assert (recipe.ema_decay > 0) == averages == ("ema_decay" in recipe.sources)
 
 
 def test_other_numbers_of_the_papers() -> None:
-    assert get("alexnet").optimizer == Sgd(0.9, 5e-4, inside=True)  # §5: v <- 0.9 v - 0.0005 lr w - lr g
+    assert get("alexnet").optimizer == Sgd(0.9, 5e-4, lr_in_velocity=True)  # §5: v <- 0.9 v - 0.0005 lr w - lr g
     for name, steps in (("vgg", collected("vgg_recipe")["iterations"]), ("resnet", 60e4)):
         recipe = get(name)
         assert recipe.epochs == pytest.approx(steps * recipe.batch / IMAGENET, rel=0.01)
@@ -141,7 +141,7 @@ def test_other_numbers_of_the_papers() -> None:
         warm and recipe.warmup == Warmup(0.1, int(warm[2]) / 100) and float(warm[1]) == pytest.approx(0.1 * recipe.lr)
     )
     assert get("resnet-cifar").warmup is None
-    assert get("resnet-cifar").augmentation.crop == augmentations.PadCrop(4, 32)
+    assert get("resnet-cifar").augmentation.crop == augmentations.PaddedCrop(4, 32)
 
 
 def test_bn_inception_is_the_network_called_bn_x30() -> None:
@@ -273,9 +273,9 @@ def test_the_rate_follows_the_batch() -> None:
         ("resnet", [" lr = 2e-2 "], {"lr": 0.02}),
         ("resnet", ["lr=1", "lr=2"], {"lr": 2.0}),
         ("resnet", ["optimizer.weight_decay=1e-5"], {"optimizer.weight_decay": 1e-5, "optimizer.momentum": 0.9}),
-        ("resnet", ["augmentation.mixup=0.2"], {"augmentation.mixup": 0.2, "augmentation.lighting": 0.1}),
+        ("resnet", ["augmentation.mixup=0.2"], {"augmentation.mixup": 0.2, "augmentation.pca_noise": 0.1}),
         ("resnet", ["augmentation=modern"], {"augmentation": augmentations.MODERN}),
-        ("resnet", ["augmentation.crop.low=230"], {"augmentation.crop": augmentations.JitterCrop(230, 480)}),
+        ("resnet", ["augmentation.crop.low=230"], {"augmentation.crop": augmentations.ScaleJitterCrop(230, 480)}),
         ("resnet-cifar", ["schedule.at=[0.4,0.9]"], {"schedule": Steps((0.4, 0.9))}),
         ("resnet", ["schedule=Steps", "schedule.at=[0.5]"], {"schedule": Steps((0.5,))}),
         ("resnet", ['schedule={"type":"Decay","factor":0.9,"epochs":1}'], {"schedule": Decay(0.9, 1)}),
@@ -284,7 +284,7 @@ def test_the_rate_follows_the_batch() -> None:
         ("inception-v3", ["clip=none"], {"clip": None}),
         ("resnet-cifar-110", ["warmup=null"], {"warmup": None}),
         ("resnet", ["warmup.error=0.5"], {"warmup": Warmup(error=0.5)}),
-        ("resnet", ["sizes=[[0.5,0.57],[0.8,0.75]]"], {"sizes": ((0.5, 0.57), (0.8, 0.75))}),
+        ("resnet", ["progressive_resize=[[0.5,0.57],[0.8,0.75]]"], {"progressive_resize": ((0.5, 0.57), (0.8, 0.75))}),
         ("resnet", ["optimizer.nesterov=true"], {"optimizer.nesterov": True}),
         ("resnet", ["name=mine"], {"name": "mine"}),
         ("resnet", [], {}),
@@ -312,7 +312,7 @@ def test_fields_are_set(recipe: str, assignments: list[str], expected: dict[str,
         ("schedule.patience=2", set()),  # was ours before
         ("optimizer=Sgd", {"optimizer", "optimizer.momentum", "optimizer.weight_decay"}),
         ("augmentation.crop.high=500", {"augmentation.crop"}),
-        ("augmentation=cifar", {"augmentation.crop", "augmentation.mirror", "augmentation.lighting"}),
+        ("augmentation=cifar", {"augmentation.crop", "augmentation.hflip", "augmentation.pca_noise"}),
         ("evaluate_every=2", set()),
     ],
 )
@@ -344,28 +344,37 @@ def test_a_changed_augmentation_says_so() -> None:
         (["batch=1"], "--set batch=1 cannot be: batch is a whole number of at least 2"),
         (["clip=0"], "--set clip=0 cannot be: clip is a number above 0 or none"),
         (["epochs=none"], "--set epochs=none cannot be: epochs is a whole number of at least 1"),
-        (["averaging=1"], "--set averaging=1 cannot be: averaging is a number of at least 0 and below 1"),
+        (["ema_decay=1"], "--set ema_decay=1 cannot be: ema_decay is a number of at least 0 and below 1"),
         (["optimizer.nesterov=yes"], "--set optimizer.nesterov=yes cannot be: optimizer.nesterov is true or false"),
         (["optimizer=adam"], "--set optimizer=adam cannot be: optimizer is Sgd or RmsProp or AdamW or Muon"),
         (["schedule=platau"], "schedule is OneCycle or Steps or Plateau or Decay; did you mean plateau?"),
         (['schedule={"type":"Decay","facto":1}'], "(Object contains unknown field `facto`)"),
         (["schedule=Steps"], "--set schedule=Steps: add --set schedule.at=..."),
         (["schedule=Steps", "schedule.at=0.5"], "schedule.at is a list, each a number of at least 0 and at most 1"),
-        (["sizes=[[0.5]]"], "sizes is a list, each [a number above 0 and at most 1, a number above 0 and at most 1]"),
+        (
+            ["progressive_resize=[[0.5]]"],
+            "progressive_resize is a list, each [a number above 0 and at most 1, a number above 0 and at most 1]",
+        ),
         (["augmentation=modrn"], "one of alexnet, vgg, googlenet, resnet, cifar, modern; did you mean modern?"),
         (["learningrate=1"], "--set learningrate=1: a recipe has no field 'learningrate'"),
         (["optimiser.momentum=1"], "a recipe has no field 'optimiser'; did you mean optimizer?"),
         (["optimizer.wight_decay=1"], "Sgd has no field 'wight_decay'; did you mean weight_decay?"),
         (["schedule.at=[0.5]"], "--set schedule.at=[0.5]: Plateau has no field 'at'"),
-        (["augmentation.crop.padding=1"], "JitterCrop has no field 'padding'"),
+        (["augmentation.crop.padding=1"], "ScaleJitterCrop has no field 'padding'"),
         (["lr.high=1"], "--set lr.high=1: lr has no fields, it is a number above 0"),
         (['sources={"lr":"§1"}'], "a recipe has no field 'sources'"),
         (["lr"], "--set lr: a field and its value are wanted, such as lr=0.02"),
         (["=1"], "a recipe has no field ''"),
         (["schedule=Steps", "schedule.at=[0.7,0.5]"], "the shares of schedule.at rise, unlike [0.7, 0.5]"),
-        (["sizes=[[0.5,0.5],[0.4,0.7]]"], "the shares of sizes rise, unlike [[0.5, 0.5], [0.4, 0.7]]"),
-        (["sizes=[[0.5,0.8],[0.8,0.6]]"], "the shares of sizes rise, unlike [[0.5, 0.8], [0.8, 0.6]]"),
-        (["parts=1000"], "a batch of 256 has no 1000 parts"),
+        (
+            ["progressive_resize=[[0.5,0.5],[0.4,0.7]]"],
+            "the fractions of progressive_resize rise, unlike [[0.5, 0.5], [0.4, 0.7]]",
+        ),
+        (
+            ["progressive_resize=[[0.5,0.8],[0.8,0.6]]"],
+            "the fractions of progressive_resize rise, unlike [[0.5, 0.8], [0.8, 0.6]]",
+        ),
+        (["accumulation_steps=1000"], "a batch of 256 has no 1000 parts"),
         (["augmentation.crop.low=500"], "224 (of), 500 (low) and 480 (high) do not rise"),
     ],
 )
@@ -418,7 +427,7 @@ def test_a_plan_changes_within_an_epoch_where_the_schedule_does() -> None:
 
 
 def test_the_plan_says_where_images_grow_and_what_decides_the_rate() -> None:
-    growing = changed(get("quick"), ["epochs=10", "sizes=[[0.5,0.5],[0.8,0.75]]"])
+    growing = changed(get("quick"), ["epochs=10", "progressive_resize=[[0.5,0.5],[0.8,0.75]]"])
     rows = plan_rows(growing, 6400)  # 100 steps an epoch
     assert [(row["first_epoch"], row["last_epoch"], row["side"], row["steps"]) for row in rows] == [
         (1, 3, 0.5, 250),  # to the peak, after a quarter of the steps
@@ -440,7 +449,7 @@ def test_the_plan_says_where_images_grow_and_what_decides_the_rate() -> None:
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("name", ["quick", "alexnet", "inception-v3", "resnet-cifar-110"])
 def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> None:
-    recipe = changed(get(name), ["sizes=[[0.5,0.5]]"] if name == "quick" else [])
+    recipe = changed(get(name), ["progressive_resize=[[0.5,0.5]]"] if name == "quick" else [])
     points = plan_points(recipe, 50_000)
     figure = figures.schedule(points, narrow=narrow)
     (line,) = figure.axes[0].lines
@@ -460,7 +469,7 @@ def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> Non
         ("quick", [], "The learning rate rises from 0.002 to 0.05 in 5 epochs, then falls to 0"),
         (
             "quick",
-            ["sizes=[[0.5,0.57]]"],
+            ["progressive_resize=[[0.5,0.57]]"],
             "The learning rate rises from 0.002 to 0.05 in 5 epochs, then falls to 0; "
             "images grow from 57 to 100 % of their side",
         ),

@@ -32,7 +32,7 @@ from topfive.engine.training.processes import joined
 from topfive.errors import UsageError
 from topfive.networks import get, squeezenet
 from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
-from topfive.recipes.augmentations import AreaCrop, Augmentation
+from topfive.recipes.augmentations import Augmentation, RandomResizedCrop
 from topfive.recipes.recipe import Recipe
 from topfive.results.runs import load_run
 from topfive.weights.names import theirs
@@ -158,7 +158,7 @@ def test_workers_that_are_not_forked_read_the_images(place: Path) -> None:
 @pytest.mark.parametrize("where", ["images", "images.tar"])
 def test_what_a_worker_needs_can_be_sent_to_it(where: str, place: Path) -> None:
     source = open_source(str(place / where))
-    crops = _Crops(source, source.train, AreaCrop(), 16, 7)
+    crops = _Crops(source, source.train, RandomResizedCrop(), 16, 7)
     work = 3, np.array([1, 40, 5])
     mine, index, *_ = crops[work]
     theirs, same, *_ = pickle.loads(pickle.dumps(crops))[work]
@@ -268,7 +268,7 @@ def test_what_is_measured_is_the_device_that_was_named(two_gpus: list[tuple[str,
     two_gpus.clear()
     assert (measuring.memory_start(machine), measuring.memory_peak(machine)) == (3, 5)
     measuring.time_runs(lambda: None, machine)
-    assert fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).parts == 1
+    assert fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).accumulation_steps == 1
     assert {name for name, _ in two_gpus} >= {"synchronize", "max_memory_allocated", "mem_get_info"}
     assert {device for _, device in two_gpus} == {"cuda:1"}
     with machine.arithmetic():
@@ -287,7 +287,9 @@ def test_apples_gpu_is_used_where_it_is_asked_for_alone(apple: None, monkeypatch
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 10**10)
     assert (measuring.memory_start(machine), measuring.memory_peak(machine)) == (7, 7)
     measuring.time_runs(lambda: None, machine)
-    assert waited and fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).parts == 1
+    assert (
+        waited and fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).accumulation_steps == 1
+    )
 
 
 def test_nothing_of_64_bits_is_moved_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +304,7 @@ def test_nothing_of_64_bits_is_moved_to_the_device(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     pixels = torch.zeros(4, 3, 8, 8, dtype=torch.uint8, device="meta")
-    everything = Augmentation(AreaCrop(), mirror=True, colour=0.4, lighting=0.1, erase=0.5)
+    everything = Augmentation(RandomResizedCrop(), hflip=True, colour=0.4, pca_noise=0.1, erase=0.5)
     made = augmented(pixels, np.full((4, COLUMNS), 0.4), everything, True)
     assert made.device.type == "meta" and made.shape == pixels.shape
     assert moved and torch.float64 not in moved

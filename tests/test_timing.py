@@ -16,7 +16,7 @@ from topfive.engine.training.timing import Estimate, estimate
 from topfive.networks import get
 from topfive.recipes.recipe import OneCycle, Recipe
 
-GROWING = Recipe(epochs=4, sizes=((0.5, 0.5),), evaluate_every=3, schedule=OneCycle())
+GROWING = Recipe(epochs=4, progressive_resize=((0.5, 0.5),), evaluate_every=3, schedule=OneCycle())
 PLAIN = Estimate(reading=10.0, image={32: 0.001, 64: 0.004}, evaluation=2.0)
 TRAIN = ["train", "cifar-resnet-20", "--recipe", "quick", "--set", "batch=128"]  # on scikit-learn's digits
 
@@ -47,7 +47,7 @@ def test_every_side_of_the_schedule_is_timed_on_a_sample_alone(monkeypatch: pyte
         steps.append((recipe.side(1, 32), recipe.batch))
 
     monkeypatch.setattr(timing._Watch, "run", run)
-    recipe = Recipe(epochs=20, batch=100, sizes=((0.5, 0.5), (0.8, 0.75)))
+    recipe = Recipe(epochs=20, batch=100, progressive_resize=((0.5, 0.5), (0.8, 0.75)))
     job = Job(get("cifar-resnet-20"), source, recipe, 32, this_machine(), Group(), tmp_path)
     made = estimate(job)
     assert {side for side, _ in steps} == set(made.image) == {recipe.side(epoch, 32) for epoch in range(1, 21)}

@@ -20,11 +20,11 @@ from topfive.engine.benchmark.measuring import Machine, this_machine
 from topfive.engine.inference.models import About, Model, open_model
 from topfive.engine.models.modules import Classifier, Net, build
 from topfive.engine.models.towers import Towers, split, table
-from topfive.engine.training.checkpoints import RunKeeper
+from topfive.engine.training.checkpoints import Checkpointer
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import Position
-from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.loop import TrainState
+from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
 from topfive.networks import get
@@ -436,7 +436,15 @@ TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
 # The rate is low: at 0.01 one device differs from itself by 2e-4 where its start is changed by one part in 10^7, as a
 # gradient jumps where a maximum or a ReLU changes sides.
 RECIPE = Recipe(
-    epochs=2, batch=16, parts=2, lr=0.003, lr_batch=16, clip=2.0, averaging=0.9, optimizer=Sgd(inside=True), seed=3
+    epochs=2,
+    batch=16,
+    accumulation_steps=2,
+    lr=0.003,
+    lr_batch=16,
+    clip=2.0,
+    ema_decay=0.9,
+    optimizer=Sgd(lr_in_velocity=True),
+    seed=3,
 )
 EACH = 6  # steps of an epoch
 Trainings = tuple[Path, Path, list[EpochRecord], list[EpochRecord]]
@@ -492,8 +500,8 @@ def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, cro
     assert logits.std() > 0.05  # they do tell images apart
 
 
-class Stopping(RunKeeper):
-    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+class Stopping(Checkpointer):
+    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         if position.step == EACH + 3 != self.resumed:
             self.asked = int(signal.SIGTERM)
         super().step(position, model, learner)
@@ -503,7 +511,7 @@ def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(
     trainings: Trainings, directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    monkeypatch.setattr("topfive.engine.training.job.RunKeeper", Stopping)
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
     with pytest.raises(Terminated, match=f"saved at step {EACH + 3}"):
         run(directions, folder, True)
     with pytest.raises(UsageError, match=r"was started with other settings: towers true -> false"):

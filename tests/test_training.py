@@ -63,7 +63,7 @@ def test_no_part_of_a_batch_is_one_image_where_the_network_normalises_over_it(
 ) -> None:
     """torch refuses to normalise one value, which is all that a unit, or a map of one pixel, gives for one image."""
     few = prepare(replace(images.source, train=images.source.train[:count]), 16, CIFAR.crop)
-    recipe = msgspec.structs.replace(quick(None, epochs=1, batch=batch), parts=parts)
+    recipe = msgspec.structs.replace(quick(None, epochs=1, batch=batch), accumulation_steps=parts)
     network = Network("own", "own", (3, 16, 16), chain(fc=Linear(6), bn=BatchNorm(), relu=Relu(), fc2=Linear(10)))
     seen: list[int] = []
     net = build(network)

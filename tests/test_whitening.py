@@ -16,10 +16,10 @@ from topfive.engine.training.whitening import whiten
 from topfive.networks import get
 from topfive.networks.layers import with_classes
 from topfive.networks.variations import for_small_images
-from topfive.recipes.augmentations import AreaCrop, Augmentation
+from topfive.recipes.augmentations import Augmentation, RandomResizedCrop
 from topfive.recipes.recipe import Recipe
 
-RECIPE = Recipe(batch=16, augmentation=Augmentation(AreaCrop(0.5)), whitened=True)
+RECIPE = Recipe(batch=16, augmentation=Augmentation(RandomResizedCrop(0.5)), whitened=True)
 
 
 @pytest.fixture

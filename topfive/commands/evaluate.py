@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from topfive.data.sources import Source
-    from topfive.engine.inference.prediction import Judged
+    from topfive.engine.inference.prediction import Evaluation
     from topfive.results.predictions import Predictions
 
 Precision = Literal["auto", "float32"]
@@ -107,7 +107,7 @@ def evaluate(
     chosen = [protocols.get(key) for key in keys]
     unused, device = overlooked(device), device_of(device)
     group = processes.joined(device)
-    quiet = quiet or not group.first
+    quiet = quiet or not group.is_main
     try:
         machine, given = this_machine(device), list(dict.fromkeys(names))
         opened = [open_model(name, network) for name in given]
@@ -152,7 +152,7 @@ def evaluate(
             )
     finally:
         processes.left()
-    if not group.first:
+    if not group.is_main:
         return
     first = judged[0]
     if len(first.predictions.unreadable) == len(source.val):
@@ -230,7 +230,7 @@ def _models_and_source(arguments: tuple[str, ...]) -> tuple[list[str], str | Non
     return [arguments[0]], None
 
 
-def _paths(path: Path, judged: Sequence[Judged]) -> list[Path]:
+def _paths(path: Path, judged: Sequence[Evaluation]) -> list[Path]:
     """Where the probabilities go: `path`, or with several models or protocols a file each beside it."""
     if len(judged) == 1:
         return [path]
@@ -305,7 +305,7 @@ def predict(
     from topfive.data.unlabelled import images as named
     from topfive.engine.benchmark.measuring import overlooked, this_machine
     from topfive.engine.inference.models import open_model, with_names
-    from topfive.engine.inference.prediction import Judge, likeliest, predicted
+    from topfive.engine.inference.prediction import Predictor, likeliest, predicted
     from topfive.recipes import protocols
     from topfive.report.evaluation import short_names
     from topfive.report.text import Column, Section
@@ -331,7 +331,7 @@ def predict(
     about = opened.about
     short = short_names(about.classes or about.names, dict(zip(about.classes, about.names)))
     words = dict(zip(about.names, map(printable, short)))
-    judge = Judge(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
+    judge = Predictor(opened, protocols.get(protocol) if protocol else about.protocol, machine, batch, precision)
     rows: list[dict[str, Any]] = []
     with bar(quiet) as progress:
         tick = counting(progress, "images")

@@ -138,16 +138,16 @@ def train(
     chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
     rules = changed(recipes_of_papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
-    if "sizes" not in changes:
+    if "progressive_resize" not in changes:
         rules, left_out = adapted(rules, value, side)
         if left_out:
             say(left_out, quiet)
     folder = str(placed(source, f"runs/{value.name}-{source.name}-{rules.name}", out))
     machine = _machine(Path(folder), value, source, rules, side, device, towers or dry_run, quiet)
-    if "parts" not in changes:
+    if "accumulation_steps" not in changes:
         whole, rules = rules, fitted(rules, value, side, len(source.classes), machine)
-        if rules.parts > whole.parts:
-            part = f"{rules.parts} parts, for this machine's memory"
+        if rules.accumulation_steps > whole.accumulation_steps:
+            part = f"{rules.accumulation_steps} parts, for this machine's memory"
             say(f"a batch of {rules.batch} is computed in {part}: the same step, but for batch normalisation", quiet)
     command = command_line()
 
@@ -310,7 +310,7 @@ def _machine(
 
     from topfive.engine.benchmark.arithmetic import fastest, repeated
     from topfive.engine.benchmark.measuring import overlooked, resumed_on, this_machine
-    from topfive.engine.models.modules import Subject
+    from topfive.engine.models.modules import ModelSpec
     from topfive.results.progress import Progress
     from topfive.results.runs import holds_run, load_run
 
@@ -325,7 +325,7 @@ def _machine(
     images = recipe.epochs * len(source.train)
     with bar(quiet) as progress:
         progress(Progress("timing a few steps of each arithmetic", 0.0))
-        subject = Subject(network.name, network)
+        subject = ModelSpec(network.name, network)
         machine, said = fastest(subject, (3, size, size), len(source.classes), recipe.batch, images, machine)
     if said:
         say(said, quiet)
@@ -463,7 +463,7 @@ def _train(
     from topfive.results.runs import Begun
 
     group = processes.joined(machine.device)
-    quiet = quiet or not group.first
+    quiet = quiet or not group.is_main
     with TemporaryDirectory() as scratch:
         if dry_run:
             source, recipe, out = *_cut_short(source, recipe, size), scratch
@@ -482,7 +482,7 @@ def _train(
         ):
             say(line, quiet)
         wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run goes on with all that it wrote
-        events = Events(folder / "tensorboard") if wanted and group.first else None
+        events = Events(folder / "tensorboard") if wanted and group.is_main else None
         rows: list[EpochRecord] = []
         total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
         try:
@@ -496,7 +496,7 @@ def _train(
                 def ready(data: Data) -> None:
                     nonlocal seen, began
                     seen, began = 0, perf_counter()
-                    if data.passed_over and group.first:
+                    if data.passed_over and group.is_main:
                         say(f"{data.passed_over}; all of them: {folder / BAD_FILES}", False)
 
                 def stepped(count: int) -> None:
@@ -518,7 +518,7 @@ def _train(
                         events.add(row)
                     say(_told(row, size), quiet)
         finally:
-            if rows and group.first:
+            if rows and group.is_main:
                 sections = [training_report.run_section(job.stated(command), rows)]
                 sections += [_devices_section(job.table)] if job.table else []
                 page = training_report.write(folder, job.stated(command), rows, shlex.join(command))
@@ -540,7 +540,7 @@ def _cut_short(source: Source, recipe: Recipe, size: int) -> tuple[Source, Recip
     shares = {recipe.side(epoch, size): recipe.share(epoch) for epoch in range(1, recipe.epochs + 1)}
     count = len(shares)
     sizes = tuple(((n + 1) / count, share) for n, share in enumerate(shares.values()))
-    short = msgspec.structs.replace(recipe, epochs=count, sizes=sizes, evaluate_every=count)
+    short = msgspec.structs.replace(recipe, epochs=count, progressive_resize=sizes, evaluate_every=count)
     return replace(source, train=source.train[: 2 * recipe.batch], val=source.val[: recipe.batch]), short
 
 
@@ -577,7 +577,7 @@ def _start(start: str, job: Job) -> Start:
     from topfive.engine.training.initial_weights import Start
     from topfive.weights.names import ORIGINS
 
-    network, taken = job.network, job.recipe.taken
+    network, taken = job.network, job.recipe.init_layers
     # why: names and shapes alone do not tell a file's network in every case; one of the user's own has no other name
     known = not taken and network.name in {origin.network for origin in ORIGINS}
     return Start(open_model(start, network.name if known else None), network, job.source.classes, taken)

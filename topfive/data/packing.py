@@ -61,7 +61,7 @@ class Pack(msgspec.Struct, frozen=True):
     mirror: bool
     side: int
     train: tuple[str, ...]  # names of shards, in order
-    val: tuple[str, ...]
+    val: tuple[str, ...] = msgspec.field(name="held_out")  # as packs have it from the beginning
     notes: tuple[str, ...]
     upright: bool = True
 

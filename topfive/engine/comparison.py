@@ -18,12 +18,12 @@ from topfive.data.outputs import mark
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
-from topfive.engine.benchmark.measuring import DISTURBED, Machine, Task, measure
-from topfive.engine.models.modules import Subject, make, torch_costs
+from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
+from topfive.engine.models.modules import ModelSpec, make, torch_costs
 from topfive.engine.training.loading import (
     BAD_FILES,
     Data,
-    Kept,
+    InMemory,
     TooManyUnreadable,
     note_unreadable,
     prepare,
@@ -289,7 +289,7 @@ class Comparison:
         self.decoded, self.passed_over = True, data.passed_over
         return data
 
-    def _work(self, entry: Subject | None) -> float:
+    def _work(self, entry: ModelSpec | None) -> float:
         """A guess of the time a row takes, for the time left: measuring, and training by its multiply-adds."""
         measuring = 4e12
         if entry is None:
@@ -298,20 +298,20 @@ class Comparison:
         macs = self._costs(entry, shape)[1]
         return measuring + 3.0 * self.setting.epochs * len(self.source.train) * (macs + 2e7)
 
-    def _costs(self, entry: Subject, shape: tuple[int, int, int]) -> tuple[int, int]:
+    def _costs(self, entry: ModelSpec, shape: tuple[int, int, int]) -> tuple[int, int]:
         """(params, macs)."""
         if entry.network is None:
             return torch_costs(entry, shape, len(self.setting.classes))
         costs = count(with_classes(entry.network, len(self.setting.classes)), shape)
         return costs.params, costs.macs
 
-    def _row(self, entry: Subject, data: Data, tick: Callable[..., None]) -> Row:
+    def _row(self, entry: ModelSpec, data: Data, tick: Callable[..., None]) -> Row:
         setting, classes = self.setting, len(self.setting.classes)
         shape = (3, setting.size, setting.size)
         params, macs = self._costs(entry, shape)
         tick(f"{entry.name}: measuring", 0.0)
         machine, _ = fastest(entry, shape, classes, setting.batch, setting.epochs * len(data), self.machine)
-        measured = measure(Task(entry, shape, classes, machine, training_batch=setting.batch))
+        measured = measure(BenchmarkRequest(entry, shape, classes, machine, training_batch=setting.batch))
         recipe = recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
         torch.manual_seed(setting.seed)
         net = make(entry, shape, classes)
@@ -359,7 +359,7 @@ class Comparison:
     def _shallow_row(self, data: Data, tick: Callable[..., None]) -> Row:
         tick(f"{shallow.NAME}: features and support vectors", 0.0)
         classes = len(self.setting.classes)
-        if not isinstance(data, Kept):
+        if not isinstance(data, InMemory):
             raise UsageError(f"{shallow.NAME} takes all images at once, and they are not kept in memory: leave it out")
         scores, measured, params, seconds = shallow.fit_and_measure(data.images, data.aside, classes, self.machine)
         scores = of_all(scores, len(data.source.val))
@@ -395,7 +395,7 @@ class Comparison:
             "protocol": self.setting.protocol,
         }
 
-    def _failed(self, entry: Subject | None, key: str, error: Exception) -> str:
+    def _failed(self, entry: ModelSpec | None, key: str, error: Exception) -> str:
         """Keep what went wrong with one network; a sentence that says it."""
         clear_frames(error.__traceback__)  # why: what is kept of it would hold the network, and so its memory
         found = self.failures[key] = failure(error, entry.factory if entry else None)
@@ -403,7 +403,7 @@ class Comparison:
             found.__cause__ = error
         return f"{_named(entry).name} failed: {found}"
 
-    def _key(self, entry: Subject | None) -> str:
+    def _key(self, entry: ModelSpec | None) -> str:
         what = msgspec.json.encode((entry, self.setting))
         return hashlib.sha256(what).hexdigest()[:16]
 
@@ -441,16 +441,16 @@ class Comparison:
         return rows
 
 
-def subject(name: str, size: int) -> Subject:
+def subject(name: str, size: int) -> ModelSpec:
     """What `name` means: a network of ours, a network in a JSON file, or `package.module:factory`; made for `size`.
 
     Raises: UsageError where nothing has that name, SizeError where the network does not fit the size.
     """
     if ":" in name:
-        return Subject(name, factory=name)
+        return ModelSpec(name, factory=name)
     network = for_small_images(named(name), size)
     count(network)
-    return Subject(network.name, network)
+    return ModelSpec(network.name, network)
 
 
 def named(name: str) -> Network:
@@ -489,14 +489,14 @@ class _Named(NamedTuple):
     kind: str
 
 
-def _named(entry: Subject | None) -> _Named:
+def _named(entry: ModelSpec | None) -> _Named:
     """Of None, the shallow baseline, too."""
     if entry is None:
         return _Named(shallow.NAME, "shallow", "shallow")
     return _Named(entry.name, _family(entry), "network" if entry.network else "module")
 
 
-def _family(entry: Subject) -> str:
+def _family(entry: ModelSpec) -> str:
     if entry.network is None or entry.network.paper not in known():
         return "yours"
     return facts(entry.network.paper).family

@@ -32,7 +32,7 @@ ALEXNET = Recipe(
     batch=128,
     lr=0.01,
     lr_batch=128,
-    optimizer=Sgd(momentum=0.9, weight_decay=5e-4, inside=True),
+    optimizer=Sgd(momentum=0.9, weight_decay=5e-4, lr_in_velocity=True),
     schedule=Plateau(factor=0.1, times=3),
     augmentation=augmentations.ALEXNET,
     sources={
@@ -43,13 +43,13 @@ ALEXNET = Recipe(
         "optimizer": "§5: stochastic gradient descent",
         "optimizer.momentum": "§5: 0.9",
         "optimizer.weight_decay": "§5: 0.0005",
-        "optimizer.inside": "§5: the rule of the update, the rate inside of the velocity",
+        "optimizer.lr_in_velocity": "§5: the rule of the update, the rate inside of the velocity",
         "schedule": "§5: when the validation error stopped improving",
         "schedule.factor": "§5: divided by 10",
         "schedule.times": "§5: three times before the end",
         "augmentation.crop": "§4.1: a random 224x224 patch of 256x256",
-        "augmentation.mirror": "§4.1: and its mirror image",
-        "augmentation.lighting": "§4.1: multiples of the principal components of colour, standard deviation 0.1",
+        "augmentation.hflip": "§4.1: and its mirror image",
+        "augmentation.pca_noise": "§4.1: multiples of the principal components of colour, standard deviation 0.1",
     },
 )
 
@@ -62,7 +62,7 @@ ZFNET = Recipe(
     optimizer=Sgd(momentum=0.9, weight_decay=5e-4),
     schedule=Plateau(factor=0.1, times=3),
     augmentation=replace(
-        augmentations.ALEXNET, lighting=0.0, source="Zeiler and Fergus 2013, §3: 224 of 256, mirror images"
+        augmentations.ALEXNET, pca_noise=0.0, source="Zeiler and Fergus 2013, §3: 224 of 256, mirror images"
     ),
     sources={
         "epochs": "§3: stopped after 70",
@@ -73,7 +73,7 @@ ZFNET = Recipe(
         "optimizer.momentum": "§3: 0.9",
         "schedule": "§3: lowered by hand where the validation error stays level",
         "augmentation.crop": "§3: 224x224 patches of 256x256",
-        "augmentation.mirror": "§3: with mirror images",
+        "augmentation.hflip": "§3: with mirror images",
     },
     differs=(
         "§3: ten fixed patches of an image (corners, centre, mirrored); here any patch",
@@ -90,7 +90,7 @@ VGG = Recipe(
     optimizer=Sgd(momentum=0.9, weight_decay=5e-4),
     schedule=Plateau(factor=0.1, times=3),
     augmentation=augmentations.VGG,
-    taken=("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"),
+    init_layers=("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"),
     sources={
         "epochs": "§3.1: 74, in 370 thousand steps",
         "batch": "§3.1: 256 images",
@@ -103,9 +103,9 @@ VGG = Recipe(
         "schedule.factor": "§3.1: by a factor of 10",
         "schedule.times": "§3.1: three times",
         "augmentation.crop": "§3.1: scale jitter, a 224x224 patch of an image with S in [256, 512]",
-        "augmentation.mirror": "§3.1: random mirror images",
-        "augmentation.lighting": "§3.1: a random shift of colour, as in AlexNet's §4.1",
-        "taken": "§3.1: of a trained A the first four convolutions and the fully connected layers, by their names here",
+        "augmentation.hflip": "§3.1: random mirror images",
+        "augmentation.pca_noise": "§3.1: a random shift of colour, as in AlexNet's §4.1",
+        "init_layers": "§3.1: of a trained A the first four convolutions and the fully connected layers, as named here",
     },
     differs=(
         "§3.1: networks deeper than A began with layers of a trained A: --start RUN_OF_A does; without it all begin "
@@ -123,7 +123,7 @@ GOOGLENET = Recipe(
     optimizer=Sgd(momentum=0.9, weight_decay=2e-4),
     schedule=Decay(factor=0.96, epochs=8),
     augmentation=augmentations.GOOGLENET,
-    averaging=0.9999,
+    ema_decay=0.9999,
     sources={
         "optimizer": "§6: stochastic gradient descent",
         "optimizer.momentum": "§6: 0.9",
@@ -132,7 +132,7 @@ GOOGLENET = Recipe(
         "schedule.epochs": "§6: every 8 epochs",
         "augmentation.crop": "§6: 8 to 100 % of the area, ratio 3/4 to 4/3",
         "augmentation.colour": "§6: Howard's photometric distortions",
-        "averaging": "§6: Polyak averaging for the network that is evaluated; 0.9999 is ours",
+        "ema_decay": "§6: Polyak averaging for the network that is evaluated; 0.9999 is ours",
     },
     differs=(
         "§6: asynchronous, on many machines; here one step after the other",
@@ -182,7 +182,7 @@ INCEPTION_V3 = Recipe(
         smoothing=0.1,
         source="Szegedy et al. 2015, §7: label smoothing; the rest is GoogLeNet's",
     ),
-    averaging=0.9999,
+    ema_decay=0.9999,
     sources={
         "epochs": "§8: 100",
         "batch": "§8: 32 images a replica; here there is one",
@@ -196,7 +196,7 @@ INCEPTION_V3 = Recipe(
         "schedule.epochs": "§8: every two epochs",
         "clip": "§8: gradients clipped at 2.0",
         "augmentation.smoothing": "§7: 0.1",
-        "averaging": "§8: evaluated with a running average of the parameters; 0.9999 is ours",
+        "ema_decay": "§8: evaluated with a running average of the parameters; 0.9999 is ours",
     },
     differs=("§8: 50 replicas at once; here one step after the other",),
 )
@@ -214,7 +214,7 @@ INCEPTION_V4 = replace(
         "schedule.factor": "§4: 0.94",
         "schedule.epochs": "§4: every two epochs",
         "clip": "§4: found useful (AAAI's version); no threshold is given, this is Inception-v3's",
-        "averaging": "§4: evaluated with a running average of the parameters; 0.9999 is ours",
+        "ema_decay": "§4: evaluated with a running average of the parameters; 0.9999 is ours",
     },
     differs=("§4: 20 replicas at once; here one step after the other",),
 )
@@ -239,8 +239,8 @@ RESNET = Recipe(
         "schedule": "§3.4: when the error stays level",
         "schedule.factor": "§3.4: divided by 10",
         "augmentation.crop": "§3.4: a 224x224 patch of an image with its shorter side in [256, 480]",
-        "augmentation.mirror": "§3.4: or its mirror image",
-        "augmentation.lighting": "§3.4: AlexNet's colour augmentation",
+        "augmentation.hflip": "§3.4: or its mirror image",
+        "augmentation.pca_noise": "§3.4: AlexNet's colour augmentation",
     },
 )
 
@@ -265,7 +265,7 @@ RESNET_CIFAR = Recipe(
         "schedule.at": "§4.2: at 32 and at 48 of 64 thousand steps",
         "schedule.factor": "§4.2: divided by 10",
         "augmentation.crop": "§4.2: 4 pixels padded on each side, a random 32x32 patch",
-        "augmentation.mirror": "§4.2: or its mirror image",
+        "augmentation.hflip": "§4.2: or its mirror image",
     },
 )
 

@@ -18,14 +18,14 @@ from topfive.recipes.augmentations import (
     AUGMENTATIONS,
     CIFAR,
     Amount,
-    AreaCrop,
     Augmentation,
     Count,
     Fraction,
-    JitterCrop,
-    PadCrop,
+    PaddedCrop,
     Part,
     Positive,
+    RandomResizedCrop,
+    ScaleJitterCrop,
     Share,
 )
 
@@ -36,15 +36,16 @@ CIFAR_SIDE, CIFAR_FILTERS = 32, 64  # He et al. 2015, section 4.2
 class Sgd(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Stochastic gradient descent with momentum.
 
-    `inside`: the learning rate is inside of the velocity, v <- momentum v - lr (g + decay w), as AlexNet's §5 has it;
-    else outside, w <- w - lr v. The two differ where the rate changes. `all`: biases and normalisation decay too.
+    `lr_in_velocity`: the learning rate is inside of the velocity, v <- momentum v - lr (g + decay w), as in AlexNet's
+    §5; else outside, w <- w - lr v. The two differ where the rate changes. `decay_all`: biases and normalization decay
+    too.
     """
 
     momentum: Fraction = 0.9
     weight_decay: Amount = 5e-4
     nesterov: bool = False
-    inside: bool = False
-    all: bool = True
+    lr_in_velocity: bool = False
+    decay_all: bool = True
 
 
 class RmsProp(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -63,8 +64,8 @@ class AdamW(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     Source: Loshchilov and Hutter 2019, Algorithm 2; Malladi et al. 2022 for the root.
     """
 
-    first: Fraction = 0.9
-    second: Fraction = 0.99
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
     eps: Positive = 1e-6
     weight_decay: Amount = 0.05
 
@@ -127,19 +128,23 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "quick"
     epochs: Count = 20
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64  # images of a step, over all processes and parts
-    parts: Count = 1  # that a batch is computed in, one after the other, where memory does not hold it at once
+    accumulation_steps: Count = (
+        1  # that a batch is computed in, one after the other, where memory does not hold it at once
+    )
     lr: Positive = 0.05  # the highest, for a batch of `lr_batch`
     lr_batch: Count = 64
-    optimizer: Optimizer = Sgd(nesterov=True, all=False)
+    optimizer: Optimizer = Sgd(nesterov=True, decay_all=False)
     schedule: Schedule = OneCycle()
     warmup: Warmup | None = None
     clip: Positive | None = None  # the largest norm of the gradient; larger ones are scaled down to it
     augmentation: Augmentation = CIFAR
-    sizes: tuple[tuple[Part, Part], ...] = ()  # (until this share of the epochs, this share of the side), rising
-    averaging: Fraction = 0.0  # the share that a step keeps of the average, which is what is evaluated; 0 is none
+    progressive_resize: tuple[
+        tuple[Part, Part], ...
+    ] = ()  # (until this share of the epochs, this share of the side), rising
+    ema_decay: Fraction = 0.0  # the share that a step keeps of the average, which is what is evaluated; 0 is none
     evaluate_every: Count = 1  # epochs; the last one is always evaluated
     whitened: bool = False  # the first kernels are principal components of the images, not learnt; never with --start
-    taken: tuple[str, ...] = ()  # the layers that begin with the weights of --start, the others fresh; () is all
+    init_layers: tuple[str, ...] = ()  # the layers that begin with the weights of --start, the others fresh; () is all
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     sources: dict[str, str] = {}  # field (`optimizer.momentum`) -> where it is from; what is not here is ours
     differs: tuple[str, ...] = ()  # what the paper did besides, and this does not
@@ -152,7 +157,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def share(self, epoch: int) -> float:
         """The share of the full side that the training images of `epoch`, counted from 1, have."""
-        return next((part for until, part in self.sizes if epoch <= until * self.epochs + 1e-9), 1.0)
+        return next((part for until, part in self.progressive_resize if epoch <= until * self.epochs + 1e-9), 1.0)
 
     def side(self, epoch: int, size: int) -> int:
         """The side of the training images in `epoch`, counted from 1, where `size` is the full one."""
@@ -233,9 +238,9 @@ def fast(network: Network | None) -> Recipe:
             lr_batch=128,
             optimizer=Muon(weight_decay=0.05),
             clip=5.0,
-            augmentation=Augmentation(PadCrop(4, CIFAR_SIDE, mirrored=True), smoothing=0.1),
-            sizes=((0.7, 0.75), (0.86, 0.875)),
-            averaging=0.997,
+            augmentation=Augmentation(PaddedCrop(4, CIFAR_SIDE, mirrored=True), smoothing=0.1),
+            progressive_resize=((0.7, 0.75), (0.86, 0.875)),
+            ema_decay=0.997,
             evaluate_every=11,
         )
     return Recipe(
@@ -247,9 +252,9 @@ def fast(network: Network | None) -> Recipe:
         optimizer=AdamW(weight_decay=0.1),
         schedule=OneCycle(0.1),
         clip=5.0,
-        augmentation=Augmentation(AreaCrop(0.35), smoothing=0.1),
-        sizes=((0.5, 0.5), (0.8, 0.75)),
-        averaging=0.99,
+        augmentation=Augmentation(RandomResizedCrop(0.35), smoothing=0.1),
+        progressive_resize=((0.5, 0.5), (0.8, 0.75)),
+        ema_decay=0.99,
         evaluate_every=8,
         whitened=True,
     )
@@ -263,9 +268,9 @@ def _like_cifar_resnets(network: Network) -> bool:
 
 def finetune() -> Recipe:
     """Ours: from weights of another training to new classes, by SGD at a low rate and in few epochs."""
-    gentle = Sgd(nesterov=True, all=False)
+    gentle = Sgd(nesterov=True, decay_all=False)
     return msgspec.structs.replace(
-        fast(None), name="finetune", epochs=5, lr=0.01, optimizer=gentle, sizes=(), whitened=False
+        fast(None), name="finetune", epochs=5, lr=0.01, optimizer=gentle, progressive_resize=(), whitened=False
     )
 
 
@@ -406,14 +411,14 @@ def _impossible(recipe: Recipe) -> str:
     schedule, crop = recipe.schedule, recipe.augmentation.crop
     if isinstance(schedule, Steps) and list(schedule.at) != sorted(set(schedule.at)):
         return f"the shares of schedule.at rise, unlike {list(schedule.at)}"
-    until, sides = [pair[0] for pair in recipe.sizes], [pair[1] for pair in recipe.sizes]
+    until, sides = [pair[0] for pair in recipe.progressive_resize], [pair[1] for pair in recipe.progressive_resize]
     if until != sorted(set(until)) or sides != sorted(sides):
-        return f"the shares of sizes rise, unlike {[list(pair) for pair in recipe.sizes]}"
-    if recipe.parts > recipe.batch:
-        return f"a batch of {recipe.batch} has no {recipe.parts} parts"
-    if isinstance(crop, JitterCrop) and not crop.of <= crop.low <= crop.high:
+        return f"the fractions of progressive_resize rise, unlike {[list(pair) for pair in recipe.progressive_resize]}"
+    if recipe.accumulation_steps > recipe.batch:
+        return f"a batch of {recipe.batch} has no {recipe.accumulation_steps} parts"
+    if isinstance(crop, ScaleJitterCrop) and not crop.of <= crop.low <= crop.high:
         return f"augmentation.crop: {crop.of} (of), {crop.low} (low) and {crop.high} (high) do not rise"
-    if isinstance(crop, AreaCrop) and crop.least > crop.most:
+    if isinstance(crop, RandomResizedCrop) and crop.least > crop.most:
         return f"augmentation.crop: {crop.least:g} (least) is above {crop.most:g} (most)"
     return ""
 

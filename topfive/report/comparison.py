@@ -12,10 +12,10 @@ from topfive.report.figures import figures
 from topfive.report.pages import page as pages
 from topfive.report.text import Column, Row, Section, scaled
 
-Measured = Mapping[str, Any]
+Benchmark = Mapping[str, Any]
 
 
-def _range(low: str, high: str) -> Callable[[Measured], str]:
+def _range(low: str, high: str) -> Callable[[Benchmark], str]:
     return lambda row: "" if row[low] is None else f"{100 * row[low]:.1f}-{100 * row[high]:.1f}"
 
 
@@ -38,7 +38,7 @@ COLUMNS = (
 )
 
 
-def measured_section(rows: Sequence[Measured]) -> Section:
+def measured_section(rows: Sequence[Benchmark]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
     ranked = sorted((row for row in rows if not row["failed"]), key=lambda row: -float(row["top1_accuracy"]))
     failed = [row for row in rows if row["failed"]]
@@ -119,7 +119,7 @@ def write(
     folder: Path,
     page: Path,
     kind: Literal["measured", "published"],
-    rows: Sequence[Measured],
+    rows: Sequence[Benchmark],
     meta: Mapping[str, Any],
 ) -> list[Path]:
     """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
@@ -138,10 +138,10 @@ def write(
     return [*written, page]
 
 
-def _unread(row: Measured) -> str:
+def _unread(row: Benchmark) -> str:
     count = int(row.get("unreadable") or 0)
     return f", of which {count:,} cannot be read and count as errors" if count else ""
 
 
-def _counted(row: Measured) -> str:
+def _counted(row: Benchmark) -> str:
     return "" if row["counted_by"] == "topfive" else f"counted by {row['counted_by']}"

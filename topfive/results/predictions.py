@@ -22,6 +22,7 @@ from topfive.errors import DataError, RefusedError, ResourceError
 BINS = 15  # of a reliability diagram, equally wide: Guo et al., On Calibration of Modern Neural Networks, 2017, §2
 LEAST = 2.0**-149  # the smallest number above 0 in 32 bits: what a probability of 0 counts as in a logarithm
 HEAD = ("image", "class", "label", "unreadable", "model", "protocol", "source")  # then a column a class
+OF_VERSION_1 = ("picture", *HEAD[1:])
 FORMULA = ("=", "+", "-", "@", "'")  # what a spreadsheet takes for more than text at the beginning of a cell
 
 
@@ -286,7 +287,7 @@ def read(path: Path | str) -> Predictions:
             rows = csv.reader(file)
             head = next(rows, [])
             classes = tuple(map(_plain, head[len(HEAD) :]))
-            if tuple(head[: len(HEAD)]) != HEAD or not classes:
+            if tuple(head[: len(HEAD)]) not in (HEAD, OF_VERSION_1) or not classes:
                 raise RefusedError(f"{path} holds no predictions: its columns are not {', '.join(HEAD)} and classes")
             for row in rows:
                 name, label, why, shares = _plain(row[0]), int(row[2]), _plain(row[3]), row[len(HEAD) :]

@@ -30,6 +30,7 @@ import msgspec
 from topfive import system
 from topfive.data.outputs import MARK, MARKED
 from topfive.errors import RefusedError, ResourceError, UsageError
+from topfive.results.version1 import recipe_of_now, source_of_now
 
 VERSION = 1  # of the manifest
 KEPT = {"step": 2, "best": 1}
@@ -294,7 +295,9 @@ def load_run(folder: Path) -> Stated:
     """What the run in a folder is, for those who only read. Raises: UsageError, RefusedError, ResourceError."""
     if not holds_run(folder):
         raise UsageError(f"{folder} is no run: it holds no run.json")
-    return _unsealed(folder / "run.json", Stated)
+    stated = _unsealed(folder / "run.json", Stated)
+    recipe, source = recipe_of_now(stated.recipe), source_of_now(stated.source)
+    return msgspec.structs.replace(stated, recipe=recipe, source=source)
 
 
 def newest_in(folder: Path, kind: str = "step", damaged: list[str] | None = None) -> Checkpoint:

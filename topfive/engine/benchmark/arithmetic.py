@@ -22,7 +22,7 @@ from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.measuring import DISTURBED, Machine
 from topfive.engine.benchmark.threads import use_threads
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import Net, Subject, make, torch_costs
+from topfive.engine.models.modules import ModelSpec, Net, make, torch_costs
 from topfive.networks.costs import count
 from topfive.networks.layers import with_classes
 
@@ -46,7 +46,7 @@ Rates = dict[str, Rate]  # by "PRECISION, FORMAT"
 
 
 def fastest(
-    subject: Subject, input: tuple[int, int, int], classes: int, batch: int, images: int, machine: Machine
+    subject: ModelSpec, input: tuple[int, int, int], classes: int, batch: int, images: int, machine: Machine
 ) -> tuple[Machine, str]:
     """`machine` with the arithmetic that trains `subject` fastest, and a sentence for the user, "" where nothing is.
 
@@ -110,7 +110,7 @@ def _name(machine: Machine) -> str:
     return f"{machine.precision}, {machine.memory_format}"
 
 
-def _measure(subject: Subject, input: tuple[int, int, int], classes: int, part: int, kinds: list[Machine]) -> Rates:
+def _measure(subject: ModelSpec, input: tuple[int, int, int], classes: int, part: int, kinds: list[Machine]) -> Rates:
     """How fast each kind trains, from a few steps by turns; the first kind is the usual one."""
     with torch.random.fork_rng(devices=[]):  # why: the weights of the training to come are not to depend on this
         module = make(subject, input, classes)
@@ -154,7 +154,7 @@ def _step(machine: Machine, module: nn.Module, pixels: torch.Tensor, labels: tor
 # --- what was measured before ----------------------------------------------------------------------------------------
 
 
-def _key(subject: Subject, input: tuple[int, int, int], classes: int, part: int, machine: Machine) -> str:
+def _key(subject: ModelSpec, input: tuple[int, int, int], classes: int, part: int, machine: Machine) -> str:
     limits = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
     fixed = msgspec.structs.replace(machine, memory_bytes=0)
     what = msgspec.json.encode((subject.network or subject.factory, input, classes, part, fixed, limits))

@@ -1,8 +1,8 @@
 """What a network takes on this machine: latency, throughput and memory, each network in a process of its own.
 
 A process of its own makes the memory true (nothing is left over from the network before) and the time undisturbed by
-what the parent still holds. `python -m topfive.engine.benchmark.measuring` is that process: a `Task` in JSON comes in
-on standard input, a `Measured` in JSON goes out on standard output.
+what the parent still holds. `python -m topfive.engine.benchmark.measuring` is that process: a
+`BenchmarkRequest` in JSON comes in on standard input, a `Benchmark` in JSON goes out on standard output.
 """
 
 import copy
@@ -25,7 +25,7 @@ from topfive import system
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.threads import free_threads, use_threads
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import Classifier, Net, Subject, make
+from topfive.engine.models.modules import Classifier, ModelSpec, Net, make
 from topfive.engine.models.towers import Towers
 from topfive.errors import ResourceError, UsageError
 
@@ -182,10 +182,10 @@ def overlooked(device: str) -> list[str]:
     return []
 
 
-class Task(msgspec.Struct, frozen=True):
+class BenchmarkRequest(msgspec.Struct, frozen=True):
     """What the measuring process is asked for."""
 
-    subject: Subject
+    subject: ModelSpec
     input: tuple[int, int, int]
     classes: int
     machine: Machine
@@ -193,7 +193,7 @@ class Task(msgspec.Struct, frozen=True):
     training_batch: int = 64
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Benchmark(msgspec.Struct, frozen=True):
     """Medians with their quartiles; memory is what the process grew by at most, weights included."""
 
     latency_ms: float
@@ -209,7 +209,7 @@ class Measured(msgspec.Struct, frozen=True):
     wanting: float = 0.0  # processors that the timings lacked, since other programs had them
 
 
-def measure(task: Task) -> Measured:
+def measure(task: BenchmarkRequest) -> Benchmark:
     """Run the measuring process on `task`.
 
     Raises: ResourceError where that process ends badly, as it does when memory runs out.
@@ -224,7 +224,7 @@ def measure(task: Task) -> Measured:
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise ResourceError(f"measuring {task.subject.name} failed: {last[0][:300]}")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Measured)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Benchmark)
 
 
 def summarise(
@@ -235,11 +235,11 @@ def summarise(
     training_bytes: int,
     trained: int,
     wanting: float = 0.0,
-) -> Measured:
+) -> Benchmark:
     """Medians and quartiles of the seconds of runs on one image and on a batch, beside the bytes."""
     low, middle, high = statistics.quantiles(latency, n=4)
     slow, usual, fast = (batch / seconds for seconds in reversed(statistics.quantiles(batches, n=4)))
-    return Measured(
+    return Benchmark(
         latency_ms=middle * 1e3,
         latency_low_ms=low * 1e3,
         latency_high_ms=high * 1e3,
@@ -254,7 +254,7 @@ def summarise(
     )
 
 
-def _measure_here(task: Task) -> Measured:
+def _measure_here(task: BenchmarkRequest) -> Benchmark:
     use_threads(task.machine.threads)
     _warm_up(task.machine)
     latency, batches, inference_bytes, wanting = _infer(task)
@@ -262,7 +262,7 @@ def _measure_here(task: Task) -> Measured:
     return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), trained, wanting)
 
 
-def _infer(task: Task) -> tuple[list[float], list[float], int, float]:
+def _infer(task: BenchmarkRequest) -> tuple[list[float], list[float], int, float]:
     """Seconds of each run on one image and on a batch, the bytes that one image takes at most, `wanting`."""
     machine = task.machine
     before = memory_start(machine)
@@ -278,7 +278,7 @@ def _infer(task: Task) -> tuple[list[float], list[float], int, float]:
         return latency, batches, max(0, peak), load.wanting(machine.threads)
 
 
-def _train(task: Task) -> int:
+def _train(task: BenchmarkRequest) -> int:
     """The bytes that training takes at most, over two steps: the second one has the optimiser's state."""
     machine = task.machine
     before = memory_start(machine)
@@ -374,4 +374,6 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(_measure_here(msgspec.json.decode(sys.stdin.buffer.read(), type=Task))).decode())
+    print(
+        msgspec.json.encode(_measure_here(msgspec.json.decode(sys.stdin.buffer.read(), type=BenchmarkRequest))).decode()
+    )

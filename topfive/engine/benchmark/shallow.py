@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import Machine, Measured, memory_peak, memory_start, summarise, time_runs
+from topfive.engine.benchmark.measuring import Benchmark, Machine, memory_peak, memory_start, summarise, time_runs
 from topfive.engine.training.loading import Images
 from topfive.engine.training.validation import score
 from topfive.errors import UsageError
@@ -21,7 +21,9 @@ NAME = "hog-svm"
 CELLS = 4  # along each side of the image
 
 
-def fit_and_measure(images: Images, val: Images, classes: int, machine: Machine) -> tuple[Scores, Measured, int, float]:
+def fit_and_measure(
+    images: Images, val: Images, classes: int, machine: Machine
+) -> tuple[Scores, Benchmark, int, float]:
     """(scores, what it takes, parameters of the classifier, seconds to train).
 
     Raises: UsageError where scikit-image or scikit-learn is missing.

@@ -4,7 +4,7 @@ At the end of every operation torch's threads wait for the slowest. GNU's OpenMP
 each thread has a core of its own; where another program has one of them, every operation waits for a slice of the
 scheduler, and small networks become ten times slower. So the number of threads is that of the cores that are free at
 the start, and where cores become busy later, threads that wait give theirs up. Only the first changes results, in their
-last bits: a run keeps its number of threads. Measured: docs/decisions/0016-threads.md.
+last bits: a run keeps its number of threads. Benchmark: docs/decisions/0016-threads.md.
 """
 
 import os

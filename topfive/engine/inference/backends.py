@@ -36,7 +36,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     """A classifier in the form that was chosen: `(N, 3, H, W)` uint8 on the CPU in, `(N, classes)` float logits out."""
 
     name: str
@@ -67,7 +67,7 @@ class Form(msgspec.Struct, frozen=True):
 @torch.inference_mode()
 def engine(
     classifier: Classifier, machine: Machine, sample: Tensor, choose: str = "auto", to_come: float = math.inf
-) -> Engine:
+) -> Backend:
     """The fastest form of `classifier` here, judged by `sample`, the first images, `(N, 3, H, W)` uint8.
 
     `choose`: "auto", a precision ("float32" for the exact one), or the name of an engine. Images of other sizes may
@@ -77,7 +77,7 @@ def engine(
     exact = _eager(classifier, plain)
     if choose in ("auto", "float32") and len(sample) < FEW:
         said = f"torch float32: for {len(sample)} images, to choose something faster would take longer"
-        return Engine("torch float32", "float32", 0, 0, said, exact)
+        return Backend("torch float32", "float32", 0, 0, said, exact)
     chosen = _chosen(classifier, machine, choose)
     expected, rate = _in_parts(exact, sample)
     rates, left_out = {"torch float32": rate}, []
@@ -102,11 +102,11 @@ def engine(
     others = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items() if not best or name != best[1].name)
     if best is None or (choose == "auto" and rate > best[0]):
         said = "; ".join([f"torch float32, {rate:,.0f} images/s" + (f" ({others})" if best else ""), *left_out])
-        return Engine("torch float32", "float32", 0, 0, said, exact)
+        return Backend("torch float32", "float32", 0, 0, said, exact)
     speed, form, agreeing, run = best
     same = f"Top-1 as in float32 for {agreeing} of the first {len(expected)}"
     said = "; ".join([f"{form.name}, {speed:,.0f} images/s ({others}), {same}", *left_out])
-    return Engine(form.name, form.precision, agreeing, len(expected), said, run)
+    return Backend(form.name, form.precision, agreeing, len(expected), said, run)
 
 
 def compared(logits: Tensor, expected: Tensor, most_off: float) -> tuple[str, int]:

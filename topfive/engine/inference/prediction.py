@@ -22,7 +22,7 @@ from topfive.data.decoding import Unreadable
 from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine.benchmark.measuring import Machine
-from topfive.engine.inference.backends import Engine, engine
+from topfive.engine.inference.backends import Backend, engine
 from topfive.engine.inference.models import About, Model, columns, same_classes
 from topfive.engine.models.modules import Classifier, build, converted
 from topfive.engine.training.processes import Group
@@ -37,7 +37,7 @@ BLOCK = 32  # pixels: what the strides of a network come to, so that sizes repea
 Pixels = NDArray[np.uint8]
 
 
-class Judge:
+class Predictor:
     """A model under a protocol, on this machine: views in, probabilities out, and what that took.
 
     `seconds` is the time in the network, for all images; `drawing` that of resizing and cutting, for each.
@@ -52,7 +52,7 @@ class Judge:
             net = build(self.network, (3, model.about.size, model.about.size))
             net.load_state_dict(converted(model.classifier.net.state_dict(), net.state_dict()))
             self.classifier = Classifier(net, *model.classifier.normalisation).eval()
-        self.engine: Engine | None = None
+        self.engine: Backend | None = None
         self.seconds, self.drawing = 0.0, list[float]()
         self.views = self.images = self.macs = 0
         self._macs: dict[tuple[int, int], int] = {}
@@ -129,7 +129,7 @@ class Judge:
 
 
 def predicted(
-    judges: Sequence[Judge], count: int, read: Callable[[int, bool], Image.Image]
+    judges: Sequence[Predictor], count: int, read: Callable[[int, bool], Image.Image]
 ) -> Iterator[tuple[int, list[NDArray[np.float32]] | Unreadable]]:
     """For each of `count` images, in order, what each judge gives, or why it cannot be read.
 
@@ -191,7 +191,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """A model under a protocol over the validation images of a source."""
 
     model: Model
@@ -224,7 +224,7 @@ def judge(
     batch: int = 32,
     precision: str = "auto",
     tick: Callable[[int], object] = lambda images: None,
-) -> list[Judged]:
+) -> list[Evaluation]:
     """Every model under every protocol of `protocols[model.where]`, each validation image decoded and scored once.
 
     With several processes each takes every n-th image, and all get the whole.
@@ -232,7 +232,7 @@ def judge(
     """
     matched = {model.where: columns(model, source) for model in models}
     judges = [
-        Judge(model, protocol, machine, batch, precision) for model in models for protocol in protocols[model.where]
+        Predictor(model, protocol, machine, batch, precision) for model in models for protocol in protocols[model.where]
     ]
     mine = range(group.rank, len(source.val), group.world)
     scores = [np.full((len(mine), judge.network.classes), np.nan, np.float32) for judge in judges]
@@ -264,7 +264,7 @@ def judge(
             one.model.name,
             source.name,
         )
-        judged.append(Judged(one.model, one.protocol, seen, _cost(one, group), _engine(one), tuple(notes)))
+        judged.append(Evaluation(one.model, one.protocol, seen, _cost(one, group), _engine(one), tuple(notes)))
     return judged
 
 
@@ -279,7 +279,7 @@ def together(models: Sequence[Model], shares: Sequence[float] = ()) -> tuple[Seq
     return shares, same_classes(models)
 
 
-def ensemble(judged: Sequence[Judged], shares: Sequence[float] = ()) -> Judged:
+def ensemble(judged: Sequence[Evaluation], shares: Sequence[float] = ()) -> Evaluation:
     """Several models' probabilities averaged, as the papers do; `shares` weighs them. They keep the first one's order.
 
     Raises: UsageError where the models tell other classes apart, or there is not a share for each.
@@ -311,15 +311,15 @@ def _gathered(part: NDArray[np.float32], count: int, group: Group) -> NDArray[np
     return whole
 
 
-def _cost(judge: Judge, group: Group) -> Cost:
-    images, views, macs, seconds = group.total(
+def _cost(judge: Predictor, group: Group) -> Cost:
+    images, views, macs, seconds = group.all_reduce(
         judge.images, judge.views, judge.macs, judge.seconds + sum(judge.drawing)
     )
     each = max(1.0, images)
     return Cost(views / each, 2 * macs / each, 1e3 * seconds / each)
 
 
-def _engine(judge: Judge) -> str:
+def _engine(judge: Predictor) -> str:
     return judge.engine.said if judge.engine else "no image could be read"
 
 

@@ -134,7 +134,7 @@ class Convolution(nn.Conv2d):
     """torch's, or one matrix product where the processor has matrix units (AMX) and the map is small for its kernels.
 
     torch's own goes through all the weights for every image; a product reads them once. What comes out differs in
-    the order of the sums only. Measured: docs/decisions/0014-small-maps.md.
+    the order of the sums only. Benchmark: docs/decisions/0014-small-maps.md.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -354,7 +354,7 @@ def _fresh(layer: Layer, fresh: bool) -> bool:
             return True
 
 
-class Subject(msgspec.Struct, frozen=True):
+class ModelSpec(msgspec.Struct, frozen=True):
     """What is built, trained and measured: a network value, or a factory of the user's own (`package.module:name`)."""
 
     name: str
@@ -362,7 +362,7 @@ class Subject(msgspec.Struct, frozen=True):
     factory: str | None = None
 
 
-def make(subject: Subject, input: Shape, classes: int) -> nn.Module:
+def make(subject: ModelSpec, input: Shape, classes: int) -> nn.Module:
     """A fresh module of `subject` for images of `input` and `classes` classes.
 
     Raises: RefusedError where a user's factory does not give a module that maps the images to so many logits.
@@ -382,7 +382,7 @@ def make(subject: Subject, input: Shape, classes: int) -> nn.Module:
     return module
 
 
-def _make(subject: Subject, input: Shape, classes: int) -> nn.Module:
+def _make(subject: ModelSpec, input: Shape, classes: int) -> nn.Module:
     if subject.network is not None:
         return build(with_classes(subject.network, classes), input)
     assert subject.factory is not None
@@ -405,7 +405,7 @@ def _call_factory(spec: str, classes: int) -> nn.Module:
     return module
 
 
-def torch_costs(subject: Subject, input: Shape, classes: int) -> tuple[int, int]:
+def torch_costs(subject: ModelSpec, input: Shape, classes: int) -> tuple[int, int]:
     """(params, macs) by torch's own operator counter: for modules that are not our values.
 
     On the meta device, which computes nothing, and on the CPU for a module that looks at its numbers.
@@ -416,7 +416,7 @@ def torch_costs(subject: Subject, input: Shape, classes: int) -> tuple[int, int]
         return _count_by_torch(subject, input, classes, "cpu")
 
 
-def _count_by_torch(subject: Subject, input: Shape, classes: int, device: str) -> tuple[int, int]:
+def _count_by_torch(subject: ModelSpec, input: Shape, classes: int, device: str) -> tuple[int, int]:
     with torch.device(device):
         module = _make(subject, input, classes).eval()
         pixels = torch.empty(1, *input)

@@ -12,8 +12,8 @@ import msgspec
 from torch import Tensor, nn
 
 from topfive.engine.models.tensors import packed, unpacked
-from topfive.engine.training.loop import Position
-from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.loop import TrainState
+from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
 from topfive.errors import Interrupted, RefusedError, Terminated
 from topfive.results.records import EpochRecord
@@ -24,7 +24,7 @@ RAW = "raw."  # before the weights that are trained, where those that are evalua
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]  # not on Windows
 
 
-class RunKeeper:
+class Checkpointer:
     """Saves every `every` seconds, at the end, at the best epoch, and when a signal asks; the first process writes.
 
     `about` goes into the model's file: what it is a model of.
@@ -36,17 +36,17 @@ class RunKeeper:
         self.saved = time.monotonic()
         self.resumed = 0  # the step that this run went on from
 
-    def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+    def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
         """What the newest whole checkpoint holds; the first process reads it for all."""
         checkpoint = self.run.newest() if self.run else None
         files = (checkpoint.read(TRAINING), checkpoint.read(MODEL)) if checkpoint else (b"", b"")
         position = msgspec.json.encode(checkpoint.about["position"]) if checkpoint else b""
         told = msgspec.json.encode(self.run.rows()) if self.run and checkpoint else b""
-        stated, told, training, model = (self.group.shared(data) for data in (position, told, *files))
+        stated, told, training, model = (self.group.broadcast(data) for data in (position, told, *files))
         if not stated:
             return None
         try:
-            at, rows = msgspec.json.decode(stated, type=Position), msgspec.json.decode(told, type=list[EpochRecord])
+            at, rows = msgspec.json.decode(stated, type=TrainState), msgspec.json.decode(told, type=list[EpochRecord])
         except msgspec.MsgspecError as error:
             raise RefusedError(f"the checkpoint is of another topfive: {error}") from None
         learner, _ = unpacked(training, TRAINING)
@@ -56,9 +56,9 @@ class RunKeeper:
             at = at.after(rows[len(at.rows)])
         return at, weights or unpacked(model, MODEL)[0], learner
 
-    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         """Save where it is time. Raises: Interrupted where a signal asked, once the state is saved."""
-        asked = int(max(self.group.total(self.asked))) if self.group.world > 1 else self.asked
+        asked = int(max(self.group.all_reduce(self.asked))) if self.group.world > 1 else self.asked
         if asked or time.monotonic() - self.saved >= self.every:
             self._save(position, model, learner)
         if asked:
@@ -66,7 +66,7 @@ class RunKeeper:
             kind = Interrupted if self.asked == signal.SIGINT else Terminated
             raise kind(f"stopped and saved at step {position.step}; go on with: {self.again}")
 
-    def epoch(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         """Keep the row; save the model that is the best so far, and the whole state at the end."""
         rows = position.rows
         if self.run:
@@ -94,10 +94,10 @@ class RunKeeper:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _model(self, position: Position, learner: Learner) -> bytes:
+    def _model(self, position: TrainState, learner: Optimizer) -> bytes:
         return packed(learner.averaged().state_dict(), {**self.about, "step": position.step})
 
-    def _save(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def _save(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         if self.run:
             raw = {f"{RAW}{name}": t for name, t in model.state_dict().items()} if learner.average else {}
             files = {MODEL: self._model(position, learner), TRAINING: packed({**raw, **learner.state()}, {})}

@@ -18,7 +18,7 @@ NAMED_BY = "topfive weights import --classes FILE makes a file that names them"
 
 @dataclass(frozen=True)
 class Start:
-    """A model for the training of `network` on `classes` to begin with; `taken` names the layers if not all are taken.
+    """A model for the training of `network` on `classes` to begin with; `init_layers`: those taken, empty for all.
 
     Raises: RefusedError where the networks are not the same, or do not share the layers that are taken.
     """
@@ -26,10 +26,10 @@ class Start:
     model: Model
     network: Network
     classes: tuple[str, ...]
-    taken: tuple[str, ...] = ()
+    init_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.taken:
+        if self.init_layers:
             self._check_taken()
         elif not any(_same(*pair) for pair in _sides(self._theirs, self.network)):
             name, ours = self._theirs.name, self.network.name
@@ -41,9 +41,9 @@ class Start:
     @property
     def notes(self) -> list[str]:
         """What is taken and what is fresh, a line each."""
-        if self.taken:
+        if self.init_layers:
             return [
-                f"from {self.model.where}: {', '.join(self.taken)}; the other layers are fresh",
+                f"from {self.model.where}: {', '.join(self.init_layers)}; the other layers are fresh",
                 *self._of_classes(),
             ]
         missing = [
@@ -106,20 +106,21 @@ class Start:
         return [f"{what}: {carried}{guess}"]
 
     def _takes(self, name: str) -> bool:
-        return not self.taken or _within(name, self.taken)
+        return not self.init_layers or _within(name, self.init_layers)
 
     def _check_taken(self) -> None:
-        missing = [name for name in self.taken if not (_part(self._theirs, name) and _part(self.network, name))]
+        missing = [name for name in self.init_layers if not (_part(self._theirs, name) and _part(self.network, name))]
         if missing:
             raise RefusedError(
-                f"the recipe takes {', '.join(missing)} from the weights, which not both networks have: --set taken=[]"
+                f"the recipe takes {', '.join(missing)} from the weights, which not both networks have: "
+                "--set init_layers=[]"
             )
         pairs = list(_sides(self._theirs, self.network))
-        for name in self.taken:
+        for name in self.init_layers:
             if all(_part(theirs, name) != _part(ours, name) for theirs, ours in pairs):
                 raise RefusedError(
                     f"the recipe takes {name} from the weights, which is another layer in {self._theirs.name} than in "
-                    f"{self.network.name}: --set taken=[]"
+                    f"{self.network.name}: --set init_layers=[]"
                 )
 
 

@@ -18,7 +18,7 @@ from topfive.engine.benchmark.measuring import Machine
 from topfive.engine.comparison import default_size, named, out_of_memory
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
-from topfive.engine.training.checkpoints import RunKeeper
+from topfive.engine.training.checkpoints import Checkpointer
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.loading import (
     Data,
@@ -71,7 +71,8 @@ class Job:
         for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
             if why := _refusal(self.network, recipe, size, side):
                 raise UsageError(
-                    f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): --set sizes=[]"
+                    f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): "
+                    "--set progressive_resize=[]"
                 )
         if towers and group.world > 1:
             raise UsageError("--towers lays the network on two devices of one process: start it without torchrun")
@@ -128,11 +129,11 @@ class Job:
         now = chosen(self.source, self.size, self.recipe.augmentation.crop, workers)
         self.reading, self.start = now, start
         before = b""
-        if self.group.first:
+        if self.group.is_main:
             self.run = open_run(self.folder, self.stated(command), partial(recorded, self.source), again)
             before = msgspec.json.encode(load_run(self.folder).reading)
         try:
-            known = msgspec.json.decode(self.group.shared(before), type=Reading | None)
+            known = msgspec.json.decode(self.group.broadcast(before), type=Reading | None)
             self.reading, notes = repeated(known, now, workers, self.folder)
         except BaseException:
             self._let_go()
@@ -155,7 +156,7 @@ class Job:
         data = self._read(reading)
         ready(data)
         net = self.network_for(data, start)
-        keeper = RunKeeper(self.run, self.group, self.about(), every, again)
+        keeper = Checkpointer(self.run, self.group, self.about(), every, again)
         try:
             with keeper.listening():
                 yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
@@ -166,7 +167,8 @@ class Job:
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise ResourceError(
-                    f"memory ran out with batches of {self.recipe.batch}: --set parts={self.recipe.parts * 2} computes "
+                    f"memory ran out with batches of {self.recipe.batch}: --set "
+                    f"accumulation_steps={self.recipe.accumulation_steps * 2} computes "
                     "each in smaller parts, with the same result but for batch normalisation"
                 ) from None
             raise
@@ -205,7 +207,7 @@ class Job:
     def plan(self) -> dict[str, Any]:
         """Steps, operations and an estimate of the memory, before anything runs."""
         images, recipe = len(self.source.train), self.recipe
-        part = -(-recipe.batch // (recipe.parts * self.group.world))
+        part = -(-recipe.batch // (recipe.accumulation_steps * self.group.world))
         return {
             "steps": recipe.epochs * steps_of_epoch(images, recipe.batch),
             "training_ops": sum(
@@ -243,15 +245,16 @@ def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
     The epochs at such a side have the next larger one instead. No sentence where the recipe stays as it is.
     """
     refusals = {
-        side: _refusal(network, recipe, size, side) for side in (side_of(share, size) for _, share in recipe.sizes)
+        side: _refusal(network, recipe, size, side)
+        for side in (side_of(share, size) for _, share in recipe.progressive_resize)
     }
     if not any(refusals.values()):
         return recipe, ""
-    kept = tuple(pair for pair in recipe.sizes if not refusals[side_of(pair[1], size)])
+    kept = tuple(pair for pair in recipe.progressive_resize if not refusals[side_of(pair[1], size)])
     left = " and ".join(str(side) for side, why in refusals.items() if why)
     why = "; ".join(dict.fromkeys(filter(None, refusals.values())))
     said = f"{recipe.name} trains {network.name} without its smaller images, of {left} pixels: {why}"
-    return msgspec.structs.replace(recipe, sizes=kept), said
+    return msgspec.structs.replace(recipe, progressive_resize=kept), said
 
 
 def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
@@ -278,7 +281,7 @@ def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: M
     The batch stays the recipe's, and so the learning rate. It goes by the estimate of `Costs.training_bytes`, in the
     precision that training has here; a part has at least two images.
     """
-    costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.parts
+    costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.accumulation_steps
     world = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's, before the processes have met
     fixed = costs.training_bytes(0)
     image = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
@@ -287,7 +290,7 @@ def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: M
         and recipe.batch // (2 * parts * world) >= 2
     ):
         parts *= 2
-    return msgspec.structs.replace(recipe, parts=parts)
+    return msgspec.structs.replace(recipe, accumulation_steps=parts)
 
 
 def _device_bytes(machine: Machine) -> int:

@@ -31,7 +31,17 @@ from topfive.data.decoding import Unreadable, decode_region, square
 from topfive.data.sources import Item, Source
 from topfive.data.stores import Pixels
 from topfive.errors import DataError, ResourceError, UsageError
-from topfive.recipes.augmentations import DRAWS, AreaCrop, Augmentation, Box, Centre, Crop, JitterCrop, PadCrop, box
+from topfive.recipes.augmentations import (
+    DRAWS,
+    Augmentation,
+    Box,
+    Centre,
+    Crop,
+    PaddedCrop,
+    RandomResizedCrop,
+    ScaleJitterCrop,
+    box,
+)
 from topfive.recipes.recipe import Recipe, steps_of_epoch
 from topfive.results.runs import Reading
 
@@ -166,8 +176,8 @@ def prepare(
     _keep_freed_memory()
     reading = reading or chosen(source, size, crop, workers)
     if reading.side is not None:
-        return Kept(source, size, reading.side, progress, max_bad)
-    return Streamed(source, size, reading.workers or 0, progress, max_bad)
+        return InMemory(source, size, reading.side, progress, max_bad)
+    return Streaming(source, size, reading.workers or 0, progress, max_bad)
 
 
 def chosen(source: Source, size: int, crop: Crop, workers: int | None = None) -> Reading:
@@ -294,11 +304,11 @@ def kept_sizes(crop: Crop, size: int, usual: int) -> tuple[int, int]:
     there are twice as many: what is resampled twice is less sharp than the validation images, which are resampled once.
     """
     match crop:
-        case Centre() | PadCrop():
+        case Centre() | PaddedCrop():
             return size, size
-        case JitterCrop(high=high, of=of):
+        case ScaleJitterCrop(high=high, of=of):
             wanted = size * high / of
-        case AreaCrop(least=least):
+        case RandomResizedCrop(least=least):
             wanted = size / least**0.5
         case _:
             assert_never(crop)
@@ -322,7 +332,7 @@ def largest_side(source: Source) -> int:
     return math.isqrt(int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.val)))))
 
 
-class Kept(Data):
+class InMemory(Data):
     """Decoded once and kept: training images as squares of `side`, validation ones of `size`."""
 
     def __init__(
@@ -346,9 +356,9 @@ class Kept(Data):
         for index, real in epoch_batches(len(self), recipe.batch, recipe.seed, epoch, first, rank, world):
             draws = uniforms(recipe.seed, epoch, index)
             match crop:
-                case Centre() | PadCrop():
+                case Centre() | PaddedCrop():
                     pixels = _windows(kept[index], crop, side, draws)
-                case JitterCrop() | AreaCrop():
+                case ScaleJitterCrop() | RandomResizedCrop():
                     pixels = np.empty((len(index), side, side, 3), np.uint8)
                     for n, (i, row) in enumerate(zip(index.tolist(), draws.tolist())):
                         pixels[n] = resized(kept[i], box(crop, kept.shape[2], kept.shape[1], side, row), side)
@@ -371,10 +381,10 @@ def resized(pixels: Bytes, patch: Box, size: int) -> Bytes:
     return inside[0].permute(1, 2, 0).numpy()
 
 
-def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> Bytes:
+def _windows(pixels: Bytes, crop: Centre | PaddedCrop, side: int, draws: Draws) -> Bytes:
     """Of each of `(N, S, S, 3)` a window of `side` at a place of its own, the full side over the crop's border."""
     size = pixels.shape[1]
-    if isinstance(crop, PadCrop) and side == size and (border := round(crop.padding * size / crop.of)):
+    if isinstance(crop, PaddedCrop) and side == size and (border := round(crop.padding * size / crop.of)):
         around = ((0, 0), (border, border), (border, border), (0, 0))
         pixels = np.pad(pixels, around, mode="reflect" if crop.mirrored else "constant")
     places = pixels.shape[1] - side + 1
@@ -390,7 +400,7 @@ def _windows(pixels: Bytes, crop: Centre | PadCrop, side: int, draws: Draws) -> 
 # --- read anew every epoch ------------------------------------------------------------------------------------------
 
 
-class Streamed(Data):
+class Streaming(Data):
     """Read, decoded and cropped by workers in every epoch, for sources that do not fit into memory.
 
     Every image is read once before, so that one that cannot be read moves no other: the batches are those of the
@@ -425,7 +435,7 @@ class Streamed(Data):
 
     def training(self, recipe: Recipe, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         crop, side = recipe.augmentation.crop, recipe.side(epoch, self.size)
-        decoded = self.size if isinstance(crop, PadCrop) else side  # its windows are cut from whole images below
+        decoded = self.size if isinstance(crop, PaddedCrop) else side  # its windows are cut from whole images below
         if self._loader is None or self._loader[0] != (recipe, decoded):
             crops = _Crops(self.source, self.items, crop, decoded, recipe.seed)
             self._loader = (recipe, decoded), _loader(crops, self._work, self.workers)
@@ -435,7 +445,7 @@ class Streamed(Data):
             self.unreadable.update({error.name: error for error in bad})
             if bad:
                 few_enough(self.source, list(self.unreadable.values()), [len(index)], self.max_bad)
-            if isinstance(crop, PadCrop):
+            if isinstance(crop, PaddedCrop):
                 windows = _windows(pixels.numpy(), crop, side, uniforms(recipe.seed, epoch, index))
                 pixels = torch.from_numpy(windows)
             yield pixels.permute(0, 3, 1, 2), self.labels[index], index, min(real, len(index))
@@ -532,13 +542,13 @@ def augmented(pixels: Tensor, draws: Draws, augmentation: Augmentation, mirror: 
     """`(N, 3, S, S)` on the device -> the same mirrored, in other colours, patches erased; uint8 or float."""
     drawn = torch.from_numpy(draws).float()  # why before it is moved: Apple's GPU has no float64
     chance = drawn.to(pixels.device)
-    if mirror and augmentation.mirror:
+    if mirror and augmentation.hflip:
         pixels = _mirrored(pixels, chance[:, MIRROR] < 0.5)
     if augmentation.colour:
         pixels = _coloured(pixels.float(), 1 + augmentation.colour * (2 * chance[:, COLOUR : COLOUR + 3] - 1))
-    if augmentation.lighting:
+    if augmentation.pca_noise:
         # paper: §4.1 adds p_i alpha_i lambda_i, alpha_i drawn from N(0, 0.1) once for each use of an image
-        alpha = augmentation.lighting * torch.special.ndtri(drawn[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
+        alpha = augmentation.pca_noise * torch.special.ndtri(drawn[:, LIGHTING : LIGHTING + 3].clamp(1e-6, 1 - 1e-6))
         shifts = (alpha * torch.tensor(EIGENVALUES)) @ torch.tensor(VECTORS).T  # on the CPU: not every device has ndtri
         pixels = pixels + 255 * shifts[:, :, None, None].to(pixels.device)
     if augmentation.erase:

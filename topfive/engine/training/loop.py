@@ -16,7 +16,7 @@ from topfive.engine.benchmark.measuring import Machine, memory_peak
 from topfive.engine.models.modules import Classifier, Net
 from topfive.engine.models.towers import Towers
 from topfive.engine.training.loading import Batch, Data, augmented, mixed, uniforms
-from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
 from topfive.engine.training.validation import evaluate, of_all
 from topfive.errors import DivergedError
@@ -28,7 +28,7 @@ ENOUGH = 10  # batches of an epoch from which on its training error means someth
 COUNTED = 6  # sums over an epoch: images, gradients of the first and last kernels, right, right among 5, loss
 
 
-class Position(msgspec.Struct):
+class TrainState(msgspec.Struct):
     """Where a training is: what a later run needs beside the weights."""
 
     step: int = 0
@@ -42,23 +42,25 @@ class Position(msgspec.Struct):
     lr: float = 0.0
     rows: list[EpochRecord] = []
 
-    def after(self, row: EpochRecord) -> "Position":
+    def after(self, row: EpochRecord) -> "TrainState":
         """The position once the epoch has its row."""
-        return Position(self.step, self.epoch + 1, 0, self.batches, [], row.seconds, lr=self.lr, rows=[*self.rows, row])
+        return TrainState(
+            self.step, self.epoch + 1, 0, self.batches, [], row.seconds, lr=self.lr, rows=[*self.rows, row]
+        )
 
 
 class Keeper(Protocol):
     """What keeps the state of a training, in a folder or nowhere."""
 
-    def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+    def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
         """The position to go on from, the model's tensors and the learner's."""
         ...
 
-    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         """Called after each step; may end the training."""
         ...
 
-    def epoch(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         """Called when a row is complete."""
         ...
 
@@ -78,7 +80,7 @@ def train(
     """
     model = Classifier(net, *data.normalisation)
     machine.train_form(model).train()
-    learner, at = Learner(model, recipe), Position()
+    learner, at = Optimizer(model, recipe), TrainState()
     if keeper and (found := keeper.found()):
         at = found[0]
         model.load_state_dict(found[1])
@@ -101,9 +103,9 @@ def train(
             drawn = uniforms(recipe.seed, at.epoch, index)
             pixels = augmented(machine.place(pixels), drawn, recipe.augmentation, data.mirror)
             pixels, targets = mixed(pixels, labels, data.classes, recipe.augmentation, recipe.seed, at.epoch, at.step)
-            (count,) = group.total(real)
+            (count,) = group.all_reduce(real)
             here = torch.zeros(COUNTED + len(weights), dtype=torch.float64)
-            for part in _parts(len(labels), recipe.parts, least):
+            for part in _parts(len(labels), recipe.accumulation_steps, least):
                 whole = group.world == 1 or part.stop >= len(labels)  # else the gradients are not exchanged yet
                 with nullcontext() if whole else wrapped.no_sync():  # type: ignore[operator]
                     with machine.arithmetic():
@@ -119,7 +121,7 @@ def train(
                 here += torch.tensor(
                     [len(ranks), 0, 0, (ranks == 0).sum(), (ranks < 5).sum(), *(loss.item() for loss in losses)]
                 )
-            totals = group.total(*here.tolist())
+            totals = group.all_reduce(*here.tolist())
             if not all(map(math.isfinite, totals)):  # before the step: the weights are still those of the step before
                 raise DivergedError(
                     f"the loss is no longer a number at step {at.step + 1} of {recipe.epochs * each}, learning rate "
@@ -220,14 +222,14 @@ def _errors(rows: Sequence[EpochRecord]) -> list[float]:
     return [1 - row.scores.top1_accuracy for row in rows if row.scores]
 
 
-def _training_error(at: Position) -> float:
+def _training_error(at: TrainState) -> float:
     """That of this epoch so far, once there is enough of it, else of the one before."""
     if at.batch >= ENOUGH:
         return 1 - at.sums[3] / at.sums[0]
     return 1 - at.rows[-1].train_accuracy if at.rows else 1.0
 
 
-def _row(at: Position, side: int, scores: Scores | None, classes: int, memory: int) -> EpochRecord:
+def _row(at: TrainState, side: int, scores: Scores | None, classes: int, memory: int) -> EpochRecord:
     images, first, last, right, right5, *losses = at.sums
     loss, *auxiliary = (value / images for value in losses)
     stuck = abs(loss - math.log(classes)) < STUCK * math.log(classes)

@@ -6,14 +6,13 @@ from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from topfive.recipes.recipe import AdamW, Muon, Recipe, RmsProp, Sgd
 
 OPTIMIZER, AVERAGE = "optimizer.", "average."
 
 
-class Learner:
+class Optimizer:
     """Changes the weights of `model` by `recipe`, step by step; `averaged` is the model that is evaluated."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
@@ -21,14 +20,14 @@ class Learner:
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizers = _optimizers(self.named, recipe.optimizer)
         floats = (name for name, t in model.state_dict().items() if t.is_floating_point())
-        self.average = {name: model.state_dict()[name].clone() for name in floats} if recipe.averaging else {}
+        self.average = {name: model.state_dict()[name].clone() for name in floats} if recipe.ema_decay else {}
         self.steps = 0
 
     def step(self, lr: float) -> None:
         """One step along the gradients, which are cleared."""
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.named.values(), self.recipe.clip)
-        inside = isinstance(self.recipe.optimizer, Sgd) and self.recipe.optimizer.inside
+        inside = isinstance(self.recipe.optimizer, Sgd) and self.recipe.optimizer.lr_in_velocity
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 if inside and lr != group["lr"] and group["lr"]:
@@ -39,7 +38,7 @@ class Learner:
             optimizer.zero_grad()
         self.steps += 1
         if self.average:
-            kept = min(self.recipe.averaging, (1 + self.steps) / (10 + self.steps))  # little while there is little
+            kept = min(self.recipe.ema_decay, (1 + self.steps) / (10 + self.steps))  # little while there is little
             now = self.model.state_dict()  # why anew: of towers it is made of the halves each time
             torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - kept)
 
@@ -80,7 +79,7 @@ class Learner:
             )
 
 
-class RmsPropInside(Optimizer):
+class RmsPropInside(torch.optim.Optimizer):
     """RmsProp with eps inside of the root, as its papers ran it: torch's has it outside, which differs for 1.0."""
 
     def __init__(self, params: Iterable[Any], about: RmsProp) -> None:
@@ -107,7 +106,7 @@ class RmsPropInside(Optimizer):
             torch._foreach_sub_(ps, velocities)
 
 
-class Orthogonal(Optimizer):
+class Orthogonal(torch.optim.Optimizer):
     """Muon's steps for kernels of convolutions; torch's own takes matrices only."""
 
     def __init__(self, params: Iterable[Any], about: Muon) -> None:
@@ -162,7 +161,7 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
     return [w if w.shape == m.shape else w.mT.contiguous() for w, m in zip(wide, matrices)]
 
 
-def _optimizers(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW | Muon) -> list[Optimizer]:
+def _optimizers(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW | Muon) -> list[torch.optim.Optimizer]:
     if isinstance(about, Muon):
         kernels = [p for p in named.values() if p.ndim == 4]
         rest = {name: p for name, p in named.items() if p.ndim != 4}
@@ -171,8 +170,8 @@ def _optimizers(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW 
     return [_optimizer(named, about)]
 
 
-def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW) -> Optimizer:
-    everything = about.all if isinstance(about, Sgd) else False
+def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW) -> torch.optim.Optimizer:
+    everything = about.decay_all if isinstance(about, Sgd) else False
     decayed = [p for p in named.values() if p.ndim > 1 or everything]
     rest = [p for p in named.values() if p.ndim <= 1 and not everything]
     groups = [{"params": decayed, "weight_decay": about.weight_decay}, {"params": rest, "weight_decay": 0.0}]
@@ -188,7 +187,7 @@ def _optimizer(named: Mapping[str, nn.Parameter], about: Sgd | RmsProp | AdamW) 
         case RmsProp():
             return RmsPropInside(groups, about)
         case AdamW():
-            betas = about.first, about.second
+            betas = about.beta1, about.beta2
             return torch.optim.AdamW(
                 [group for group in groups if group["params"]], lr=0.0, betas=betas, eps=about.eps, fused=True
             )

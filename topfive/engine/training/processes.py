@@ -24,10 +24,10 @@ class Group:
     world: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def total(self, *numbers: float) -> list[float]:
+    def all_reduce(self, *numbers: float) -> list[float]:
         """The sums of each number over all processes, in 64 bits."""
         if self.world == 1:
             return list(numbers)
@@ -48,11 +48,11 @@ class Group:
                 distributed.broadcast(buffer, 0)
         return module
 
-    def shared(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """The first process's bytes."""
         if self.world == 1:
             return data
-        (size,) = self.total(len(data) if self.first else 0)
+        (size,) = self.all_reduce(len(data) if self.is_main else 0)
         held = torch.frombuffer(bytearray(data or bytes(int(size))), dtype=torch.uint8) if size else torch.empty(0)
         if size:
             held = held.to(_device())
@@ -63,7 +63,9 @@ class Group:
         """The bytes of each process, in the order of their ranks."""
         if self.world == 1:
             return [data]
-        sizes = [int(size) for size in self.total(*(len(data) * (rank == self.rank) for rank in range(self.world)))]
+        sizes = [
+            int(size) for size in self.all_reduce(*(len(data) * (rank == self.rank) for rank in range(self.world)))
+        ]
         starts = [sum(sizes[:rank]) for rank in range(self.world + 1)]
         held = torch.zeros(starts[-1], dtype=torch.uint8, device=_device())
         if data:
@@ -76,7 +78,7 @@ class Group:
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
-            self.total(0.0)
+            self.all_reduce(0.0)
 
 
 def joined(device: str) -> Group:

@@ -15,8 +15,8 @@ from topfive.engine.benchmark.measuring import DISTURBED, Machine
 from topfive.engine.models.modules import Classifier
 from topfive.engine.training.job import Job
 from topfive.engine.training.loading import Data, chosen, prepare
-from topfive.engine.training.loop import Position, train
-from topfive.engine.training.optimizers import Learner
+from topfive.engine.training.loop import TrainState, train
+from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.validation import evaluate
 from topfive.recipes.recipe import Recipe, side_of
 
@@ -67,7 +67,7 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     `progress` is given the share done. Raises: DataError where the images cannot be read.
     """
     source, recipe, size, machine = job.source, job.recipe, job.size, job.machine
-    sides = {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.sizes))}
+    sides = {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.progressive_resize))}
     sample = _few(source, recipe.batch)
     load, began = Load(), time.perf_counter()
     reading = chosen(source, size, recipe.augmentation.crop, workers)
@@ -93,7 +93,7 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
 
 def recipe_at(recipe: Recipe, share: float) -> Recipe:
     """The recipe with all its images at this share of the side, and without an end or an evaluation."""
-    return msgspec.structs.replace(recipe, sizes=((1.0, share),), epochs=FOREVER, evaluate_every=FOREVER)
+    return msgspec.structs.replace(recipe, progressive_resize=((1.0, share),), epochs=FOREVER, evaluate_every=FOREVER)
 
 
 def _few(source: Source, batch: int) -> Source:
@@ -108,7 +108,7 @@ def _spread(items: Sequence[Entry], count: int) -> tuple[Entry, ...]:
 
 def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> float:
     """Of one image in training, everything included but evaluation."""
-    least = min(recipe.batch, FIRST_BATCH * recipe.parts)
+    least = min(recipe.batch, FIRST_BATCH * recipe.accumulation_steps)
     watch = _Watch(0.0, 1)
     watch.run(net, data, msgspec.structs.replace(recipe, batch=least), machine)
     batch = min(recipe.batch, max(least, int(PATIENCE / watch.each)))
@@ -142,14 +142,14 @@ class _Watch:
     def seen(self, count: int) -> None:
         self.images.append(self.images[-1] + count)
 
-    def found(self) -> tuple[Position, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
+    def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
         return None
 
-    def step(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         self.times.append(time.perf_counter())
         seconds, steps = self.wanted
         if len(self.times) > steps and self.times[-1] - self.times[0] >= seconds:
             raise _Enough
 
-    def epoch(self, position: Position, model: nn.Module, learner: Learner) -> None:
+    def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         pass

@@ -39,5 +39,5 @@ def evaluate(
         images, correct1 = images + scores.images, correct1 + scores.correct1
         few += scores.correct5 is None
         correct5 += scores.correct5 or 0
-    images, correct1, correct5, few = map(int, group.total(images, correct1, correct5, few))
+    images, correct1, correct5, few = map(int, group.all_reduce(images, correct1, correct5, few))
     return Scores(images, correct1, None if few else correct5)
