@@ -117,7 +117,7 @@ def write(format: Format, rows: Sequence[Row], document: Mapping[str, object], s
             page = tables.markdown(sections)
         case "text":
             page = tables.text(sections, _colour(), _width())
-    encoding = sys.stdout.encoding
+    page, encoding = tables.as_text(page), sys.stdout.encoding
     if "utf" not in encoding.lower():  # why: a narrow terminal shows question marks, it does not end the command
         page = page.replace("─", "-").encode(encoding, "replace").decode(encoding)
     sys.stdout.write(page)

@@ -343,7 +343,7 @@ def predict(
         say(f"{judge.described}; {turned}; {machine}; {judge.engine.said}", quiet)
     shown = [
         {
-            "image": row["image"] if len(row["image"]) <= PATH else f"...{row['image'][-PATH:]}",
+            "image": printable(row["image"] if len(row["image"]) <= PATH else f"...{row['image'][-PATH:]}"),
             "answer": f"cannot be read: {row['unreadable']}" if row["unreadable"] else _guess(row, 1, words),
             "then": ", ".join(
                 _guess(row, n, words) for n in range(2, min(top, len(about.names)) + 1) if not row["unreadable"]

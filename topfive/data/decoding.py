@@ -50,6 +50,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+BACK = {6: 8, 8: 6}  # what undoes a turn; the others undo themselves
 
 # what a file is that is no image of FORMATS, by its first bytes
 SIGNATURES = (
@@ -123,14 +124,19 @@ def decode(data: bytes, name: str, upright: bool = True) -> Decoded:
     """
     image = _opened(data, name)
     try:
-        notes = _notes(image, name)
+        notes, format = _notes(image, name), image.format or ""  # which a turned copy has forgotten
+        before = _orientation(image) if format == "TIFF" else 1
         image.load()
         if image.format == "TGA" and image.mode == "RGBA" and not data[17] & 15:  # it has no bits of alpha after all
             image = image.convert("RGB")
-        if upright and (turn := TURNS.get(_orientation(image))) is not None:  # the first of them is 0
-            image = image.transpose(turn)
+        now = _orientation(image)
+        # why: Pillow turns a TIFF as it loads it, asked or not, and then says that it need not be turned
+        stated, turned = (before, now != before) if format == "TIFF" else (now, False)
+        if stated in TURNS and upright != turned:
+            image = image.transpose(TURNS[stated if upright else BACK.get(stated, stated)])
+        if stated in TURNS and upright:
             notes.append("turned upright by EXIF")
-        return Decoded(_rgb(image, notes), image.format or _format(notes, name), tuple(notes))
+        return Decoded(_rgb(image, notes), format, tuple(notes))
     except Exception as error:  # why: Pillow raises OSError, ValueError, SyntaxError, RuntimeError on damaged files
         raise Unreadable(name, _reason(error, data)) from None
 
@@ -253,12 +259,6 @@ def _notes(image: Image.Image, name: str) -> list[str]:
     if several:
         notes.append("first frame of several")
     return notes
-
-
-def _format(notes: list[str], name: str) -> str:
-    """The format, once a transposed copy has forgotten it."""
-    stated = next((note.split(" ", 1)[0] for note in notes if " content in a " in note), None)
-    return stated or BY_SUFFIX.get(PurePath(name).suffix.lower(), "")
 
 
 def _orientation(image: Image.Image) -> int:

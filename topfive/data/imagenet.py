@@ -8,6 +8,7 @@ Source: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, I
 
 import csv
 import io
+import os
 import re
 from dataclasses import replace
 from functools import cache
@@ -97,7 +98,7 @@ def _source(
         notes.append(f"no training images of {listed([name for i, name in enumerate(classes) if i not in seen])}")
     items, sizes = (*train, *val), {**train_sizes, **val_sizes}
     return Source(
-        plain(Path(tree.where).name or tree.where),
+        plain(Path(os.path.abspath(tree.where)).name or tree.where),  # of "." too
         tree.where,
         classes,
         tuple(train),

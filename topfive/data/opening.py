@@ -9,7 +9,7 @@ import numpy as np
 
 from topfive.data import cifar, imagenet, packing, shards
 from topfive.data.fetching import PUBLIC, fetched
-from topfive.data.sources import SPLIT_HERE, Source, Tree, class_folders, folder_tree, split
+from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Source, Tree, class_folders, folder_tree, split
 from topfive.data.stores import ARCHIVES, Pixels, Progress, archive, silent
 from topfive.errors import DataError, UsageError, did_you_mean
 
@@ -31,13 +31,13 @@ def open_source(where: str | None, progress: Progress = silent, whole: bool = Fa
         there = fetched(where)
         if there is None:
             raise DataError(f"{where} is not on this machine: topfive data fetch {where}")
-        source = _of(_archive_tree(str(there), progress), progress)
+        source = _of(archive_tree(str(there), progress), progress)
         words = PUBLIC[where].words
         return replace(source, name=where, words=tuple(words.get(name, name) for name in source.classes))
     if path.is_dir():
         return _of(folder_tree(path), progress, whole)
     if where.lower().endswith(ARCHIVES):
-        return _of(_archive_tree(where, progress), progress, whole)
+        return _of(archive_tree(where, progress), progress, whole)
     if path.exists():
         raise DataError(f"{where!r} is a file, and no archive that is read ({', '.join(ARCHIVES)})")
     near = did_you_mean(where, (*PUBLIC, DIGITS)) if "/" not in where else ""
@@ -67,18 +67,27 @@ def lasting(source: Source) -> str:
     return source.where if named else os.path.abspath(source.where)
 
 
-def _of(tree: Tree, progress: Progress, whole: bool = False) -> Source:
+def recognised(tree: Tree, progress: Progress = silent, whole: bool = False) -> Source | None:
+    """The source, where more than folders tell what it is: a pack, CIFAR, ILSVRC2012, shards. Raises: DataError."""
     for layout in (packing.recognise, cifar.recognise, imagenet.recognise):
         source = layout(tree, progress)
         if source is not None:
             return source
-    return shards.recognise(tree, progress, whole) or class_folders(tree, whole)
+    return shards.recognise(tree, progress, whole)
 
 
-def _archive_tree(where: str, progress: Progress) -> Tree:
+def _of(tree: Tree, progress: Progress, whole: bool = False) -> Source:
+    return recognised(tree, progress, whole) or class_folders(tree, whole)
+
+
+def archive_tree(where: str, progress: Progress = silent) -> Tree:
+    """What lies in an archive, from the first folder on that holds more than one folder. Raises: DataError."""
     store = archive(where, progress)
     tree = Tree(where, store, store.entries(), store.notes)
-    while len(tree.folders[""]) == 1 and not tree.files[""] and tree.folders.get(tree.folders[""][0]):
-        tree = tree.below(tree.folders[""][0])  # why: most archives hold one folder that holds all
+    # why: most archives hold one folder that holds all; train/ by itself is the part that it is in a folder, too
+    while len(tree.folders[""]) == 1 and not tree.files[""] and tree.folders.get(only := tree.folders[""][0]):
+        if only.lower() in (*TRAIN, *VAL):
+            break
+        tree = tree.below(only)
     tree.where = where
     return tree

@@ -23,6 +23,7 @@ from topfive.data.decoding import Unreadable
 from topfive.data.sources import Item, Source, Tree
 from topfive.data.stores import Archive, Index, Joined, Local, Member, Progress, cache_folder, digest, write_aside
 from topfive.errors import DataError, ResourceError, UsageError
+from topfive.report.text import as_text
 
 PER_SHARD = 1000
 QUALITY = 95
@@ -218,7 +219,9 @@ def _whole(shard: Path, of: str, items: tuple[Item, ...]) -> bool:
     with contextlib.suppress(DataError):
         known = _read_index(shard)
         _verify(shard, known)
-        return known.of == of and [(p.name, p.label) for p in known.items] == [(i.name, i.label) for i in items]
+        return known.of == of and [(p.name, p.label) for p in known.items] == [
+            (as_text(i.name), i.label) for i in items
+        ]
     return False
 
 
@@ -254,10 +257,10 @@ def _write_shard(
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for i, (item, data, reason) in enumerate(_encoded(items, pool)):
                 if data is None:
-                    packed.append(Packed(item.name, item.label, 0, 0, reason))
+                    packed.append(Packed(as_text(item.name), item.label, 0, 0, reason))
                 else:
                     _add(tar, f"{i:06}.{'png' if data.startswith(PNG) else 'jpg'}", data)
-                    packed.append(Packed(item.name, item.label, tar.offset - _blocks(len(data)), len(data)))
+                    packed.append(Packed(as_text(item.name), item.label, tar.offset - _blocks(len(data)), len(data)))
                     _add(tar, f"{i:06}.cls", str(item.label).encode())
                 if i % 50 == 0:
                     tick(i)

@@ -9,7 +9,7 @@ Source: https://github.com/webdataset/webdataset, the section on the format.
 import contextlib
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import msgspec
@@ -111,7 +111,7 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
         left_out += known.left_out
         progress("reading labels", i + 1, len(places))
     names = names or _numbered(label for shard in samples.values() for _, label in map(msgspec.structs.astuple, shard))
-    index = {**{str(i): i for i in range(len(names))}, **{name: i for i, name in enumerate(names)}}
+    index = _index(where, names, {sample.label for shard in samples.values() for sample in shard})
     items: dict[str, list[tuple[str, int]]] = {"train": [], "validation": [], "": []}
     sizes: dict[str, int] = {}
     for shard_name, found in samples.items():
@@ -142,6 +142,19 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
     name = plain(Path(where).name or where)
     mark = fingerprint(names, (*train, *val), sizes)
     return Source(name, where, names, train, val, how, mark, Joined(parts), notes=notes, sizes=sizes)
+
+
+def _index(where: str, names: tuple[str, ...], labels: Set[str]) -> dict[str, int]:
+    """The class that each label stands for: labels are indices or names, all alike. Raises: DataError for either."""
+    indices, named = {str(i): i for i in range(len(names))}, {name: i for i, name in enumerate(names)}
+    readings = [reading for reading in (indices, named) if labels <= reading.keys()]
+    both = sorted(label for label in labels & indices.keys() & named.keys() if indices[label] != named[label])
+    if both and len(readings) != 1:  # why: classes called 1, 2, 10 are not the classes 0, 1, 2
+        raise DataError(
+            f"{where!r} has the label {both[0]!r}, which is the index of one class and the name of another: give the "
+            f"classes names that are no numbers in {CLASS_NAMES[0]}"
+        )
+    return readings[0] if readings else {**indices, **named}
 
 
 def _samples(shard: Archive) -> _Known:

@@ -4,6 +4,7 @@ A source is never written to. Classes are matched by name, never by the order of
 """
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from PIL import Image
 
 from topfive.data.decoding import CONVERTIBLE, SUFFIXES, Decoded, Unreadable, decode, is_image, not_an_image
 from topfive.data.outputs import holds_results, signs_in
-from topfive.data.stores import Below, Entry, Folder, Pixels, Store, Tellable, plain
+from topfive.data.stores import Below, Entry, Folder, Joined, Pixels, Store, Tellable, plain
 from topfive.errors import DataError, ResourceError, did_you_mean
 
 TRAIN = ("train", "training")
@@ -64,7 +65,12 @@ class Source:
 
     def path(self, item: Item) -> str:
         """Where the image is, for people."""
-        return f"{self.where.rstrip('/')}/{item.name}"
+        where = self.where.rstrip("/")
+        above, _, file = where.rpartition("/")
+        # why: names in shards begin with the shard's own, and it may be the whole source
+        if isinstance(self.store, Joined) and file.endswith(".tar") and item.name.startswith(f"{file}/"):
+            return f"{above}/{item.name}" if above else item.name
+        return f"{where}/{item.name}"
 
     def decode(self, item: Item, upright: bool | None = None) -> Decoded:
         """The whole image, turned by EXIF if `upright`, by default the source's. Raises: Unreadable with its path."""
@@ -251,7 +257,7 @@ def class_folders(tree: Tree, whole: bool = False) -> Source:
     if imagenet:
         notes.append(NOT_UPRIGHT)
     return Source(
-        plain(Path(tree.where).name or tree.where),
+        plain(Path(os.path.abspath(tree.where)).name or tree.where),  # of "." too
         tree.where,
         classes,
         train,

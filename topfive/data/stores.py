@@ -435,7 +435,7 @@ def archive(where: Path | str, progress: Progress = silent) -> Archive | Held:
     name = str(where)
     file = Remote(name) if "://" in name else Local(Path(name))
     try:
-        if name.endswith((".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2")):
+        if name.lower().endswith((".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2")):
             if isinstance(file, Remote):
                 raise DataError(f"{name} is compressed, so it cannot be read in place: decompress it there")
             return _held(file, progress)
@@ -476,7 +476,7 @@ def _cached(file: Local | Remote, progress: Progress) -> Index:
         index = msgspec.msgpack.decode(kept.read_bytes(), type=Index)
         if index.stamp == stamp:
             return index
-    index = _zip_index(file, stamp) if str(file).endswith(".zip") else _tar_index(file, stamp, progress)
+    index = _zip_index(file, stamp) if str(file).lower().endswith(".zip") else _tar_index(file, stamp, progress)
     with contextlib.suppress(OSError, UnicodeError):  # a home that cannot be written to costs time, not the run; so
         write_aside(kept, msgspec.msgpack.encode(index))  # do names that are no text
     return index

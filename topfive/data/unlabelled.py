@@ -2,33 +2,28 @@
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from PIL import Image
 
 from topfive.data.decoding import Unreadable, decode
-from topfive.data.sources import Tree, folder_tree, natural
-from topfive.data.stores import ARCHIVES, archive
+from topfive.data.opening import archive_tree, open_source, recognised
+from topfive.data.shards import expanded, is_pattern
+from topfive.data.sources import Source, Tree, folder_tree, natural
+from topfive.data.stores import ARCHIVES
 from topfive.errors import DataError
 
 
 @dataclass(frozen=True)
 class UnlabelledImage:
-    """An image's name for people, and its bytes; `read` raises OSError or Unreadable."""
+    """An image's name for people; `image(upright)` is it in RGB, turned by EXIF or not, and raises Unreadable."""
 
     name: str
-    read: Callable[[], bytes]
-
-    def image(self, upright: bool) -> Image.Image:
-        """In RGB. Raises: Unreadable, also where the file is gone or may not be read."""
-        try:
-            data = self.read()
-        except OSError as error:
-            raise Unreadable(self.name, error.strerror or str(error)) from None
-        return decode(data, self.name, upright).image
+    image: Callable[[bool], Image.Image]
 
 
 def images(places: Sequence[str]) -> tuple[list[UnlabelledImage], list[str]]:
@@ -43,13 +38,18 @@ def images(places: Sequence[str]) -> tuple[list[UnlabelledImage], list[str]]:
         if Path(place).is_dir():
             tree = folder_tree(Path(place))
         elif place.lower().endswith(ARCHIVES) and Path(place).is_file():
-            store = archive(place)
-            tree = Tree(place, store, store.entries(), store.notes)
-        else:
-            found.append(_file(place))
+            tree = archive_tree(place)
+        elif "://" in place or (is_pattern(place) and expanded(place) != [place]):
+            source = open_source(place, whole=True)
+            found += _of_source(source)
+            notes += source.notes
             continue
-        found += _below(tree)
-        notes += tree.notes()
+        else:
+            found.append(UnlabelledImage(place, partial(_of_file, place)))
+            continue
+        below, said = _below(tree)
+        found += below
+        notes += said
     return found, notes
 
 
@@ -60,17 +60,28 @@ def _meant(place: str) -> list[str]:
     return sorted(glob.glob(place), key=natural) or [place]
 
 
-def _file(name: str) -> UnlabelledImage:
-    return UnlabelledImage(name, Path(name).read_bytes)
+def _of_file(name: str, upright: bool) -> Image.Image:
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:  # it is gone, or may not be read
+        raise Unreadable(name, error.strerror or str(error)) from None
+    return decode(data, name, upright).image
 
 
-def _below(tree: Tree) -> list[UnlabelledImage]:
-    names = tree.images("")
-    if not names:
-        there = f", only {left_out}" if (left_out := tree.left_out("")) else ""
-        raise DataError(f"there are no images below {tree.where!r}{there}")
+def _below(tree: Tree) -> tuple[list[UnlabelledImage], Iterable[str]]:
+    """The images in a tree, or else in the pack, shards or files of CIFAR that it holds; and what is to be said."""
+    if names := tree.images(""):
+        above = tree.where.rstrip("/")
+        return [UnlabelledImage(f"{above}/{name}", partial(_of_tree, tree, name)) for name in names], tree.notes()
+    if source := recognised(tree, whole=True):
+        return _of_source(source), source.notes
+    there = f", only {left_out}" if (left_out := tree.left_out("")) else ""
+    raise DataError(f"there are no images below {tree.where!r}{there}")
 
-    def reader(name: str) -> Callable[[], bytes]:
-        return lambda: tree.store.read(name)
 
-    return [UnlabelledImage(f"{tree.where.rstrip('/')}/{name}", reader(name)) for name in names]
+def _of_source(source: Source) -> list[UnlabelledImage]:
+    return [UnlabelledImage(source.path(item), partial(source.read, item)) for item in (*source.train, *source.val)]
+
+
+def _of_tree(tree: Tree, name: str, upright: bool) -> Image.Image:
+    return decode(tree.store.read(name), name, upright).image

@@ -70,11 +70,32 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
+def as_text(name: str) -> str:
+    """A file's name with bytes in it that are no text as text: each is written as backslash, u and four digits."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def json(rows: Sequence[Row], **extra: Any) -> str:
     """One JSON document: `{"rows": [...], ...}`."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode({"rows": rows, **extra}), indent=2).decode() + "\n"
+    document: Any = {"rows": rows, **extra}
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a file may have any name, and JSON holds nothing but text
+        encoded = msgspec.json.encode(_texts(msgspec.to_builtins(document)))
+    return msgspec.json.format(encoded, indent=2).decode() + "\n"
+
+
+def _texts(value: Any) -> Any:
+    match value:
+        case dict():
+            return {_texts(key): _texts(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_texts(inner) for inner in value]
+        case str():
+            return as_text(value)
+    return value
 
 
 def csv(rows: Sequence[Row]) -> str:

@@ -24,7 +24,7 @@ from topfive.errors import ResourceError
 
 CHUNK = 64  # images that a process reads at once
 FEW = 256  # images that are read sooner than processes start
-VERSION = f"4 {pillow} {MOST_PIXELS}"  # of what is kept: another decoder, or another limit, may see other pixels
+VERSION = f"5 {pillow} {MOST_PIXELS}"  # of what is kept: another decoder, or another limit, may see other pixels
 
 T = TypeVar("T")
 

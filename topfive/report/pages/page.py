@@ -118,7 +118,7 @@ def publish(path: Path | str, template: str, names: Sequence[str] = (), **values
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page, encoding="utf-8")
+    unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
     os.replace(unfinished, path)  # why: a page is there whole or not at all
     return path
 
