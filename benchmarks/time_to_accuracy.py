@@ -4,7 +4,7 @@
 as fit. `TIMM_TRAIN=path/to/train.py` adds timm's script with ResNet-18 at 224, bfloat16, channels last, its own
 augmentation and cosine, for 30 minutes; how many epochs these are is for `--timm-epochs` to say, and the archive is
 extracted for it before the clock starts. `--seeds 3` for three seeds, `--only "7 minutes"` for one line. Every finished
-line is kept in OUT, so that the same command goes on. Use: python benchmarks/time_to_accuracy.py [OUT] [--seeds N]
+line is kept in OUT, so that the same command continues. Use: python benchmarks/time_to_accuracy.py [OUT] [--seeds N]
 [--only LINE] [--timm-epochs N]
 """
 

@@ -1,4 +1,4 @@
-"""The choice of precision and memory format: by planted rates, kept, repeated by a run that goes on."""
+"""The choice of precision and memory format: by planted rates, kept, repeated by a run that continues."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_lower_precision_where_the_processor_has_it(monkeypatch: pytest.MonkeyPa
     assert chosen(usual, rates, "")[0].precision == "float32"
     monkeypatch.setattr(capabilities, "bfloat16", lambda: False)
     before = {"threads": 1, "precision": "bfloat16", "memory_format": "contiguous"}
-    # a run begun in bfloat16 goes on in float32 on a processor without it
+    # a run begun in bfloat16 continues in float32 on a processor without it
     assert repeated(USUAL, before) == msgspec.structs.replace(USUAL, threads=1, memory_format="contiguous")
 
 
@@ -128,7 +128,7 @@ def test_measuring_leaves_the_random_numbers_alone() -> None:
 def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
     directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Contiguous by a planted choice; what goes on in another process that would choose otherwise ends the same."""
+    """Contiguous by a planted choice; what continues in another process that would choose otherwise ends the same."""
     taken = ["contiguous"]
 
     def choose(*given: object) -> tuple[Machine, str]:

@@ -377,7 +377,7 @@ def test_a_format_that_tells_the_class_is_told(tmp_path: Path) -> None:
     report = checking.check(folder(root))
     # JPEG means a, PNG means b: right for 29 of 30; b is the commonest class and half of the validation images
     assert (
-        "alone names 96.7 % of the validation images rightly, the commonest class 50.0 %"
+        "alone classifies 96.7 % of the validation images correctly, the commonest class 50.0 %"
         in finding(report, "formats that tell the class").sentence
     )
     assert finding(report, "several formats").count == 46 and not report.biased

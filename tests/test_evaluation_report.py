@@ -64,7 +64,7 @@ def climbed(models: int = 1) -> list[dict[str, Any]]:
 def test_a_row_counts_the_unreadable_as_errors_or_leaves_them_out() -> None:
     seen = drawn(200, 10, unreadable=20)
     counted, left = row("m", "resnet-18", "1-crop", seen, False), row("m", "resnet-18", "1-crop", seen, True)
-    right = int((seen.answers == seen.labels).sum())
+    right = int((seen.predicted == seen.labels).sum())
     assert (counted["images"], counted["unreadable"], counted["correct1"]) == (200, 20, right)
     assert (left["images"], left["unreadable"], left["correct1"]) == (180, 20, right)
     assert counted["top1_accuracy"] == right / 200 and left["top1_accuracy"] == right / 180

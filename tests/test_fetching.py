@@ -131,7 +131,7 @@ def leave_half(server: Server, folder: Path) -> None:
         raise KeyboardInterrupt
 
     server.breaks = [HALF]
-    with pytest.raises(Interrupted, match="of 0 MB are kept, and the same command goes on"):
+    with pytest.raises(Interrupted, match="of 0 MB are kept, and the same command continues"):
         fetch("toy", folder, progress=stop)
     server.asked.clear()
     # why: how much of the first half was written before the interruption is a matter of timing
@@ -272,7 +272,7 @@ def test_without_a_network_one_sentence_and_no_waiting(
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     says = refused(ResourceError, tmp_path)
-    assert "was not found" in says and "are kept, and the same command goes on" in says
+    assert "was not found" in says and "are kept, and the same command continues" in says
     monkeypatch.setattr(socket, "create_connection", unreachable)
     assert "there is no network" in refused(ResourceError, tmp_path)
 

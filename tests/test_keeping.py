@@ -1,4 +1,4 @@
-"""A training that is interrupted, in whatever way, ends as the one that was left alone: bit for bit."""
+"""A training that is interrupted, in whatever way, ends as the one that was left alone: bit-identically."""
 
 import hashlib
 import json
@@ -127,7 +127,7 @@ def test_a_stop_at_any_point_changes_nothing(
     for step in POINTS[point]:
         monkeypatch.setattr(Stopping, "at", int(step))
         monkeypatch.setattr(Stopping, "evaluating", step != int(step))
-        with pytest.raises(Terminated, match=f"saved at step {int(step)}; go on with: again"):
+        with pytest.raises(Terminated, match=f"saved at step {int(step)}; continue with: again"):
             run(images, tmp_path / "run")
     monkeypatch.setattr(Stopping, "at", -1)
     run(images, tmp_path / "run")
@@ -219,7 +219,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, images: Pa
     _, said = process.communicate(timeout=600)
     assert process.returncode == code
     last = newest_in(out)
-    assert f"stopped and saved at step {last.step}; go on with: topfive train" in said
+    assert f"stopped and saved at step {last.step}; continue with: topfive train" in said
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_resume_reads_the_images_as_the_run_did(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Read anew or kept in memory, which of the two is the run's, and not that of the command that goes on."""
+    """Read anew or kept in memory, which of the two is the run's, and not that of the command that continues."""
     monkeypatch.chdir(large.parent)
     command = ["train", str(images / "tiny.json"), "large", "--recipe", "resnet", "--size", "32", "--batch", "8"]
     command += ["--epochs", "2", *(["--workers", str(workers)] if workers is not None else []), "--out"]
@@ -262,7 +262,7 @@ def test_resume_reads_the_images_as_the_run_did(
     monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
     monkeypatch.setattr(Stopping, "at", 3)
     assert main([*command, "stopped"]) == 143
-    assert "go on with: topfive train" in capsys.readouterr().err
+    assert "continue with: topfive train" in capsys.readouterr().err
     monkeypatch.setattr(Stopping, "at", -1)
     assert main(["resume", "stopped"]) == 0
     assert end(Path("stopped")) == end(Path("alone"))

@@ -96,7 +96,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     assert len(seen) == 40 and len(set(seen)) == 40  # a last batch of one is left out
     whole = [index for index, _ in epoch_batches(40, 8, 3, 1)]
     assert sorted(np.concatenate(whole).tolist()) == list(range(40))
-    later = [index for index, _ in epoch_batches(40, 8, 3, 1, first=3)]  # as if gone on with
+    later = [index for index, _ in epoch_batches(40, 8, 3, 1, first=3)]  # as if resumed
     assert all(map(np.array_equal, later, whole[3:])) and len(later) == 2
     assert not torch.equal(epoch_order(40, 3, 1), epoch_order(40, 3, 2))
     assert not torch.equal(epoch_order(40, 3, 1), epoch_order(40, 4, 1))

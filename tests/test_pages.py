@@ -148,7 +148,9 @@ def test_every_header_sorts_and_one_says_how_it_is_sorted(page: str) -> None:
 def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) -> None:
     text = pages.render(tmp_path / "deep" / "page.html", "measured", MEASURED, META).read_text(encoding="utf-8")
     visible = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text.split("<h1>")[1].split("</h1>")[0]))
-    assert "names 81.0 % of 1,469 images rightly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
+    assert (
+        "classifies 81.0 % of 1,469 images correctly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
+    )
     assert "small, within that interval at 80.0 %, takes 1.00 ms an image on this machine instead of 10.0." in visible
     for said in (
         "AMD EPYC",

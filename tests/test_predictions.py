@@ -109,7 +109,7 @@ def test_classes_without_a_image_are_one_column_of_the_confusion() -> None:
     seen = replace(seen, labels=seen.labels // 7 * 7)
     classes, counts = predictions.confusion(seen)
     assert classes.tolist() == [0, 7, 14] and counts.sum() == 48
-    assert counts[:, -1].sum() == sum(answer not in (-1, 0, 7, 14) for answer in seen.answers.tolist()) > 0
+    assert counts[:, -1].sum() == sum(answer not in (-1, 0, 7, 14) for answer in seen.predicted.tolist()) > 0
 
 
 def test_classes_and_pairs_are_those_of_a_naive_count(seen: Predictions) -> None:

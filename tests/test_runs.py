@@ -120,11 +120,11 @@ def names(folder: Path) -> list[str]:
 
 
 def goes_on(folder: Path, step: int) -> int | None:
-    """The step that the next start goes on from; it can save another one, and nothing unfinished is left."""
+    """The step that the next start continues from; it can save another one, and nothing unfinished is left."""
     with open_run(folder, STATED) as run:
         assert leftovers(folder) == []
         found = run.newest()
-        assert run.notes == []  # nothing damaged had to be passed over
+        assert run.notes == []  # nothing damaged had to be skipped
         assert run.rows() in ([{"step": at} for at in range(length)] for length in range(step + 2))
         save(run, step)
         assert whole(run.newest()) == step
@@ -264,7 +264,7 @@ def test_a_process_killed_at_any_call_leaves_the_new_checkpoint_or_the_one_befor
         ended = subprocess.run([*STRACE, *blow, *child(SAVING, folder, step)], capture_output=True)
         assert ended.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (call, at, ended)
         found[goes_on(folder, step)] += 1
-    print(f"killed at {len(points)} calls; gone on from {dict(found)}")
+    print(f"killed at {len(points)} calls; resumed from {dict(found)}")
     assert set(found) == {step, step - 1 if before else None}
 
 
@@ -847,7 +847,7 @@ def test_a_long_value_is_shown_where_it_differs(tmp_path: Path) -> None:
 
 
 def test_weights_to_begin_with_are_a_setting(tmp_path: Path) -> None:
-    """Where they were recorded: a run of before is gone on with."""
+    """Where they were recorded: a run of before is resumed."""
     other = _with(start=Begun("/elsewhere", "abcdef0123456789"))
     open_run(tmp_path / "old", STATED).close()
     open_run(tmp_path / "old", other).close()
@@ -865,7 +865,7 @@ def test_a_run_goes_on_elsewhere_and_says_what_is_not_the_same(tmp_path: Path) -
     )  # fmt: skip
     with open_run(tmp_path, other) as run:
         assert run.notes == [
-            "torch 2.12 there, 2.13 now; processor EPYC there, Xeon now: not bit for bit",
+            "torch 2.12 there, 2.13 now; processor EPYC there, Xeon now: not bit-identical",
             "images in /images/pets there, /mnt/pets now",
             "command topfive train small there, topfive train small --quiet now",
         ]

@@ -336,9 +336,9 @@ def test_a_run_goes_on_on_the_kind_of_device_that_it_was_started_on(
     assert main(["resume", out]) == 2
     assert main([*COMMANDS["train"][:-1], out]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert sum("was started on cuda, which is not here: --device goes on" in line for line in said) == 2
+    assert sum("was started on cuda, which is not here: --device continues" in line for line in said) == 2
     assert main(["resume", out, "--device", "cpu"]) == 0
-    assert "device cuda:1 there, cpu now: not bit for bit" in capsys.readouterr().err
+    assert "device cuda:1 there, cpu now: not bit-identical" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_parts_are_a_batch_cut_in_order(least: int) -> None:
             assert [i for piece in pieces for i in piece] == list(range(count)) and len(pieces) <= parts
             assert min(map(len, pieces)) >= least
             size = -(-count // parts)
-            if least == 1:  # as it always was, so that a run goes on as it began
+            if least == 1:  # as it always was, so that a run continues as it began
                 assert pieces == [list(range(count))[i : i + size] for i in range(0, count, size)]
 
 

@@ -38,7 +38,7 @@ def test_an_interrupted_run_of_version_1_ends_as_it_would_have() -> None:
     assert main(["resume", "half"]) == 0
     ours, theirs = weights("half"), weights("whole")
     assert ours.keys() == theirs.keys()
-    # why not bit for bit: theirs was made on one processor, and the tests run on any
+    # why not bit-identical: theirs was made on one processor, and the tests run on any
     assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4) for name in theirs)
 
 

@@ -619,7 +619,7 @@ def infested(root: Path) -> Path:
 
 
 def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The weights after two epochs of a small network, and what was passed over: path -> reason."""
+    """The weights after two epochs of a small network, and what was skipped: path -> reason."""
     recipe = Recipe(epochs=2, batch=8, augmentation=AUGMENTATIONS["cifar" if workers is None else "googlenet"])
     data = prepare(source, 24, recipe.augmentation.crop, workers)
     torch.manual_seed(0)
@@ -1027,7 +1027,7 @@ def test_a_set_that_cannot_be_cleaned_is_taken_and_one_that_was_cleaned_is_no_ot
             assert "no number of images" in capfd.readouterr().err
     assert main([*comparing(where), "--max-bad", "45%"]) == 3  # of 66, which is 29
     assert main([*comparing(where), "--max-bad", "46%"]) == 0
-    assert capfd.readouterr().err.count("passed over, unreadable: '") == 30
+    assert capfd.readouterr().err.count("skipped, unreadable: '") == 30
     for i in range(11):
         (where / "train" / "left" / f"bad {i}.jpg").unlink()
     assert main(training) == 0
@@ -1050,7 +1050,7 @@ def test_a_file_that_goes_between_listing_and_reading_is_named_once(tmp_path: Pa
 
 
 def test_what_may_not_be_read_is_named_with_the_permission_that_is_wanted() -> None:
-    """A file or a link into a closed folder is passed over, a folder ends it; tried as another user than root."""
+    """A file or a link into a closed folder is skipped, a folder ends it; tried as another user than root."""
     with tempfile.TemporaryDirectory() as there:  # why: pytest's folders are closed to other users
         os.chmod(there, 0o755)
         root, closed = good(Path(there) / "source"), Path(there) / "closed"

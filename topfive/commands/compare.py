@@ -29,7 +29,7 @@ def compare(
     """Compare networks: accuracy on your images against operations, parameters, memory and latency here.
 
     Every network is trained by the same short recipe, tested on validation images and timed on this machine. Rows
-    that are finished stay in --out; the same command goes on with the missing ones.
+    that are finished stay in --out; the same command continues with the missing ones.
     A network that fails has a row with the reason and costs the others nothing; the exit code is the first failure's.
 
     Parameters
@@ -62,7 +62,7 @@ def compare(
     blacklist
         A file of numbers of ILSVRC2012's validation images that are left out of the evaluation, one a line.
     max_bad
-        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
         whichever is more.
     quiet
         Only the table.
@@ -137,12 +137,12 @@ def compare(
                     )
     except KeyboardInterrupt:
         done, asked = len(comparison.rows()), len(comparison.subjects)
-        raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; go on with: {command}") from None
+        raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; continue with: {command}") from None
     finally:
-        if comparison.passed_over:
-            say(comparison.passed_over, False)
+        if comparison.skipped:
+            say(comparison.skipped, False)
         for bad in comparison.unreadable() if comparison.decoded else ():
-            say(f"passed over, unreadable: {bad['path']!r}: {bad['why']}", False)
+            say(f"skipped, unreadable: {bad['path']!r}: {bad['why']}", False)
         made = comparison.table()
         if made:
             reporting.write(folder, page, "measured", made, comparison.meta(command))

@@ -12,7 +12,7 @@ from topfive.report.text import Format
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     """Fetch a public set from its official address, checked by its published hash.
 
-    What was fetched is used by its name: topfive compare --data cifar-10. A broken download goes on where it stopped.
+    What was fetched is used by its name: topfive compare --data cifar-10. A broken download continues where it stopped.
 
     Parameters
     ----------

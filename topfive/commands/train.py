@@ -52,9 +52,9 @@ def train(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Train one network by a paper's recipe, or by one of ours, into a run folder that can be gone on with.
+    """Train one network by a paper's recipe, or by one of ours, into a run folder that can be resumed.
 
-    The same command goes on where it was interrupted, bit for bit. torchrun starts it on many devices.
+    The same command continues where it was interrupted, bit-identically. torchrun starts it on many devices.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def train(
         Read the images anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
-        A run that is gone on with keeps its kind of device.
+        A run that is resumed keeps its kind of device.
     max_bad
-        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
         whichever is more.
     towers
         Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
@@ -127,7 +127,7 @@ def train(
         raise UsageError("--minutes is a number above 0")
     for name, number in (("epochs", epochs), ("batch", batch), ("seed", seed)):
         set = (*set, f"{name}={number}") if number is not None else set
-    set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and goes on learning
+    set = (*set, "whitened=false") if start else set  # why: what was learnt stands, and continues learning
     if (size is not None and size < 1) or (workers is not None and workers < 0):
         raise UsageError("--size and --workers cannot be below 1 and 0")
     device_of(device or "auto")  # why: what is not here is said now, and not when the images have been looked at
@@ -208,7 +208,7 @@ def resume(
     device
         auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
     max_bad
-        How many images that cannot be read are passed over: a number, or a share such as 5%; by default 20 or 1 %,
+        How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
         whichever is more.
     save_every
         Seconds between two saves of the whole state.
@@ -481,7 +481,7 @@ def _train(
             *notes,
         ):
             say(line, quiet)
-        wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run goes on with all that it wrote
+        wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run continues with all that it wrote
         events = Events(folder / "tensorboard") if wanted and group.is_main else None
         rows: list[EpochRecord] = []
         total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
@@ -496,8 +496,8 @@ def _train(
                 def ready(data: Data) -> None:
                     nonlocal seen, began
                     seen, began = 0, perf_counter()
-                    if data.passed_over and group.is_main:
-                        say(f"{data.passed_over}; all of them: {folder / BAD_FILES}", False)
+                    if data.skipped and group.is_main:
+                        say(f"{data.skipped}; all of them: {folder / BAD_FILES}", False)
 
                 def stepped(count: int) -> None:
                     nonlocal seen
@@ -511,8 +511,8 @@ def _train(
                         )
                     )
 
-                going_on = shlex.join(command_line())
-                for row in job.epochs(going_on, save_every, beginning, reading, stepped, ready):
+                resuming = shlex.join(command_line())
+                for row in job.epochs(resuming, save_every, beginning, reading, stepped, ready):
                     rows.append(row)
                     if events:
                         events.add(row)

@@ -13,7 +13,7 @@ from topfive.report.text import Format
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     """Fetch a library's weights from their official address, checked by their published hash.
 
-    A broken download goes on where it stopped. Nothing else in topfive fetches weights.
+    A broken download continues where it stopped. Nothing else in topfive fetches weights.
 
     Parameters
     ----------

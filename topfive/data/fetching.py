@@ -1,7 +1,7 @@
 """Public sets and weights by name: fetched from where their makers put them, checked by their published hashes.
 
-A download that breaks off stays in `FILE.part` and goes on from there. A set that comes whole is checked, unpacked from
-gzip to a plain tar (which is read in place, by position) and told of in a receipt beside it; only then is it there.
+A download that breaks off stays in `FILE.part` and continues from there. A set that comes whole is checked, unpacked
+from gzip to a plain tar (which is read in place, by position) and told of in a receipt beside it; only then is it there.
 Weights are checked and take their name.
 """
 
@@ -186,7 +186,7 @@ def fetch(name: str, folder: Path | None = None, progress: Progress = silent, ur
     """The tar of the public set `name`, fetched into `folder` where it is not yet there; `url` names a mirror.
 
     Raises: UsageError (no such set), DataError (not the bytes that were published), ResourceError (network, disk,
-    permission), Interrupted; what came so far is kept unless it is wrong, and the same call goes on from there.
+    permission), Interrupted; what came so far is kept unless it is wrong, and the same call continues from there.
     """
     public, folder, url = _public(name), folder or data_folder(), url or _public(name).url
 
@@ -501,7 +501,7 @@ def _disk(public: Published, folder: Path) -> Iterator[None]:
     except OSError as error:
         where = str(folder)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            words = f"no space is left in {where!r} for {public.name}: make room, and the same command goes on"
+            words = f"no space is left in {where!r} for {public.name}: make room, and the same command continues"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             words = f"{where!r} cannot be written ({error.strerror}): name another folder in TOPFIVE_DATA"
         else:
@@ -517,7 +517,7 @@ def _kept(file: BinaryIO, public: Published) -> str:
     have = _size(file)
     if not have:
         return "nothing came yet"
-    return f"{_mb(have)} of {_mb(public.bytes)} are kept, and the same command goes on from there"
+    return f"{_mb(have)} of {_mb(public.bytes)} are kept, and the same command continues from there"
 
 
 def _mb(count: int) -> str:

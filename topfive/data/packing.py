@@ -88,7 +88,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
     """Write `source` into `out`, shorter sides brought down to `side` pixels; the path of the pack.
 
     An image that is no larger and lies upright in RGB as JPEG is copied byte by byte. Shards that are whole already
-    are kept, so that a pack that was interrupted goes on. Raises: UsageError, ResourceError.
+    are kept, so that a pack that was interrupted continues. Raises: UsageError, ResourceError.
     """
     of = f"{source.name} {source.fingerprint} at {side}"
     stated = out / STATED
@@ -129,7 +129,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
     except BrokenProcessPool:
         raise ResourceError("a worker was killed while packing, for want of memory perhaps; run it again") from None
     except OSError as error:
-        raise ResourceError(f"{out} cannot be written: {error.strerror or error}; run it again to go on") from None
+        raise ResourceError(f"{out} cannot be written: {error.strerror or error}; run it again to continue") from None
     return stated
 
 

@@ -495,7 +495,7 @@ class _Info(tarfile.TarInfo):
         return member
 
     def _sparse(self, member: tarfile.TarInfo, *_: object) -> None:
-        member.sparse = b""  # why: it is passed over, and its map may be made to harm
+        member.sparse = b""  # why: it is skipped, and its map may be made to harm
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
 

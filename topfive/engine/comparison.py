@@ -148,7 +148,7 @@ class Comparison:
         by_key = {self._key(entry): entry for entry in asked}  # a network named twice, or by an alias, is one row
         self.keys, self.subjects = list(by_key), list(by_key.values())
         self.decoded = False  # whether this run has read the images, and so knows of unreadable ones
-        self.passed_over = ""  # how many are, in a sentence
+        self.skipped = ""  # how many are, in a sentence
         self.failures: dict[str, TopfiveError] = {}  # by key: what this run could make no row of
         self._prepare_folder()
 
@@ -178,7 +178,7 @@ class Comparison:
         return None
 
     def unreadable(self) -> list[dict[str, str]]:
-        """The images that were passed over, with why; from the folder, so that a later run knows them too."""
+        """The images that were skipped, with why; from the folder, so that a later run knows them too."""
         path = self.folder / BAD_FILES
         if not path.exists():
             return []
@@ -286,7 +286,7 @@ class Comparison:
             raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
         (self.folder / DECODING).write_bytes(msgspec.json.encode(dict(data.done.most_common())))
         note_unreadable(self.folder, data.unreadable.values())
-        self.decoded, self.passed_over = True, data.passed_over
+        self.decoded, self.skipped = True, data.skipped
         return data
 
     def _work(self, entry: ModelSpec | None) -> float:

@@ -225,7 +225,7 @@ def sections(
     )
     names = [shown(name) for name in short_names(first.classes, words)]
     confused: list[dict[str, Value]] = [
-        {"pair": f"{names[pair.label]} taken for {names[pair.answer]}", "times": pair.times, "share": pair.share}
+        {"pair": f"{names[pair.label]} predicted as {names[pair.answer]}", "times": pair.times, "share": pair.share}
         for pair in seen.confused(first, PAIRS)
     ]
     of_pairs = (

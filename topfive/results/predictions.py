@@ -43,20 +43,20 @@ class Predictions:
         return len(self.images)
 
     @cached_property
-    def ahead(self) -> NDArray[np.int64]:
+    def rank(self) -> NDArray[np.int64]:
         """(n,) how many classes are ranked before the right one; all of them where there are no probabilities."""
         right = np.take_along_axis(self.scores, self.labels[:, None], 1)
         before = (~(self.scores < right)).sum(1) - 1
         return np.where(np.isnan(right[:, 0]), len(self.classes), before)
 
     @cached_property
-    def answers(self) -> NDArray[np.int64]:
-        """(n,) the column that each image is taken for, of those that tie another than the right one; -1 for none."""
+    def predicted(self) -> NDArray[np.int64]:
+        """(n,) the predicted column of each image, of those that tie another than the right one; -1 for none."""
         scores = self.scores.copy()
-        wrong = np.flatnonzero(self.ahead)
+        wrong = np.flatnonzero(self.rank)
         scores[wrong, self.labels[wrong]] = -np.inf
         found = scores.argmax(1)
-        return np.where(np.isnan(self.scores).any(1), -1, np.where(self.ahead == 0, self.labels, found))
+        return np.where(np.isnan(self.scores).any(1), -1, np.where(self.rank == 0, self.labels, found))
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
@@ -96,7 +96,7 @@ class OfClass(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """How many images of one class are taken for another, and which share of its images that is."""
+    """How many images of one class are predicted as another, and which share of its images that is."""
 
     label: int
     answer: int
@@ -115,7 +115,7 @@ class Bin(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """An image that is taken for another class: its position, that column, and both probabilities."""
+    """An image that is predicted as another class: its position, that column, and both probabilities."""
 
     image: int
     answer: int
@@ -137,7 +137,7 @@ class Disagreement(NamedTuple):
 
 def scores(predictions: Predictions) -> Scores:
     """Top-1 and Top-5."""
-    ahead = predictions.ahead
+    ahead = predictions.rank
     correct5 = int((ahead < 5).sum()) if len(predictions.classes) >= 6 else None
     unread = sum(name in predictions.unreadable for name in predictions.images)
     return Scores(len(ahead), int((ahead == 0).sum()), correct5, unread)
@@ -147,7 +147,7 @@ def per_class(predictions: Predictions) -> list[OfClass]:
     """A row for every class that has images, in the order of the columns."""
     found = []
     for label in np.unique(predictions.labels).tolist():
-        answers = predictions.answers[predictions.labels == label]
+        answers = predictions.predicted[predictions.labels == label]
         wrong, times = np.unique(answers[(answers >= 0) & (answers != label)], return_counts=True)
         most = int(times.argmax()) if len(times) else None
         row = OfClass(label, len(answers), int((answers == label).sum()), None, 0)
@@ -157,7 +157,7 @@ def per_class(predictions: Predictions) -> list[OfClass]:
 
 def confused(predictions: Predictions, most: int = 20) -> list[Pair]:
     """The pairs of a class and a wrong answer that occur oftenest, that of the larger share first where they tie."""
-    labels, answers = predictions.labels, predictions.answers
+    labels, answers = predictions.labels, predictions.predicted
     wrong = (answers >= 0) & (answers != labels)
     pairs, times = np.unique(np.stack([labels[wrong], answers[wrong]], 1), axis=0, return_counts=True)
     of = np.bincount(labels, minlength=len(predictions.classes))
@@ -166,23 +166,23 @@ def confused(predictions: Predictions, most: int = 20) -> list[Pair]:
 
 
 def confusion(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The k columns that have images, and how many images of each (a row) are taken for each: (k, k + 1).
+    """The k columns that have images, and how many images of each (a row) are predicted as each: (k, k + 1).
 
     The last column counts answers that are no class of any image. Images without an answer are not counted.
     """
     classes, row = np.unique(predictions.labels, return_inverse=True)
     column = np.full(len(predictions.classes), len(classes))
     column[classes] = np.arange(len(classes))
-    given = predictions.answers >= 0
+    given = predictions.predicted >= 0
     counts = np.zeros((len(classes), len(classes) + 1), np.int64)
-    np.add.at(counts, (row[given], column[predictions.answers[given]]), 1)
+    np.add.at(counts, (row[given], column[predictions.predicted[given]]), 1)
     return classes, counts
 
 
 def reliability(predictions: Predictions) -> list[Bin]:
     """Images that have an answer, by how sure the answer is: `BINS` equal parts of 0 to 1."""
-    given = predictions.answers >= 0
-    sure, right = predictions.confidence[given], (predictions.ahead == 0)[given]
+    given = predictions.predicted >= 0
+    sure, right = predictions.confidence[given], (predictions.rank == 0)[given]
     edges = [n / BINS for n in range(BINS + 1)]
     # why: in the precision of the probabilities, in which 1/15 is another number than in 64 bits
     at = np.clip(np.searchsorted(np.array(edges, np.float32), sure.astype(np.float32)) - 1, 0, BINS - 1)
@@ -205,20 +205,20 @@ def calibration_error(bins: list[Bin]) -> float | None:
 
 def mean_confidence(predictions: Predictions) -> float | None:
     """The mean probability of the answers; None without any."""
-    sure = predictions.confidence[predictions.answers >= 0]
+    sure = predictions.confidence[predictions.predicted >= 0]
     return float(sure.mean()) if len(sure) else None
 
 
 def log_loss(predictions: Predictions) -> float | None:
     """The mean negative logarithm of the right class's probability, in nats; None without any answer."""
-    given = np.flatnonzero(predictions.answers >= 0)
+    given = np.flatnonzero(predictions.predicted >= 0)
     right = predictions.scores[given, predictions.labels[given]].astype(np.float64)
     return float(-np.log(np.maximum(right, LEAST)).mean()) if len(given) else None
 
 
 def worst(predictions: Predictions, most: int = 24) -> list[Mistake]:
     """The wrong answers that were surest, the surest first."""
-    labels, answers, sure = predictions.labels, predictions.answers, predictions.confidence
+    labels, answers, sure = predictions.labels, predictions.predicted, predictions.confidence
     wrong = np.flatnonzero((answers >= 0) & (answers != labels))
     order = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
     return [
@@ -233,7 +233,7 @@ def mcnemar(first: Predictions, second: Predictions) -> Disagreement:
     """
     if first.images != second.images:
         raise DataError(f"{first.model or 'one'} and {second.model or 'the other'} were not shown the same images")
-    one, other = first.ahead == 0, second.ahead == 0
+    one, other = first.rank == 0, second.rank == 0
     b, c = int((one & ~other).sum()), int((other & ~one).sum())
     n, ways, total = b + c, 1, 1
     for k in range(min(b, c)):  # why: whole numbers are exact however many images there are

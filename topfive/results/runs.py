@@ -176,7 +176,7 @@ class Run:
         return final
 
     def newest(self, kind: str = "step") -> Checkpoint | None:
-        """The checkpoint to go on from; damaged ones are passed over and noted. Raises: RefusedError if all are."""
+        """The checkpoint to continue from; damaged ones are skipped and noted. Raises: RefusedError if all are."""
         damaged: list[str] = []
         for step, folder in self._saved(kind):
             try:
@@ -375,13 +375,13 @@ def _compare(folder: Path, then: Stated, now: Stated, again: bool) -> list[str]:
         [f"{what} {old} there, {new} now" for what, old, new in _differences(part(then), part(now))]
         for part in (elsewhere, otherwise)
     )
-    return [f"{'; '.join(inexact)}: not bit for bit", *exact] if inexact else exact
+    return [f"{'; '.join(inexact)}: not bit-identical", *exact] if inexact else exact
 
 
 def _advice(folder: Path, then: Stated, now: Stated, again: bool) -> str:
     """What to do about a run of other settings."""
     if again:
-        return "it goes on with those alone: give it its own images with --data, or train anew"
+        return "it continues with those alone: give it its own images with --data, or train anew"
     before, after = then.recipe.get("epochs"), now.recipe.get("epochs")
     if isinstance(before, int) and isinstance(after, int) and after > before:
         return (
@@ -443,7 +443,7 @@ def _unlock(handle: int) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # why: a worker that outlives a killed parent would go on holding its locks
+    # why: a worker that outlives a killed parent would continue holding its locks
     os.register_at_fork(after_in_child=lambda: list(map(_unlock, tuple(_held))))
 
 

@@ -32,7 +32,7 @@ SMALL, SMALL_BESIDE = 8, 4  # pixels of the shorter side; times smaller than the
 LONG = 3  # times the shorter side
 MANY_COPIES, MOSTLY_COPIES = 0.01, 0.8  # of the training images; of a class
 PROBABLE_COPIES, COPIES_OF_ALIKE = 93, 35  # of 100 such pairs, at 32x32 pixels: judged by eye, docs/results/data.md
-TELLING = 0.05  # how much oftener format or size alone names the class than the largest class does
+TELLING = 0.05  # how much oftener format or size alone classifies the class than the largest class does
 APART = 0.2  # share of images that would have to change for the splits to be alike
 
 # folders made by a program or for a time, not for a class
@@ -281,7 +281,7 @@ def _two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
         cost = "the same pixels are taught as two classes"
         if wrong:
             best = _percent(1 - wrong / look.tested)
-            cost += f", and no network can name more than {best} of the validation images rightly"
+            cost += f", and no network can classify more than {best} of the validation images correctly"
         elif any(held):
             cost += f", and up to {_points(sum(map(len, held)) / look.tested)} of Top-1 depend on which label was meant"
         groups.sort(key=lambda group: -sum(map(look.val, group)))
@@ -377,7 +377,7 @@ def _unreadable(look: Look, copies: Copies) -> Iterator[Finding]:
             f"{why}{more}",
             f"the accuracy is that of the other {left:,} and may be up to {points} lower or higher on all"
             if val
-            else f"they are passed over: {left:,} images are left to learn from",
+            else f"they are skipped: {left:,} images are left to learn from",
             look.examples(((i,) for i in bad), lambda one: shown(look.seen[one[0]].reason)),
         )
 
@@ -552,8 +552,8 @@ def _telling(look: Look, copies: Copies) -> Iterator[Finding]:
                 f"{what}s that tell the class",
                 HARMS,
                 round((right - chance) * look.tested),
-                f"the {what} alone names {_percent(right)} of the validation images rightly, the commonest class "
-                f"{_percent(chance)}",
+                f"the {what} alone classifies {_percent(right)} of the validation images correctly, the commonest "
+                f"class {_percent(chance)}",
                 f"a network may learn the traces of the {what} instead of what is seen: it would fail on images from "
                 "elsewhere, and the accuracy would not tell",
             )

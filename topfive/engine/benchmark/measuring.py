@@ -163,14 +163,16 @@ def this_machine(device: str = "auto") -> Machine:
 
 
 def resumed_on(device: str, run: str) -> str:
-    """The device to go on with a run that was started on `device`: that one, else one of its kind.
+    """The device to continue with a run that was started on `device`: that one, else one of its kind.
 
     Raises: UsageError where none is here.
     """
     here, kind = devices(), device.partition(":")[0]
     if kind not in here:
         others = ", ".join(here)
-        raise UsageError(f"{run} was started on {kind}, which is not here: --device goes on with it on one of {others}")
+        raise UsageError(
+            f"{run} was started on {kind}, which is not here: --device continues with it on one of {others}"
+        )
     return device if device in here else kind
 
 

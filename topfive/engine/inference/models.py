@@ -92,8 +92,8 @@ def open_model(where: str, network: str | None = None) -> Model:
         damaged: list[str] = []
         checkpoint = open_checkpoint(path) if alone else newest_in(path, damaged=damaged)
         found = _ours(path.resolve().name, str(checkpoint.folder / MODEL), checkpoint.read(MODEL))
-        passed_over = (f"warning: {why}; {checkpoint.folder.name} is taken instead" for why in damaged)
-        return found if alone else replace(found, notes=(*passed_over, _which(path, checkpoint)))
+        skipped = (f"warning: {why}; {checkpoint.folder.name} is taken instead" for why in damaged)
+        return found if alone else replace(found, notes=(*skipped, _which(path, checkpoint)))
     if not path.is_file():
         raise UsageError(f"there is no run folder or file of weights {where!r}")
     if examined(path).kind == "safetensors":  # which also says that its size is that of its tensors

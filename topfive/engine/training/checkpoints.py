@@ -1,4 +1,4 @@
-"""The state of a training in its run folder: saved at step boundaries, found again, bit for bit."""
+"""The state of a training in its run folder: saved at step boundaries, found again, bit-identically."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ class Checkpointer:
         if asked:
             self.group.wait()  # why: the first process has saved when the others leave
             kind = Interrupted if self.asked == signal.SIGINT else Terminated
-            raise kind(f"stopped and saved at step {position.step}; go on with: {self.again}")
+            raise kind(f"stopped and saved at step {position.step}; continue with: {self.again}")
 
     def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
         """Keep the row; save the model that is the best so far, and the whole state at the end."""

@@ -149,7 +149,7 @@ class Job:
         stepped: Callable[[int], object] = lambda count: None,
         ready: Callable[[Data], object] = lambda data: None,
     ) -> Iterator[EpochRecord]:
-        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that goes on.
+        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that continues.
 
         `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.
         """

@@ -45,7 +45,7 @@ from topfive.recipes.augmentations import (
 from topfive.recipes.recipe import Recipe, steps_of_epoch
 from topfive.results.runs import Reading
 
-MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # images passed over: the larger of the two
+MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # images skipped: the larger of the two
 MEMORY_SHARE = 0.3  # of the machine's memory that decoded images may take; beyond it they are read anew every epoch
 SMALL_SIDE = 64  # up to which images are decoded by one thread
 SAMPLE = 2000  # images that stand for all, for the mean and standard deviation of the channels
@@ -128,13 +128,13 @@ class Data(ABC):
         self.normalisation = (torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
 
     @property
-    def passed_over(self) -> str:
+    def skipped(self) -> str:
         """How many images cannot be read, in a sentence; nothing where all can."""
         bad = set(self.unreadable)
         aside = sum(self.source.path(item) in bad for item in self.source.val)
         count = len(self.source.train) + len(self.source.val)
         return (
-            f"passed over, unreadable: {len(bad):,} of {count:,} images, {len(bad) - aside:,} training and {aside:,} "
+            f"skipped, unreadable: {len(bad):,} of {count:,} images, {len(bad) - aside:,} training and {aside:,} "
             "validation images, which count as errors"
             if bad
             else ""
@@ -189,7 +189,7 @@ def chosen(source: Source, size: int, crop: Crop, workers: int | None = None) ->
 
 
 def repeated(before: Reading | None, now: Reading, workers: int | None, folder: Path) -> tuple[Reading, list[str]]:
-    """How a run in `folder` that began with `before` goes on, where `workers` is asked for; and what is to be said.
+    """How a run in `folder` that began with `before` continues, where `workers` is asked for; and what is to be said.
 
     Raises: UsageError where that would change its result.
     """
@@ -254,7 +254,7 @@ def decode(
 
 
 class TooManyUnreadable(DataError):
-    """More images cannot be read than are passed over; `unreadable` says which."""
+    """More images cannot be read than are skipped; `unreadable` says which."""
 
     def __init__(self, said: str, unreadable: Sequence[Unreadable]) -> None:
         super().__init__(said)
@@ -262,7 +262,7 @@ class TooManyUnreadable(DataError):
 
 
 def most_unreadable(max_bad: str | None, count: int) -> int:
-    """How many of `count` images are passed over at most: `N` or `P%`. Raises: UsageError for anything else."""
+    """How many of `count` images are skipped at most: `N` or `P%`. Raises: UsageError for anything else."""
     if max_bad is None:
         return int(max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count))
     number = max_bad.removesuffix("%")
@@ -277,7 +277,7 @@ def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = 
     most = most_unreadable(max_bad, count)
     if len(bad) > most or not all(left):
         reasons = Counter(error.reason for error in bad).most_common(3)
-        why = f"at most {most} are passed over" if all(left) else "none of a part is left"
+        why = f"at most {most} are skipped" if all(left) else "none of a part is left"
         way_out = f"; --max-bad {len(bad)} passes over as many" if all(left) else ""
         raise TooManyUnreadable(
             f"{len(bad)} of the {count} images of {source.name} cannot be read "
@@ -288,7 +288,7 @@ def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = 
 
 
 def note_unreadable(folder: Path, errors: Iterable[Unreadable]) -> Path:
-    """Write which images were passed over and why, one a line; the file's path."""
+    """Write which images were skipped and why, one a line; the file's path."""
     path = folder / BAD_FILES
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         # why: a name that begins like a formula would be one in a spreadsheet

@@ -53,7 +53,7 @@ class Keeper(Protocol):
     """What keeps the state of a training, in a folder or nowhere."""
 
     def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
-        """The position to go on from, the model's tensors and the learner's."""
+        """The position to continue from, the model's tensors and the learner's."""
         ...
 
     def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:

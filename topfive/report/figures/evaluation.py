@@ -54,13 +54,13 @@ def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
-        return "No image is taken for another class"
+        return "No image is misclassified"
     label, answer = map(int, np.unravel_index(int(wrong.argmax()), wrong.shape))
     times, of = int(wrong[label, answer]), int(matrix[label].sum())
     if answer >= len(classes):
-        return f"{_short(classes[label])} is most often taken for a class without images here: {times:,} of {of:,}"
+        return f"{_short(classes[label])} is most often predicted as a class without images here: {times:,} of {of:,}"
     return (
-        f"{_short(classes[label])} is taken for {_short(classes[answer])} the most: {times:,} of {of:,} images"
+        f"{_short(classes[label])} is most often predicted as {_short(classes[answer])}: {times:,} of {of:,} images"
         f" ({100 * times / of:.1f} %)"
     )
 
@@ -68,7 +68,7 @@ def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
 def confusion(
     matrix: NDArray[np.int64], classes: Sequence[str], *, narrow: bool = False, title: str | None = None
 ) -> Figure:
-    """How many images of each class, a row, are taken for each, a column; the stronger the larger their share.
+    """How many images of each class, a row, are predicted as each, a column; the stronger the larger their share.
 
     Shapes: `matrix` (k, k), or (k, k + 1) as `predictions.confusion` counts, for the names of k classes. Names and
     numbers stand where they fit.
@@ -94,7 +94,7 @@ def confusion(
     if title:
         top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
     _shades(sheet, top - 12, narrow)
-    sheet.write(EDGE, top - 30, "Rows: the class; columns: what it is taken for", 8.5 if narrow else 9, color=MUTED)
+    sheet.write(EDGE, top - 30, "Rows: the class; columns: the prediction", 8.5 if narrow else 9, color=MUTED)
     left, high = EDGE + beside, top - 38 - above
 
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)

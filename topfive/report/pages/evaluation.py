@@ -116,7 +116,7 @@ def _published(row: Row) -> Cell:
 CLASS_COLUMNS = [
     Column("Right", "%", lambda row: Cell(f"{100 * row['accuracy']:.1f}", row["between"], row["accuracy"])),
     Column("n", "images", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
-    Column("Mostly taken for", "", lambda row: Cell(row["answer"], row["times"], row["answer"]), number=False),
+    Column("Most often predicted as", "", lambda row: Cell(row["answer"], row["times"], row["answer"]), number=False),
 ]
 
 

@@ -162,7 +162,9 @@ def _answer(rows: Sequence[Row]) -> str:
     best = max(seen, key=lambda row: (row["top1_accuracy"], -(row.get("latency_ms") or 0)))
     band = figures.interval(best)
     between = f" (95 % interval {band[0]:.1f}–{band[1]:.1f})" if band else ""
-    said = f"{best['name']} names {_percent(best['top1_accuracy'])} % of {best['images']:,} images rightly{between}"
+    said = (
+        f"{best['name']} classifies {_percent(best['top1_accuracy'])} % of {best['images']:,} images correctly{between}"
+    )
     if len(seen) > 1:
         said += f", the most of the {len(seen)} compared"
     own = best.get("latency_ms")
