@@ -1,7 +1,7 @@
 """Public sets and weights by name: fetched from where their makers put them, checked by their published hashes.
 
 A download that breaks off stays in `FILE.part` and continues from there. A set that comes whole is checked, unpacked
-from gzip to a plain tar (which is read in place, by position) and told of in a receipt beside it; only then is it there.
+from gzip to a plain tar (which is read in place, by position) and listed in a receipt beside it; only then is it there.
 Weights are checked and take their name.
 """
 
