@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from topfive.data.decoding import decode  # noqa: E402
 from topfive.data.views import views  # noqa: E402
 from topfive.recipes.protocols import Box, get  # noqa: E402
-from topfive.report.figures.figures import COLOURS, INK, MUTED  # noqa: E402
+from topfive.report.figures.canvas import COLOURS, INK, MUTED  # noqa: E402
 
 OUT = ROOT / "docs" / "144-crop.png"
 SIZE = 224

@@ -18,10 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from topfive.report import comparison as report
-from topfive.report.figures import figures
+from topfive.report.figures import canvas, series
+from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages.page import _published_answer, caption
 
-FAMILIES = [family for family in figures.COLOURS if family != "shallow"]
+FAMILIES = [family for family in canvas.COLOURS if family != "shallow"]
 
 
 def published(number: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -80,7 +81,7 @@ def labels(figure: Figure) -> dict[str, Any]:
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("rows", [THREE, published(12), published(55)], ids=["3", "12", "55"])
 def test_no_label_covers_another_or_leaves_the_axes(rows: list[dict[str, Any]], narrow: bool) -> None:
-    figure = figures.bubbles(rows, narrow=narrow)
+    figure = comparison_figures.bubbles(rows, narrow=narrow)
     boxes = labels(figure)
     frame = figure.axes[0].get_window_extent()
     assert narrow or len(boxes) == len(rows)  # a wide figure names every network
@@ -98,7 +99,7 @@ def test_pareto_front_is_what_comparing_every_pair_finds() -> None:
     def beaten(p: tuple[int, int]) -> bool:
         return any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
 
-    assert sorted(figures.pareto(points)) == [i for i, p in enumerate(points) if not beaten(p)]
+    assert sorted(series.pareto(points)) == [i for i, p in enumerate(points) if not beaten(p)]
 
 
 def test_a_front_joins_networks_of_one_protocol_alone() -> None:
@@ -111,9 +112,11 @@ def test_a_front_joins_networks_of_one_protocol_alone() -> None:
             ("large", 4e9, 25.0, "1-crop, val (48,238 non-blacklisted)"),
         )
     ]
-    assert figures.finding(rows) == "From small to large: 5.0 points more for 4.0 times the operations (1-crop)"
+    assert series.finding(rows) == "From small to large: 5.0 points more for 4.0 times the operations (1-crop)"
     lines = [
-        str(line.get_gid()) for line in figures.bubbles(rows).findobj() if str(line.get_gid()).startswith("front-")
+        str(line.get_gid())
+        for line in comparison_figures.bubbles(rows).findobj()
+        if str(line.get_gid()).startswith("front-")
     ]
     assert lines == ["front-0"]  # from the first to the last, past the one between them
     said = caption("published", rows, {})
@@ -137,21 +140,21 @@ def test_a_front_joins_networks_of_one_protocol_alone() -> None:
     ],
 )
 def test_title_says_what_the_rows_show(rows: list[dict[str, Any]], said: str) -> None:
-    assert figures.finding(rows) == said
+    assert series.finding(rows) == said
 
 
 def test_axis_is_logarithmic_only_where_the_span_asks_for_it() -> None:
-    assert figures.bubbles(THREE).axes[0].get_xscale() == "linear"
-    assert figures.bubbles(measured(("a", 0.9, 1e8), ("b", 0.8, 4e9))).axes[0].get_xscale() == "log"
+    assert comparison_figures.bubbles(THREE).axes[0].get_xscale() == "linear"
+    assert comparison_figures.bubbles(measured(("a", 0.9, 1e8), ("b", 0.8, 4e9))).axes[0].get_xscale() == "log"
 
 
 @pytest.mark.parametrize("rows", [[], THREE[:1], THREE[2:]], ids=["none", "one", "shallow only"])
 def test_few_rows_are_drawn_too(rows: list[dict[str, Any]]) -> None:
-    assert figures.svg(figures.bubbles(rows), "x", "x").startswith("<svg")
+    assert canvas.svg(comparison_figures.bubbles(rows), "x", "x").startswith("<svg")
 
 
 def test_area_of_a_bubble_is_proportional_to_memory() -> None:
-    figure = figures.bubbles(THREE)
+    figure = comparison_figures.bubbles(THREE)
     radius = {str(patch.get_gid()): patch.get_radius() for patch in figure.artists if hasattr(patch, "get_radius")}
     expected = THREE[0]["memory_inference_bytes"] / THREE[1]["memory_inference_bytes"]
     assert (radius["point-a"] / radius["point-b"]) ** 2 == pytest.approx(expected)
@@ -166,7 +169,7 @@ WINNERS = [
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 def test_history_writes_depth_and_error_of_every_winner(narrow: bool) -> None:
-    texts = " ".join(text.get_text() for text in figures.history(WINNERS, 5.1, narrow=narrow).texts)
+    texts = " ".join(text.get_text() for text in comparison_figures.history(WINNERS, 5.1, narrow=narrow).texts)
     for expected in ("8 layers", "152 layers", "25.8", "16.4", "3.57", "5.1", "every winner since 2012"):
         assert expected in texts
 
@@ -176,7 +179,7 @@ def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) ->
     steps = [{"epoch": e, "loss": 2 / e, "accuracy": 0.7 - 0.5 / e} for e in range(1, 6)]
     steps.append({"epoch": 6, "loss": math.nan, "accuracy": 0.7})
     rows = [{"name": f"network-{i}", "family": "ResNet", "curve": steps} for i in range(12)]
-    figure = figures.curves([*rows, {"name": "histograms", "family": "shallow", "curve": []}], narrow=narrow)
+    figure = comparison_figures.curves([*rows, {"name": "histograms", "family": "shallow", "curve": []}], narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for panel in ("accuracy-", "loss-"):
         boxes = [t.get_window_extent(renderer) for t in figure.texts if str(t.get_gid()).startswith(panel)]
@@ -187,14 +190,14 @@ def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) ->
 
 def test_svg_stands_alone_and_follows_the_colours_of_its_page() -> None:
     row = {**THREE[0], "name": '<b>&"$x$'}
-    gid = figures.gids([row])[0]
-    text = figures.svg(figures.bubbles([row, *THREE[1:]]), "one", "a figure", {gid: 'said "aloud"'})
+    gid = series.gids([row])[0]
+    text = canvas.svg(comparison_figures.bubbles([row, *THREE[1:]]), "one", "a figure", {gid: 'said "aloud"'})
     tree = ElementTree.fromstring(text)
     ids = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     assert all(str(found).startswith("one-") for found in ids)
     assert not re.search("https?:|xlink|<style|<metadata", text)
-    assert figures.INK not in text and "currentColor" in text
+    assert canvas.INK not in text and "currentColor" in text
     point = next(element for element in tree.iter() if element.get("id") == f"one-{gid}")
     assert point.get("aria-label") == 'said "aloud"' and point.get("tabindex") == "0"
     assert '<b>&"$x$' in "".join(tree.itertext())
@@ -203,7 +206,7 @@ def test_svg_stands_alone_and_follows_the_colours_of_its_page() -> None:
 
 
 def test_save_writes_png_and_svg(tmp_path: Any) -> None:
-    written = figures.save(figures.bubbles(THREE), tmp_path / "figure.png")
+    written = canvas.save(comparison_figures.bubbles(THREE), tmp_path / "figure.png")
     assert [path.name for path in written] == ["figure.png", "figure.svg"]
     assert written[0].read_bytes().startswith(b"\x89PNG") and "<svg" in written[1].read_text()
 
@@ -241,15 +244,15 @@ def test_letters_that_the_common_font_lacks_are_drawn_with_one_of_the_system(
     for family in ("none", "Noto Sans CJK KR"):
         if family != "none":
             known.addfont(a_font(tmp_path / "x.ttf", family, KOREAN + CHINESE))
-        figures._others.cache_clear()
-        sheet = figures.Sheet(100, 50)
+        canvas._others.cache_clear()
+        sheet = canvas.Sheet(100, 50)
         sheet.write(10, 10, f"a{KOREAN}{CHINESE}", 20)
-        assert KOREAN in figures.svg(sheet.figure, "x", "letters")  # as a letter: its reader may have a font
-        figures.save(sheet.figure, tmp_path / f"{family}.png")
+        assert KOREAN in canvas.svg(sheet.figure, "x", "letters")  # as a letter: its reader may have a font
+        canvas.save(sheet.figure, tmp_path / f"{family}.png")
         drawn.append((tmp_path / f"{family}.png").read_bytes())
-    assert drawn[0] != drawn[1] and figures.families(f"a{KOREAN}") == ["DejaVu Sans", "Noto Sans CJK KR"]
-    assert figures.families("caf\u00e9 \u0416") == ["DejaVu Sans"]  # as on every machine
-    figures._others.cache_clear()
+    assert drawn[0] != drawn[1] and canvas.families(f"a{KOREAN}") == ["DejaVu Sans", "Noto Sans CJK KR"]
+    assert canvas.families("caf\u00e9 \u0416") == ["DejaVu Sans"]  # as on every machine
+    canvas._others.cache_clear()
 
 
 def test_letters_that_no_font_has_are_no_matter_of_warnings(tmp_path: Path) -> None:
@@ -258,8 +261,8 @@ from pathlib import Path
 import numpy as np
 from topfive.report.figures import figures, evaluation as figures_of_evaluation
 figure = figures_of_evaluation.confusion(np.array([[3, 1], [2, 4]]), ("{KOREAN}{CHINESE}", "{JAPANESE}"))
-figures.save(figure, Path({str(tmp_path / "x.png")!r}))
-figures.svg(figure, "x", "letters")
+canvas.save(figure, Path({str(tmp_path / "x.png")!r}))
+canvas.svg(figure, "x", "letters")
 """
     done = subprocess.run([sys.executable, "-W", "error:Glyph", "-c", draw], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -35,7 +35,7 @@ from topfive.recipes.recipe import (
     plan_points,
     plan_rows,
 )
-from topfive.report.figures import figures
+from topfive.report.figures import training as training_figures
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published.toml"
 IMAGENET = 1_281_167
@@ -451,7 +451,7 @@ def test_the_plan_says_where_images_grow_and_what_decides_the_rate() -> None:
 def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> None:
     recipe = changed(get(name), ["progressive_resize=[[0.5,0.5]]"] if name == "quick" else [])
     points = plan_points(recipe, 50_000)
-    figure = figures.schedule(points, narrow=narrow)
+    figure = training_figures.schedule(points, narrow=narrow)
     (line,) = figure.axes[0].lines
     assert list(line.get_ydata()) == [point["lr"] for point in points]
     assert (figure.axes[0].get_yscale() == "log") == (name in ("alexnet", "resnet-cifar-110"))
@@ -485,7 +485,7 @@ def test_the_figure_draws_every_rate_of_the_plan(name: str, narrow: bool) -> Non
     ],
 )
 def test_the_title_says_what_the_plan_shows(name: str, assignments: list[str], said: str) -> None:
-    assert figures.course(plan_points(changed(get(name), assignments), 50_000)) == said
+    assert training_figures.course(plan_points(changed(get(name), assignments), 50_000)) == said
 
 
 def test_fast_is_windows_and_muon_for_narrow_networks_on_small_images_alone() -> None:

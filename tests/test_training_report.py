@@ -20,7 +20,7 @@ from topfive.recipes import papers as recipes_of_papers
 from topfive.recipes.recipe import Recipe
 from topfive.report import text as tables
 from topfive.report import training as training_report
-from topfive.report.figures import figures
+from topfive.report.figures import training as training_figures
 from topfive.report.pages import training as trained
 from topfive.report.training import (
     answer,
@@ -388,7 +388,7 @@ def test_what_a_killed_write_leaves_goes_at_the_next_start(tmp_path: Path, monke
 @pytest.mark.parametrize("rows", [measured(1), measured(60, heads=2), measured(9, 4, side=lambda epoch: 32 * epoch)],
                          ids=["one", "many", "sides"])  # fmt: skip
 def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narrow: bool) -> None:
-    figure = figures.training(epoch_rows(rows), narrow=narrow)
+    figure = training_figures.training(epoch_rows(rows), narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.texts if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in texts]
@@ -401,16 +401,17 @@ def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narr
 
 def test_curves_draw_the_rows_and_their_title_is_computed_from_them() -> None:
     rows = epoch_rows(measured(6))
-    accuracies, losses, rates = figures.training(rows).axes
+    accuracies, losses, rates = training_figures.training(rows).axes
     drawn = {tuple(map(float, line.get_ydata())) for axes in (accuracies, losses, rates) for line in axes.lines}
     for key, factor in (("top1_accuracy", 100), ("train_top1_accuracy", 100), ("loss", 1), ("lr", 1)):
         assert tuple(factor * row[key] for row in rows) in drawn
     first, best, last = (f"{100 * rows[at]['top1_accuracy']:.1f}" for at in (0, 4, 5))
     assert (
-        figures.learnt(rows) == f"Validation Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
+        training_figures.learnt(rows)
+        == f"Validation Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
     )
-    assert figures.learnt(rows[:5]).endswith(f"to {best} %, 7.0 points below training")
-    assert "nothing was held against it" in figures.learnt(epoch_rows(measured(8, every=4)[:2]))
+    assert training_figures.learnt(rows[:5]).endswith(f"to {best} %, 7.0 points below training")
+    assert "nothing was held against it" in training_figures.learnt(epoch_rows(measured(8, every=4)[:2]))
 
 
 # Many runs

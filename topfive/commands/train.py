@@ -371,7 +371,8 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     from topfive.data.outputs import mark
     from topfive.engine.models.towers import table
     from topfive.recipes.recipe import field_rows, plan_points, plan_rows
-    from topfive.report.figures import figures
+    from topfive.report.figures import canvas
+    from topfive.report.figures import training as training_figures
     from topfive.report.text import Column, Section
     from topfive.report.training import duration
 
@@ -408,7 +409,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     write(format, rows, {"plan": about, "recipe": fields, "devices": devices}, sections)
     if out:
         mark(out)
-        for path in figures.save(figures.schedule(plan_points(recipe, images)), out / "plan.png"):
+        for path in canvas.save(training_figures.schedule(plan_points(recipe, images)), out / "plan.png"):
             say(str(path), False)
 
 

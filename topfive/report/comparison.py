@@ -8,7 +8,8 @@ import msgspec
 
 from topfive.networks import NETWORKS, costs, papers
 from topfive.report import cards as sheet
-from topfive.report.figures import figures
+from topfive.report.figures import canvas
+from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import page as pages
 from topfive.report.text import Column, Row, Section, scaled
 
@@ -124,16 +125,18 @@ def write(
 ) -> list[Path]:
     """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = figures.save(
-        figures.bubbles(rows, caption=pages.caption(kind, rows, meta)), folder / "accuracy-operations.png"
+    written = canvas.save(
+        comparison_figures.bubbles(rows, caption=pages.caption(kind, rows, meta)), folder / "accuracy-operations.png"
     )
     if kind == "published":
         winners, human = history_rows(), papers.human_top5()
-        written += figures.save(figures.history(winners, human), folder / "history.png")
+        written += canvas.save(comparison_figures.history(winners, human), folder / "history.png")
         pages.render(page, kind, rows, meta, winners=winners, human=human, errors=published_errors())
     else:
         if any(row.get("curve") for row in rows):
-            written += figures.save(figures.curves([row for row in rows if row.get("curve")]), folder / "curves.png")
+            written += canvas.save(
+                comparison_figures.curves([row for row in rows if row.get("curve")]), folder / "curves.png"
+            )
         pages.render(page, kind, rows, meta)
     return [*written, page]
 

@@ -348,7 +348,8 @@ def write(folder: Path, stated: Stated, rows: Sequence[EpochRecord], again: str)
 
     `again` is the command that does the same once more. Raises: ResourceError.
     """
-    from topfive.report.figures import figures
+    from topfive.report.figures import canvas
+    from topfive.report.figures import training as training_figures
     from topfive.report.pages import training as trained
 
     recipe, images = _read(stated)
@@ -360,7 +361,11 @@ def write(folder: Path, stated: Stated, rows: Sequence[EpochRecord], again: str)
     )  # why: what a killed process leaves of that name, the next one removes
     try:
         aside.mkdir(parents=True, exist_ok=True)
-        made = figures.save(figures.training(epochs, marked=marked(epochs)), aside / "curves.png") if epochs else []
+        made = (
+            canvas.save(training_figures.training(epochs, marked=marked(epochs)), aside / "curves.png")
+            if epochs
+            else []
+        )
         page = trained.render(
             aside / "report.html",
             answer=f"{answer(stated, rows, '–')}.",

@@ -19,22 +19,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 
 from topfive.data.check.findings import counted, shown
-from topfive.report.figures.figures import (
-    COLOURS,
-    INK,
-    MUTED,
-    Sheet,
-    around,
-    gids,
-    interval,
-    limits,
-    ops,
-    ops_unit,
-    place_labels,
-    sampled,
-    significant,
-    top1,
-)
+from topfive.report.figures.canvas import COLOURS, INK, MUTED, Sheet, limits
+from topfive.report.figures.labels import around, place_labels, sampled
+from topfive.report.figures.series import gids, interval, ops, ops_unit, significant, top1
 from topfive.results.predictions import Bin
 from topfive.results.statistics import interval as wilson
 

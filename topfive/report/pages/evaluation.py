@@ -9,7 +9,7 @@ from typing import Any
 from topfive.data.check.findings import shown
 from topfive.report.evaluation import short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
-from topfive.report.figures import figures
+from topfive.report.figures import series
 from topfive.report.pages.page import NOTHING, Cell, Column, Row, accuracy, both, number, publish
 from topfive.report.text import scaled
 from topfive.results import predictions as seen
@@ -77,7 +77,7 @@ def render(
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
-    unit, unit_name = figures.ops_unit(rows)
+    unit, unit_name = series.ops_unit(rows)
     columns = [
         Column("Protocol", "", _protocol, number=False),
         Column("Top-1", "%", accuracy("top1")),

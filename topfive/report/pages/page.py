@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from topfive.data.check.findings import counted, shown
-from topfive.report.figures import figures
+from topfive.report.figures import canvas, series
+from topfive.report.figures import comparison as comparison_figures
 
 Row = Mapping[str, Any]
 
@@ -67,9 +68,9 @@ def render(
     challenge, `errors` fill a second table with every printed error.
     """
     # errors on other images than ImageNet's are no rank among those on it: they stand behind
-    rows = sorted(rows, key=lambda row: (not row.get("drawn", True), -(figures.top1(row) or 0)))
+    rows = sorted(rows, key=lambda row: (not row.get("drawn", True), -(series.top1(row) or 0)))
     columns = _measured_columns(rows) if kind == "measured" else _published_columns(rows)
-    spoken = {gid: _spoken(row, columns) for gid, row in zip(figures.gids(rows), rows, strict=True)}
+    spoken = {gid: _spoken(row, columns) for gid, row in zip(series.gids(rows), rows, strict=True)}
     trained = [row for row in rows if row.get("curve")]
     return publish(
         path,
@@ -78,15 +79,17 @@ def render(
         kind=kind,
         eyebrow=_eyebrow(kind, meta),
         answer=_answer(rows) if kind == "measured" else _published_answer(rows),
-        finding=figures.finding(rows),
+        finding=series.finding(rows),
         caption=caption(kind, rows, meta),
-        bubbles=both("points", partial(figures.bubbles, rows, title=""), "Accuracy and operations", spoken),
+        bubbles=both("points", partial(comparison_figures.bubbles, rows, title=""), "Accuracy and operations", spoken),
         columns=columns,
         rows=[(gid, row, [column.cell(row) for column in columns]) for gid, row in zip(spoken, rows, strict=True)],
-        colours=figures.COLOURS,
-        curves=both("curves", partial(figures.curves, trained), "Training curves") if trained else None,
-        decline=figures.decline(winners),
-        history=both("history", partial(figures.history, winners, human, title=""), "Winners") if winners else None,
+        colours=canvas.COLOURS,
+        curves=both("curves", partial(comparison_figures.curves, trained), "Training curves") if trained else None,
+        decline=series.decline(winners),
+        history=both("history", partial(comparison_figures.history, winners, human, title=""), "Winners")
+        if winners
+        else None,
         human=human,
         winners=winners,
         error_columns=_ERROR_COLUMNS,
@@ -128,8 +131,8 @@ def both(
 ) -> tuple[Markup, Markup]:
     """The figure for wide and for narrow screens."""
     return (
-        Markup(figures.svg(draw(), f"{prefix}-wide", label, points)),
-        Markup(figures.svg(draw(narrow=True), f"{prefix}-narrow", label, points)),
+        Markup(canvas.svg(draw(), f"{prefix}-wide", label, points)),
+        Markup(canvas.svg(draw(narrow=True), f"{prefix}-narrow", label, points)),
     )
 
 
@@ -156,11 +159,11 @@ def _percent(fraction: float) -> str:
 
 def _answer(rows: Sequence[Row]) -> str:
     """What a measured comparison answers, in one sentence."""
-    seen = [row for row in rows if figures.top1(row) is not None]
+    seen = [row for row in rows if series.top1(row) is not None]
     if not seen:
         return "No network could be compared."
     best = max(seen, key=lambda row: (row["top1_accuracy"], -(row.get("latency_ms") or 0)))
-    band = figures.interval(best)
+    band = series.interval(best)
     between = f" (95 % interval {band[0]:.1f}–{band[1]:.1f})" if band else ""
     said = (
         f"{best['name']} classifies {_percent(best['top1_accuracy'])} % of {best['images']:,} images correctly{between}"
@@ -172,32 +175,32 @@ def _answer(rows: Sequence[Row]) -> str:
         return said + "."
     least = best["top1_low"] if band else best["top1_accuracy"]
     near = [row for row in seen if row["top1_accuracy"] >= least and (row.get("latency_ms") or own) < own]
-    took = figures.significant(own, 3)
+    took = series.significant(own, 3)
     if not near:
         end = ", and none within that interval is faster" if len(seen) > 1 else ""
         return f"{said}, in {took} ms an image on this machine{end}."
     fastest = min(near, key=lambda row: float(row["latency_ms"]))
     return (
         f"{said}; {fastest['name']}, within that interval at {_percent(fastest['top1_accuracy'])} %, takes"
-        f" {figures.significant(fastest['latency_ms'], 3)} ms an image on this machine instead of {took}."
+        f" {series.significant(fastest['latency_ms'], 3)} ms an image on this machine instead of {took}."
     )
 
 
 def _published_answer(rows: Sequence[Row]) -> str:
-    seen = figures.drawn(rows)
-    costed = [row for row in figures.alike(seen) if figures.ops(row)]
+    seen = series.drawn(rows)
+    costed = [row for row in series.alike(seen) if series.ops(row)]
     if len(costed) < 2:
-        return f"{figures.finding(rows)}."
-    front = [costed[i] for i in figures.pareto([(row["ops"], figures.top1(row) or 0) for row in costed])]
+        return f"{series.finding(rows)}."
+    front = [costed[i] for i in series.pareto([(row["ops"], series.top1(row) or 0) for row in costed])]
     first, last = front[0], front[-1]
     if first is last:
-        return f"{figures.finding(rows)}."
-    gained = (figures.top1(last) or 0) - (figures.top1(first) or 0)
-    tested = f", all tested by {figures.protocol(first)}," if len(costed) < len(seen) else ""
+        return f"{series.finding(rows)}."
+    gained = (series.top1(last) or 0) - (series.top1(first) or 0)
+    tested = f", all tested by {series.protocol(first)}," if len(costed) < len(seen) else ""
     return (
         f"Of {len(costed)} published networks{tested} {first['name']} takes the fewest operations"
-        f" ({figures.top1(first):.1f} % Top-1); {last['name']}, the most accurate, adds {gained:.1f} points with"
-        f" {figures.significant(last['ops'] / first['ops'])} times as many."
+        f" ({series.top1(first):.1f} % Top-1); {last['name']}, the most accurate, adds {gained:.1f} points with"
+        f" {series.significant(last['ops'] / first['ops'])} times as many."
     )
 
 
@@ -207,11 +210,11 @@ def _eyebrow(kind: str, meta: Mapping[str, Any]) -> str:
 
 
 def caption(kind: str, rows: Sequence[Row], meta: Mapping[str, Any]) -> str:
-    alike = figures.alike(figures.drawn(rows))
-    those = f"{figures.protocol(alike[0])} networks" if len(alike) < len(figures.drawn(rows)) else "networks"
+    alike = series.alike(series.drawn(rows))
+    those = f"{series.protocol(alike[0])} networks" if len(alike) < len(series.drawn(rows)) else "networks"
     line = f"The line joins the {those} that none of them beats in both accuracy and operations."
     if kind == "published":
-        left = len(rows) - len(figures.drawn(rows))
+        left = len(rows) - len(series.drawn(rows))
         absent = f" {left} networks without a Top-1 error or a count are in the table only." if left else ""
         return (
             "Top-1 on the ImageNet validation set, one model each, under the protocol that its source used: filled"
@@ -281,7 +284,7 @@ def number(
         value = row.get(key)
         if value is None:
             return NOTHING
-        return Cell(figures.significant(float(value) / unit, digits), small(row), float(value))
+        return Cell(series.significant(float(value) / unit, digits), small(row), float(value))
 
     return cell
 
@@ -328,7 +331,7 @@ def _between(low_key: str, high_key: str, more: Callable[[Row], str] = lambda ro
 
     def small(row: Row) -> str:
         low, high = row.get(low_key), row.get(high_key)
-        between = "" if low is None or high is None else f"{figures.significant(low, 3)}–{figures.significant(high, 3)}"
+        between = "" if low is None or high is None else f"{series.significant(low, 3)}–{series.significant(high, 3)}"
         return "\n".join(part for part in (between, more(row)) if part)
 
     return small
@@ -345,7 +348,7 @@ def _trained(row: Row) -> str:
 
 
 def _measured_columns(rows: Sequence[Row]) -> list[Column]:
-    unit, unit_name = figures.ops_unit(rows)
+    unit, unit_name = series.ops_unit(rows)
     operations = number(
         "ops", unit, 3, lambda row: "" if row.get("counted_by") == "topfive" else f"by {row.get('counted_by')}"
     )
@@ -368,7 +371,7 @@ def _measured_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def _published_columns(rows: Sequence[Row]) -> list[Column]:
-    unit, unit_name = figures.ops_unit(rows)
+    unit, unit_name = series.ops_unit(rows)
     columns = [
         Column("Top-1 error", "%", _error("top1_error")),
         Column("Top-5 error", "%", _error("top5_error")),

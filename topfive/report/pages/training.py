@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from topfive.data.check.findings import shown
-from topfive.report.figures import figures
+from topfive.report.figures import training as training_figures
 from topfive.report.pages.page import Cell, Column, Row, accuracy, both, facts, number, publish
 from topfive.report.text import clock, scaled
 
@@ -38,7 +38,7 @@ def render(
     spoken = {
         f"point-{row['epoch']}": _spoken(row, columns) for row in rows if row["epoch"] in marked and row["images"]
     }
-    draw = partial(figures.training, rows, title="", marked=marked)
+    draw = partial(training_figures.training, rows, title="", marked=marked)
     told = {key: value for key, value in meta.items() if key != "made"}
     told |= {"made": str(meta["made"]).replace("T", " ")}
     return publish(
@@ -48,7 +48,7 @@ def render(
         name=name,
         answer=answer,
         eyebrow=" · ".join(["Trained", shown(str(meta["source"]).partition(":")[0]), told["made"]]),
-        finding=figures.learnt(rows) if rows else "",
+        finding=training_figures.learnt(rows) if rows else "",
         caption=_caption(rows, protocol),
         curves=both("curves", draw, "Top-1, loss and learning rate after every epoch", spoken) if rows else None,
         columns=columns,

@@ -1,0 +1,137 @@
+"""What rows of a comparison say to a figure: points, fronts, units, and the finding in a sentence."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = Mapping[str, Any]
+Floats = NDArray[np.float64]
+
+
+def top1(row: Row) -> float | None:
+    """Top-1 accuracy in percent, from a measured row's fraction or from a published row's error."""
+    if row.get("top1_accuracy") is not None:
+        return 100 * float(row["top1_accuracy"])
+    if row.get("top1_error") is not None:
+        return 100 - float(row["top1_error"])
+    return None
+
+
+def interval(row: Row) -> tuple[float, float] | None:
+    """The 95 % interval of `top1` in percent, where the row has one."""
+    if row.get("top1_low") is None or row.get("top1_high") is None:
+        return None
+    return 100 * float(row["top1_low"]), 100 * float(row["top1_high"])
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, value) points that no other point beats, cheapest first."""
+    front: list[int] = []
+    best = -math.inf
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        cost, value = points[index]
+        if value > best or (front and (cost, value) == points[front[-1]]):
+            front.append(index)
+            best = value
+    return front
+
+
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the protocol that most of them have: ten crops are no rival of one."""
+    counts = Counter(map(protocol, rows))
+    return [row for row in rows if protocol(row) == counts.most_common(1)[0][0]]
+
+
+def protocol(row: Row) -> str:
+    """`1-crop` of `1-crop, val (48,238 non-blacklisted)`."""
+    return str(row.get("protocol") or "").split(",")[0]
+
+
+def ops(row: Row) -> float | None:
+    """The operations of a row's one image; None for a shallow baseline, which is not a network of so many."""
+    return None if row.get("kind") == "shallow" or not row.get("ops") else float(row["ops"])
+
+
+def drawn(rows: Iterable[Row]) -> list[Row]:
+    """The rows that have a place in `bubbles`: an accuracy, and operations unless they are a baseline without any."""
+    placed = (row for row in rows if top1(row) is not None and row.get("drawn", True))
+    return [row for row in placed if ops(row) or row.get("kind") == "shallow"]
+
+
+def gids(rows: Sequence[Row]) -> list[str]:
+    """One id per row, made of its name: what its point is called in the SVG."""
+    found: list[str] = []
+    for row in rows:
+        name = re.sub(r"[^A-Za-z0-9._-]", lambda match: f":{ord(match[0]):x}:", str(row["name"]))
+        found.append(f"point-{name}" if f"point-{name}" not in found else f"point-{name}:{len(found)}:")
+    return found
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """A number for people: `digits` significant digits, never an exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, places):,.{max(places, 0)}f}"
+    return text if places > 0 or "." not in text else text.split(".")[0]
+
+
+def ops_unit(rows: Iterable[Row]) -> tuple[float, str]:
+    """The unit in which the rows' operations read best: its size and its name."""
+    largest = max((ops(row) or 0.0 for row in rows), default=0.0)
+    return (1e6, "M-ops") if 0 < largest < 1e9 else (1e9, "G-ops")
+
+
+def finding(rows: Sequence[Row]) -> str:
+    """What the accuracy-operations figure shows, in one sentence computed from its rows."""
+    every = drawn(rows)
+    seen = alike(every)
+    if not seen:
+        return "No network has both an accuracy and a count of operations"
+    costed = [row for row in seen if ops(row)]
+    best = max(seen, key=lambda row: (top1(row) or 0, -(ops(row) or 0)))
+    reached = top1(best) or 0
+    if not ops(best):
+        return f"No network beats {best['name']}, a baseline without convolutions ({reached:.1f} %)"
+    if len(costed) == 1:
+        return f"{best['name']}: {reached:.1f} % Top-1"
+    band = interval(best)
+    if band is None:
+        front = [costed[i] for i in pareto([(row["ops"], top1(row) or 0) for row in costed])]
+        first, gained = front[0], reached - (top1(front[0]) or 0)
+        tested = f" ({protocol(best)})" if len(seen) < len(every) else ""
+        if first is best:
+            return f"{best['name']} is the most accurate and takes the fewest operations{tested}"
+        times = significant(best["ops"] / first["ops"])
+        more = f"{gained:.1f} points more for {times} times the operations"
+        return f"From {first['name']} to {best['name']}: {more}{tested}"
+    cheapest = min((row for row in costed if (top1(row) or 0) >= band[0]), key=lambda row: float(row["ops"]))
+    lead = f"{best['name']} is the most accurate ({reached:.1f} %)"
+    if cheapest is best:
+        return f"{lead}; no network of fewer operations comes within its interval"
+    times = significant(best["ops"] / cheapest["ops"])
+    return f"{lead}; {cheapest['name']} comes within its interval with {times} times fewer operations"
+
+
+def decline(winners: Sequence[Row]) -> str:
+    """What `history` shows, in one sentence computed from its rows."""
+    winners = sorted(winners, key=lambda row: int(row["year"]))
+    if not winners:
+        return ""
+    first, last = winners[0], winners[-1]
+    years = int(last["year"]) - int(first["year"])
+    said = f"From {first['top5_test']:g} % to {last['top5_test']:g} % in {years} years"
+    since = next((i for i in range(len(winners)) if not any(row["shallow"] for row in winners[i:])), len(winners))
+    return (
+        said if since >= len(winners) - 1 else f"{said}: every winner since {winners[since]['year']} is a deep network"
+    )
+
+
+def plain_name(row: Row, longest: int = 30) -> str:
+    name = " ".join(str(row["name"]).split())
+    return name if len(name) <= longest else name[: longest - 1] + "…"
