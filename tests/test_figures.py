@@ -259,7 +259,7 @@ def test_letters_that_no_font_has_are_no_matter_of_warnings(tmp_path: Path) -> N
     draw = f"""
 from pathlib import Path
 import numpy as np
-from topfive.report.figures import figures, evaluation as figures_of_evaluation
+from topfive.report.figures import canvas, evaluation as figures_of_evaluation
 figure = figures_of_evaluation.confusion(np.array([[3, 1], [2, 4]]), ("{KOREAN}{CHINESE}", "{JAPANESE}"))
 canvas.save(figure, Path({str(tmp_path / "x.png")!r}))
 canvas.svg(figure, "x", "letters")
