@@ -58,8 +58,8 @@ from topfive.report import comparison as report
 from topfive.report import evaluation as evaluation_report
 from topfive.report import training as training_report
 from topfive.report.pages import check as checked
-from topfive.report.text import as_text
 from topfive.results import predictions
+from topfive.system import as_text
 from topfive.weights.names import network_called, theirs
 
 GROUPS, EACH = 20, 10

@@ -10,7 +10,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # by order of publication: imports follow citations
 PAPERS = ["alexnet", "zfnet", "nin", "vgg", "googlenet", "bn_inception", "inception_v3", "resnet", "inception_v4",
           "squeezenet", "densenet", "resnext", "mobilenet", "senet"]  # fmt: skip
-OF_ALL_PAPERS = {"layers", "costs", "variations", "papers"}  # what is in networks/ and of no paper
+OF_ALL_PAPERS = {
+    "layers",
+    "costs",
+    "receptive_fields",
+    "descriptions",
+    "variations",
+    "papers",
+}  # what is in networks/ and of no paper
 HEAVY = {"torch", "sklearn", "skimage"}
 # each may import those before it, and itself; what stands in one row does not import the others of it
 ORDER = [

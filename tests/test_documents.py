@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_architecture import OF_ALL_PAPERS
 
 from topfive.cli import main
 
@@ -78,7 +79,7 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "topfive").rglob("*.py")
         if path.parent.name not in ("pages", "commands", "figures")
-        and (path.parent.name != "networks" or path.stem in ("layers", "costs", "variations", "papers"))
+        and (path.parent.name != "networks" or path.stem in OF_ALL_PAPERS)
         and not path.name.startswith("__")
     }
     assert modules <= named

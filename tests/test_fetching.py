@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from topfive import system
-from topfive.data import fetching
-from topfive.data.fetching import PUBLIC, PublicSet, data_folder, fetch, fetch_weights, fetched
+from topfive.data import downloads, fetching
+from topfive.data.fetching import data_folder, fetch, fetch_weights, fetched
+from topfive.data.public_sets import PUBLIC, PublicSet
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError
 from topfive.weights.libraries import Known
 
@@ -105,7 +106,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         publish(monkeypatch, server.url, TGZ)
-        monkeypatch.setattr(fetching, "PAUSES", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(downloads, "PAUSES", (0.0, 0.0, 0.0))
         yield server
         server.shutdown()
         thread.join()
@@ -254,7 +255,7 @@ def test_a_server_that_is_not_there_or_silent(server: Server, tmp_path: Path, mo
         publish(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}/toy.tgz", TGZ)
         assert "refuses the connection" in refused(ResourceError, tmp_path)
         taken.listen()  # takes connections and never answers
-        monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
+        monkeypatch.setattr(downloads, "TIMEOUT", 0.05)
         assert "did not answer" in refused(ResourceError, tmp_path)
 
 

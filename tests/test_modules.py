@@ -14,7 +14,6 @@ from torch.nn import functional
 from topfive.engine.models import modules
 from topfive.engine.models.modules import Classifier, Net, build
 from topfive.networks import NETWORKS, get
-from topfive.networks.costs import SizeError
 from topfive.networks.layers import (
     IDENTITY,
     BatchNorm,
@@ -38,6 +37,7 @@ from topfive.networks.layers import (
     rewrite_network,
     with_classes,
 )
+from topfive.networks.receptive_fields import SizeError
 from topfive.networks.variations import for_small_images
 
 BOUND = 1e-4  # of the largest logit

@@ -16,8 +16,12 @@ from topfive.errors import UsageError
 from topfive.networks import NETWORKS
 from topfive.networks.variations import for_small_images
 from topfive.recipes import augmentations
+from topfive.recipes import ours as ours_of_recipes
+from topfive.recipes import plan as plan_of_recipes
 from topfive.recipes import recipe as recipes
+from topfive.recipes.editing import changed
 from topfive.recipes.papers import PAPERS, RECIPES, default_for, get
+from topfive.recipes.plan import field_rows, plan_points, plan_rows
 from topfive.recipes.recipe import (
     AdamW,
     Decay,
@@ -29,11 +33,7 @@ from topfive.recipes.recipe import (
     Sgd,
     Steps,
     Warmup,
-    changed,
-    field_rows,
     learning_rate,
-    plan_points,
-    plan_rows,
 )
 from topfive.report.figures import training as training_figures
 
@@ -179,7 +179,10 @@ def test_what_the_papers_do_not_give_is_not_cited() -> None:
 def test_every_recipe_is_listed_under_its_name() -> None:
     for name in RECIPES:
         assert get(name.upper(), NETWORKS["alexnet"]()).name == name
-    assert get("quick", NETWORKS["alexnet"]()).lr == recipes.PLAIN and get("quick").lr == recipes.NORMALISED
+    assert (
+        get("quick", NETWORKS["alexnet"]()).lr == ours_of_recipes.PLAIN
+        and get("quick").lr == ours_of_recipes.NORMALISED
+    )
     with pytest.raises(UsageError, match="no recipe is called 'resnt'; did you mean resnet"):
         get("resnt")
 
@@ -390,7 +393,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(assignments: list[str], said: s
 @pytest.mark.parametrize("batch", [2, 3, 32, 100])
 def test_an_epoch_has_the_steps_that_the_loader_gives(batch: int) -> None:
     for count in (*range(2, 70), 1000, 50_000):
-        assert recipes.steps_of_epoch(count, batch) == loading.steps_of_epoch(count, batch)
+        assert plan_of_recipes.steps_of_epoch(count, batch) == loading.steps_of_epoch(count, batch)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -12,8 +12,8 @@ from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.job import Job, network_of
 from topfive.engine.training.processes import Group
+from topfive.recipes.editing import changed
 from topfive.recipes.papers import RECIPES, get
-from topfive.recipes.recipe import changed
 from topfive.results.runs import newest_in
 
 IMAGENETTE = Path(__file__).parents[2] / "shared" / "data" / "imagenette.tar"

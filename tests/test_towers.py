@@ -29,7 +29,6 @@ from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
 from topfive.networks import get
 from topfive.networks.alexnet import alexnet
-from topfive.networks.costs import SizeError
 from topfive.networks.layers import (
     Chain,
     Conv,
@@ -45,6 +44,7 @@ from topfive.networks.layers import (
     rewrite_network,
     with_classes,
 )
+from topfive.networks.receptive_fields import SizeError
 from topfive.networks.variations import batch_normalized, for_small_images
 from topfive.recipes.recipe import Recipe, Sgd
 from topfive.report.text import Value

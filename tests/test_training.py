@@ -16,7 +16,8 @@ from topfive.networks import get
 from topfive.networks.layers import BatchNorm, Linear, Network, Relu, chain, with_classes
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import CIFAR
-from topfive.recipes.recipe import Recipe, quick
+from topfive.recipes.ours import quick
+from topfive.recipes.recipe import Recipe
 from topfive.results.records import EpochRecord
 
 

@@ -312,7 +312,7 @@ def test_page_answers_first_and_then_tells_everything(folder: Path) -> None:
 
 
 def _fields() -> list[dict[str, Any]]:
-    from topfive.recipes.recipe import field_rows
+    from topfive.recipes.plan import field_rows
 
     return field_rows(recipes_of_papers.get("resnet-cifar", None))
 

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from topfive.report.text import WIDTH, Format
+from topfive.system import as_text
 
 if TYPE_CHECKING:
     from topfive.report.text import Row, Section
@@ -117,7 +118,7 @@ def write(format: Format, rows: Sequence[Row], document: Mapping[str, object], s
             page = tables.markdown(sections)
         case "text":
             page = tables.text(sections, _colour(), _width())
-    page, encoding = tables.as_text(page), sys.stdout.encoding
+    page, encoding = as_text(page), sys.stdout.encoding
     if "utf" not in encoding.lower():  # why: a narrow terminal shows question marks, it does not end the command
         page = page.replace("─", "-").encode(encoding, "replace").decode(encoding)
     sys.stdout.write(page)

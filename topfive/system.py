@@ -81,6 +81,11 @@ def host() -> str:
     return platform.node()
 
 
+def as_text(name: str) -> str:
+    """A file's name with bytes in it that are no text as text: each is written as backslash, u and four digits."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder last; Windows has no call for it. Raises: OSError."""
     if hasattr(os, "O_DIRECTORY"):

@@ -25,14 +25,14 @@ def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     """
     from pathlib import Path
 
-    from topfive.data import fetching
+    from topfive.data import fetching, public_sets
     from topfive.results.progress import counting
 
     with bar(quiet) as progress:
         there = fetching.fetch(name, Path(out) if out else None, counting(progress, "MB", 1e6))
     print(there)
     say(f"next: topfive data check {there if out else name}", quiet)
-    say(fetching.PUBLIC[name].note, quiet)
+    say(public_sets.PUBLIC[name].note, quiet)
 
 
 def check(

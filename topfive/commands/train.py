@@ -119,7 +119,7 @@ def train(
     from topfive.engine.training.loading import most_unreadable
     from topfive.engine.training.processes import Group
     from topfive.recipes import papers as recipes_of_papers
-    from topfive.recipes.recipe import changed
+    from topfive.recipes.editing import changed
     from topfive.results.progress import counting
 
     began = perf_counter()
@@ -337,7 +337,7 @@ def _within(job: Job, seconds: float, began: float, workers: int | None, quiet: 
     import os
     from time import perf_counter
 
-    from topfive.recipes.recipe import changed
+    from topfive.recipes.editing import changed
     from topfive.report.training import duration
     from topfive.results.runs import holds_run, load_run
 
@@ -370,7 +370,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     """What a training would do, without any of it but a few steps."""
     from topfive.data.outputs import mark
     from topfive.engine.models.towers import table
-    from topfive.recipes.recipe import field_rows, plan_points, plan_rows
+    from topfive.recipes.plan import field_rows, plan_points, plan_rows
     from topfive.report.figures import canvas
     from topfive.report.figures import training as training_figures
     from topfive.report.text import Column, Section

@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from topfive.data.archives import Archive, Held, archive
 from topfive.data.decoding import is_image
 from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, listed
-from topfive.data.stores import Archive, Held, Joined, Progress, Store, archive, plain, silent
+from topfive.data.stores import Joined, Progress, Store, plain, silent
 from topfive.errors import DataError, UsageError
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"

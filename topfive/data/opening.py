@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from topfive.data import cifar, imagenet, packing, shards
-from topfive.data.fetching import PUBLIC, fetched
+from topfive.data.archives import ARCHIVES, archive
+from topfive.data.fetching import fetched
+from topfive.data.public_sets import PUBLIC
 from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Source, Tree, class_folders, folder_tree, split
-from topfive.data.stores import ARCHIVES, Pixels, Progress, archive, silent
+from topfive.data.stores import Pixels, Progress, silent
 from topfive.errors import DataError, UsageError, did_you_mean
 
 DIGITS = "digits"

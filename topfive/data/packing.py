@@ -19,11 +19,12 @@ import msgspec
 from PIL import Image
 
 from topfive import system
+from topfive.data.archives import Archive, Index, Local, Member
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Item, Source, Tree
-from topfive.data.stores import Archive, Index, Joined, Local, Member, Progress, cache_folder, digest, write_aside
+from topfive.data.stores import Joined, Progress, cache_folder, digest, write_aside
 from topfive.errors import DataError, ResourceError, UsageError
-from topfive.report.text import as_text
+from topfive.system import as_text
 
 PER_SHARD = 1000
 QUALITY = 95

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from topfive.data.archives import ARCHIVES, Archive, archive
 from topfive.data.decoding import Unreadable, is_image, not_an_image
 from topfive.data.sources import (
     SCORED_WHOLE,
@@ -28,7 +29,7 @@ from topfive.data.sources import (
     kinds_of,
     split,
 )
-from topfive.data.stores import ARCHIVES, Archive, Joined, Progress, archive, cache_folder, digest, plain, write_aside
+from topfive.data.stores import Joined, Progress, cache_folder, digest, plain, write_aside
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")

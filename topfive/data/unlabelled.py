@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from topfive.data.archives import ARCHIVES
 from topfive.data.decoding import Unreadable, decode
 from topfive.data.opening import archive_tree, open_source, recognised
 from topfive.data.shards import expanded, is_pattern
 from topfive.data.sources import Source, Tree, folder_tree, natural
-from topfive.data.stores import ARCHIVES
 from topfive.errors import DataError
 
 

@@ -36,7 +36,7 @@ from topfive.networks.costs import count
 from topfive.networks.layers import Network, from_json, with_classes
 from topfive.networks.papers import facts, known
 from topfive.networks.variations import for_small_images
-from topfive.recipes import recipe as recipes
+from topfive.recipes import ours as ours_of_recipes
 from topfive.results.progress import Progress
 from topfive.results.records import Scores
 from topfive.results.statistics import interval
@@ -240,7 +240,7 @@ class Comparison:
             "fingerprint": self.source.fingerprint,
             "command": command,
             "protocol": self.setting.protocol,
-            "recipe": recipes.describe(self.setting.epochs, self.setting.batch),
+            "recipe": ours_of_recipes.describe(self.setting.epochs, self.setting.batch),
             "seed": self.setting.seed,
             "machine": msgspec.to_builtins(self.machine),
             "versions": {
@@ -279,7 +279,7 @@ class Comparison:
                 rate = seen / (time.perf_counter() - began)
                 progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} images/s of {total:,}"))
 
-        crop = recipes.quick(None, 1).augmentation.crop
+        crop = ours_of_recipes.quick(None, 1).augmentation.crop
         try:
             data = prepare(self.source, self.setting.size, crop, self.setting.workers, tick, max_bad=self.max_bad)
         except TooManyUnreadable as error:
@@ -312,7 +312,7 @@ class Comparison:
         tick(f"{entry.name}: measuring", 0.0)
         machine, _ = fastest(entry, shape, classes, setting.batch, setting.epochs * len(data), self.machine)
         measured = measure(BenchmarkRequest(entry, shape, classes, machine, training_batch=setting.batch))
-        recipe = recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
+        recipe = ours_of_recipes.quick(entry.network, setting.epochs, setting.batch, setting.seed)
         torch.manual_seed(setting.seed)
         net = make(entry, shape, classes)
         total, seen, began = setting.epochs * len(data), 0, time.perf_counter()

@@ -12,6 +12,7 @@ from typing import NamedTuple, assert_never
 import msgspec
 
 from topfive.errors import UsageError
+from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
     BatchNorm,
     Chain,
@@ -26,46 +27,21 @@ from topfive.networks.layers import (
     Relu,
     Residual,
     ResponseNorm,
-    Size,
     SqueezeExcite,
     ZeroPad,
     pair,
 )
-
-VALUE_BYTES = 4
-
-
-class SizeError(UsageError):
-    """The image is too small, or two branches disagree, at a layer that the sentence names."""
-
-
-class Field(NamedTuple):
-    """The input pixels `low..high` (inclusive) that the first cell sees along one axis, and the step to the next."""
-
-    low: float
-    high: float
-    stride: int
-
-    @property
-    def size(self) -> int:
-        return int(self.high - self.low) + 1
-
-    @property
-    def centre(self) -> float:
-        return (self.low + self.high) / 2
-
-
-class Maps(NamedTuple):
-    """What flows between two layers: the shape, and what one cell of it has seen, at most and at least."""
-
-    shape: tuple[int, int, int]
-    most: tuple[Field, Field]
-    least: tuple[Field, Field]
-
-    @property
-    def bytes(self) -> int:
-        channels, height, width = self.shape
-        return channels * height * width * VALUE_BYTES
+from topfive.networks.receptive_fields import (
+    VALUE_BYTES,
+    Field,
+    Maps,
+    SizeError,
+    by_x,
+    join_branches,
+    narrowest,
+    slide,
+    widest,
+)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -264,7 +240,7 @@ def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> 
                 peak = max(peak, held + branch_peak)
                 held += 0 if branch == Chain() else out.bytes  # the identity hands on what is there already
                 outs.append(out)
-            joined = _join_branches(layer, outs, path)
+            joined = join_branches(layer, outs, path)
             # why: an empty row name keeps the bytes of the concatenation in the sums without listing it as a layer
             rows.append(_row(path, "", joined, (0, 0, 0), joined.bytes))
             kept = maps.bytes if keep or any(branch == Chain() for _, branch in branches) else 0
@@ -273,8 +249,8 @@ def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> 
             out, body_peak = _visit(body, maps, f"{path}.body", rows, keep=True)
             straight, shortcut_peak = _visit(shortcut, maps, f"{path}.shortcut", rows, keep)
             if out.shape != straight.shape:
-                raise SizeError(f"at {path} the body gives {_x(out)} and the shortcut {_x(straight)}")
-            summed = Maps(out.shape, _widest(out.most, straight.most), _narrowest(out.least, straight.least))
+                raise SizeError(f"at {path} the body gives {by_x(out)} and the shortcut {by_x(straight)}")
+            summed = Maps(out.shape, widest(out.most, straight.most), narrowest(out.least, straight.least))
             rows.append(_row(path, "", summed, (0, 0, 0), summed.bytes))
             end = out.bytes + straight.bytes + summed.bytes
             if keep and shortcut != Chain():
@@ -295,15 +271,15 @@ def _through(layer: Layer, maps: Maps, path: str) -> Maps:
         case Conv() | Pool():
             shape = _leaf_shape(layer, maps.shape, path)
             kernel, stride, pad = pair(layer.size), pair(layer.stride), pair(layer.pad)
-            return Maps(shape, _slide(maps.most, kernel, stride, pad), _slide(maps.least, kernel, stride, pad))
+            return Maps(shape, slide(maps.most, kernel, stride, pad), slide(maps.least, kernel, stride, pad))
         case GlobalPool() | Linear():
             shape = _leaf_shape(layer, maps.shape, path)
             size = (height, width)
-            return Maps(shape, _slide(maps.most, size, size, (0, 0)), _slide(maps.least, size, size, (0, 0)))
+            return Maps(shape, slide(maps.most, size, size, (0, 0)), slide(maps.least, size, size, (0, 0)))
         case SqueezeExcite():
             # the gate has seen the whole map; the value itself has not
-            whole = _slide(maps.most, (height, width), (1, 1), (0, 0))
-            return Maps(maps.shape, _widest(maps.most, whole), maps.least)
+            whole = slide(maps.most, (height, width), (1, 1), (0, 0))
+            return Maps(maps.shape, widest(maps.most, whole), maps.least)
         case _:
             return maps._replace(shape=_leaf_shape(layer, maps.shape, path))
 
@@ -367,36 +343,6 @@ def _leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int,
             assert_never(layer)
 
 
-def _slide(
-    fields: tuple[Field, Field], kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
-) -> tuple[Field, Field]:
-    h, w = (
-        Field(f.low - p * f.stride, f.high + (k - 1 - p) * f.stride, f.stride * s)
-        for f, k, s, p in zip(fields, kernel, stride, pad)
-    )
-    return h, w
-
-
-def _widest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
-    h, w = (Field(min(f.low, g.low), max(f.high, g.high), max(f.stride, g.stride)) for f, g in zip(a, b))
-    return h, w
-
-
-def _narrowest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
-    h, w = (min(f, g, key=lambda field: field.size) for f, g in zip(a, b))
-    return h, w
-
-
-def _join_branches(layer: Concat, outs: list[Maps], path: str) -> Maps:
-    joined = outs[0]
-    for (name, _), out in zip(layer.branches[1:], outs[1:]):
-        if out.shape[1:] != joined.shape[1:]:
-            raise SizeError(f"at {path} branch {name} gives {_x(out)} beside {_x(outs[0])}")
-        shape = (joined.shape[0] + out.shape[0], *joined.shape[1:])
-        joined = Maps(shape, _widest(joined.most, out.most), _narrowest(joined.least, out.least))
-    return joined
-
-
 class _Total(NamedTuple):
     shape: tuple[int, int, int]
     depth: int
@@ -435,47 +381,3 @@ def _side_by_side(shape: tuple[int, int, int], parts: list[_Total]) -> _Total:
     return _Total(
         shape, max(part.depth for part in parts), sum(part.params for part in parts), sum(part.macs for part in parts)
     )
-
-
-def describe(layer: Layer) -> str:
-    """A layer in a few words: `conv 3x3/2, 64`, `max pool 3x3/2`, `linear 1000`."""
-    match layer:
-        case Conv(filters, size, stride, _, groups):
-            shared = f", {groups} groups" if groups > 1 else ""
-            return f"conv {_size(size, stride)}, {filters}{shared}"
-        case Linear(units):
-            return f"linear {units}"
-        case Pool(kind, size, stride):
-            return f"{kind} pool {_size(size, stride)}"
-        case GlobalPool(kind):
-            return f"global {kind} pool"
-        case BatchNorm():
-            return "batch norm"
-        case Relu(cap):
-            return "relu" if cap is None else f"relu up to {cap:g}"
-        case ResponseNorm(size):
-            return f"response norm over {size}"
-        case Dropout(rate):
-            return f"dropout {rate:g}"
-        case SqueezeExcite(reduction):
-            return f"squeeze-excite /{reduction}"
-        case ZeroPad(channels):
-            return f"zero maps up to {channels}"
-        case Chain():
-            return "chain"
-        case Concat(branches):
-            return f"{len(branches)} branches"
-        case Residual():
-            return "residual"
-        case _:
-            assert_never(layer)
-
-
-def _size(size: Size, stride: Size) -> str:
-    (h, w), (step_h, step_w) = pair(size), pair(stride)
-    step = "" if (step_h, step_w) == (1, 1) else f"/{step_h}" if step_h == step_w else f"/{step_h}x{step_w}"
-    return f"{h}x{w}{step}"
-
-
-def _x(maps: Maps) -> str:
-    return "x".join(str(n) for n in maps.shape)

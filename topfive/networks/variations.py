@@ -5,7 +5,7 @@ Those that a paper brought live in its file: `option_a`, `stride_on_3x3` (resnet
 
 import msgspec
 
-from topfive.networks.costs import SizeError, count, shape_after
+from topfive.networks.costs import count, shape_after
 from topfive.networks.layers import (
     BatchNorm,
     Chain,
@@ -23,6 +23,7 @@ from topfive.networks.layers import (
     pair,
     rewrite_network,
 )
+from topfive.networks.receptive_fields import SizeError
 
 
 def batch_normalized(network: Network, name: str = "", linear: bool = False) -> Network:

@@ -12,19 +12,8 @@ from msgspec.structs import replace
 from topfive.errors import UsageError, did_you_mean
 from topfive.networks.layers import Network
 from topfive.recipes import augmentations
-from topfive.recipes.recipe import (
-    Decay,
-    Plateau,
-    Recipe,
-    RmsProp,
-    Sgd,
-    Steps,
-    Warmup,
-    fast,
-    finetune,
-    normalised,
-    quick,
-)
+from topfive.recipes.ours import fast, finetune, normalised, quick
+from topfive.recipes.recipe import Decay, Plateau, Recipe, RmsProp, Sgd, Steps, Warmup
 
 ALEXNET = Recipe(
     name="alexnet",

@@ -10,6 +10,8 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from topfive.system import as_text
+
 Format: TypeAlias = Literal["text", "markdown", "csv", "json"]
 Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = Mapping[str, Value]
@@ -68,11 +70,6 @@ def clock(seconds: float) -> str:
     """
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
-def as_text(name: str) -> str:
-    """A file's name with bytes in it that are no text as text: each is written as backslash, u and four digits."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def json(rows: Sequence[Row], **extra: Any) -> str:

@@ -27,7 +27,8 @@ from topfive.engine.inference.models import About, Model, columns, same_classes
 from topfive.engine.models.modules import Classifier, build, converted
 from topfive.engine.training.processes import Group
 from topfive.errors import UsageError
-from topfive.networks.costs import SizeError, count
+from topfive.networks.costs import count
+from topfive.networks.receptive_fields import SizeError
 from topfive.networks.variations import fully_convolutional
 from topfive.recipes.protocols import Protocol
 from topfive.results.predictions import Predictions

@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from topfive.engine.models.modules import Net, Shape, build
 from topfive.errors import UsageError
-from topfive.networks.costs import VALUE_BYTES, count, describe, shape_after
+from topfive.networks.costs import count, shape_after
+from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
     BatchNorm,
     Chain,
@@ -37,6 +38,7 @@ from topfive.networks.layers import (
     ZeroPad,
     leaves,
 )
+from topfive.networks.receptive_fields import VALUE_BYTES
 
 Row = dict[str, str | int]
 

@@ -33,11 +33,13 @@ from topfive.engine.training.loop import train
 from topfive.engine.training.processes import Group
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
-from topfive.networks.costs import VALUE_BYTES, SizeError, count
+from topfive.networks.costs import count
 from topfive.networks.layers import Network, with_classes
+from topfive.networks.receptive_fields import VALUE_BYTES, SizeError
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
-from topfive.recipes.recipe import Recipe, side_of, steps_of_epoch
+from topfive.recipes.plan import steps_of_epoch
+from topfive.recipes.recipe import Recipe, side_of
 from topfive.results.records import EpochRecord
 from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.results.scored import recorded

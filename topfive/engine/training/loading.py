@@ -42,7 +42,8 @@ from topfive.recipes.augmentations import (
     ScaleJitterCrop,
     box,
 )
-from topfive.recipes.recipe import Recipe, steps_of_epoch
+from topfive.recipes.plan import steps_of_epoch
+from topfive.recipes.recipe import Recipe
 from topfive.results.runs import Reading
 
 MOST_UNREADABLE, MOST_UNREADABLE_SHARE = 20, 0.01  # images skipped: the larger of the two

@@ -20,7 +20,8 @@ from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
 from topfive.engine.training.validation import evaluate, of_all
 from topfive.errors import DivergedError
-from topfive.recipes.recipe import Recipe, learning_rate, steps_of_epoch
+from topfive.recipes.plan import steps_of_epoch
+from topfive.recipes.recipe import Recipe, learning_rate
 from topfive.results.records import EpochRecord, Scores
 
 STUCK = 0.01  # relative distance to ln(classes) of a loss that has learnt nothing yet
