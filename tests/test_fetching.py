@@ -263,7 +263,7 @@ def test_without_a_network_one_sentence_and_no_waiting(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_half(server, tmp_path)
-    monkeypatch.setattr(fetching.time, "sleep", lambda seconds: pytest.fail("waited for a network"))
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: pytest.fail("waited for a network"))
 
     def unknown(*args: object, **more: object) -> object:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -293,7 +293,7 @@ def test_a_full_disk_is_found_before_or_during(server: Server, tmp_path: Path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching.shutil, "disk_usage", lambda path: type("Usage", (), {"free": len(TGZ)}))
+        patch.setattr(downloads.shutil, "disk_usage", lambda path: type("Usage", (), {"free": len(TGZ)}))
         assert "make room" in refused(ResourceError, tmp_path) and server.asked == []
     leave_half(server, tmp_path)
     with monkeypatch.context() as patch:

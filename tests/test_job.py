@@ -233,7 +233,7 @@ def test_a_dry_run_makes_steps_at_every_side_that_the_recipe_keeps(
     assert len(told) == bool(said) and all(said in line for line in told)
     assert main([*command, "--epochs", "1", "--out", "run"]) == 0
     ran = msgspec.convert(json.loads(Path("run/run.json").read_text())["recipe"], Recipe)
-    assert sorted({share for _, share in ran.sizes} | {1.0}) == [side / 32 for side in sides]
+    assert sorted({share for _, share in ran.progressive_resize} | {1.0}) == [side / 32 for side in sides]
     if said:
         assert main([*command, "--set", "progressive_resize=[[0.5,0.5]]"]) == 2
         assert "cannot be trained at 16 beside 32 pixels" in capsys.readouterr().err

@@ -292,7 +292,7 @@ def test_a_zip_of_windows_is_read_and_none_of_its_names_leads_out(tmp_path: Path
     (tmp_path / "x.zip").write_bytes(zip_of({**made, **out}))
     source = open_source(str(tmp_path / "x.zip"))
     items = (*source.train, *source.val)
-    assert source.classes == ("cat", "dog") and sorted(f"train/{item.name}" for item in items) == sorted(files)
+    assert source.classes == ("cat", "dog") and sorted(item.name for item in items) == sorted(files)
     assert all(source.read(item).size == (20, 16) for item in items)
     assert any("not taken: 4 (names that lead out of the archive)" in note for note in source.notes)
 
@@ -413,3 +413,29 @@ def test_a_source_is_left_as_it_was(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before if path != tmp_path} == {
         path: time for path, time in before.items() if path != tmp_path
     }
+
+
+def test_labels_of_shards_that_are_numbers_are_one_thing_for_all(tmp_path: Path) -> None:
+    """Classes called 1, 2 and 10 are also the classes 0, 1 and 2: labels are indices or names, all alike."""
+    for labels, found in (("0121", "1 2 10 2"), (("1", "2", "10", "2"), "1 2 10 2"), ("1212", None)):
+        files = {f"{i}.{kind}": data for i, label in enumerate(labels)
+                 for kind, data in (("png", saved("PNG")), ("cls", label.encode()))}  # fmt: skip
+        laid(tmp_path, {"s.tar": tar_of(files), "classes.txt": b"1\n2\n10\n"})
+        if found is None:
+            with pytest.raises(
+                DataError, match="the label '1', which is the index of one class and the name of another"
+            ):
+                open_source(str(tmp_path), whole=True)
+            continue
+        source = open_source(str(tmp_path), whole=True)
+        assert " ".join(source.classes[item.label] for item in source.val) == found
+
+
+def test_predict_finds_the_images_of_shards(tmp_path: Path) -> None:
+    files = {f"{i}.{kind}": data for i in range(4) for kind, data in (("png", saved("PNG")), ("cls", b"%d" % (i % 2)))}
+    laid(tmp_path, {"s-0.tar": tar_of(files), "s-1.tar": tar_of(files)})
+    wanted = sorted(f"{tmp_path}/s-{n}.tar/{i}.png" for n in range(2) for i in range(4))
+    found, _ = loose.images([str(tmp_path)])
+    assert sorted(one.name for one in found) == wanted and all(one.image(True).size == (20, 16) for one in found)
+    assert len(loose.images([f"{tmp_path}/s-{{0..1}}.tar"])[0]) == 8
+    assert [one.name for one in loose.images([f"{tmp_path}/s-1.tar"])[0]] == wanted[4:]

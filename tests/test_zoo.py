@@ -237,6 +237,7 @@ ODD: dict[str, tuple[bytes, tuple[str, ...], Values, float]] = {
     **{f"EXIF {i}.jpg": (saved(as_stored(i), "JPEG", exif=exif(orientation(i)), **FINE), (UPRIGHT,), RGB, 1)
        for i in range(2, 9)},
     "EXIF 6.png": (saved(as_stored(6), "PNG", exif=exif(orientation(6))), (UPRIGHT,), RGB, 0),
+    "EXIF 6.tif": (saved(as_stored(6), "TIFF", tiffinfo={274: 6}), (UPRIGHT,), RGB, 0),
     "EXIF 8.webp": (saved(as_stored(8), "WEBP", exif=exif(orientation(8)), lossless=True), (UPRIGHT,), RGB, 0),
     "EXIF 9.jpg": (with_segment(JPEG, exif(orientation(9))), (), RGB, 1),
     # Pillow's own way of turning it fails on a resolution that is a text
