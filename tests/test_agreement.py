@@ -51,7 +51,7 @@ from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
 from topfive.engine.training.checkpoints import MODEL
-from topfive.engine.training.loading import Data, Kept, Streamed
+from topfive.engine.training.loading import Data, InMemory, Streaming
 from topfive.networks.layers import Chain, Conv, Linear, Network, Relu, with_classes
 from topfive.networks.resnet import TORCHVISION
 from topfive.recipes.augmentations import Augmentation, Centre
@@ -705,8 +705,8 @@ class Trial:
         if not self.parts:
             self.parts = parts
             for label in self.made.classes:
-                sides = {parts[name] for name, known in used.items() if known.label == label and known.part == ""}
-                assert sides in ({"train", "validation"}, set())
+                sides = [parts[name] for name, known in used.items() if known.label == label and known.part == ""]
+                assert set(sides) == {"train", "validation"} or sides in (["train"], [])  # the only image is trained on
         assert parts == self.parts
         assert source.upright == self.made.upright
 
@@ -725,11 +725,11 @@ class Trial:
         pixels = torch.cat([batch for batch, _ in batches]).permute(0, 2, 3, 1).numpy()
         labels = torch.cat([batch for _, batch in batches]).tolist()
         self.shown(sides[1], pixels, labels, size, 0)
-        if isinstance(data, Kept):
+        if isinstance(data, InMemory):
             kept = data.images.pixels.permute(0, 2, 3, 1).numpy()
             self.shown(sides[0], kept, data.images.labels.tolist(), kept.shape[1], 0)
         elif len(sides[0]):
-            recipe = Recipe(epochs=1, batch=4, augmentation=Augmentation(Centre(), mirror=False))
+            recipe = Recipe(epochs=1, batch=4, augmentation=Augmentation(Centre(), hflip=False))
             for part, labels_of, index, _ in data.training(recipe, 1):
                 there = [sides[0][i] for i in index.tolist()]
                 # why: a JPEG of twice the size is decoded at half of it, which is a little off
@@ -751,7 +751,7 @@ class Trial:
         )  # fmt: skip
         if told.code == 0:
             (data,) = self.seen.data
-            assert isinstance(data, Streamed if self.seed % 2 else Kept)
+            assert isinstance(data, Streaming if self.seed % 2 else InMemory)
             self.data(data)
             with gzip.open(
                 Path(self.run, "images.csv.gz"), "rt", newline="", encoding="utf-8", errors="surrogateescape"
@@ -789,8 +789,8 @@ class Trial:
             counts = Counter((used[name].label, part, self.made.pixels(name, True) is None) for name, part in
                              self.parts.items())  # fmt: skip
             for one in found["classes"]:
-                for part in ("train", "validation"):
-                    assert one[part.replace(" ", "_")] == counts[one["name"], part, False]
+                for part, key in (("train", "train"), ("validation", "val")):
+                    assert one[key] == counts[one["name"], part, False]
                 assert one["unreadable"] == sum(counts[one["name"], part, True] for part in ("train", "validation"))
             for item, image in zip((*source.train, *source.val), scanned):
                 pixels = self.made.pixels(item.name, self.made.upright)
