@@ -7,7 +7,8 @@ DEMO   := hog-svm alexnet googlenet cifar-plain-20 cifar-resnet-20
 ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic evaluation inference keeping modules optimizing \
   predicting recipes_run towers training whitening))
 
-.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference time-to-accuracy peers docs clean
+.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference time-to-accuracy peers docs \
+  notebook clean
 
 setup: $(VENV)/.ready
 
@@ -46,6 +47,11 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# run docs/quickstart.ipynb anew and keep its outputs in it
+notebook: setup
+	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+	$(BIN)/python docs/execute_notebook.py
 
 # torchvision and timm in an environment of their own: they would replace torch in ours
 $(PEERS)/.ready: pyproject.toml constraints.txt

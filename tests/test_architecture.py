@@ -31,6 +31,7 @@ ORDER = [
     {"console"},
     {"commands"},
     {"cli"},
+    {"api"},
     {"__main__", "__init__"},
 ]
 PLACE = {name: n for n, row in enumerate(ORDER) for name in row}

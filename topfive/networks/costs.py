@@ -29,6 +29,7 @@ from topfive.networks.layers import (
     ResponseNorm,
     SqueezeExcite,
     ZeroPad,
+    html_table,
     pair,
 )
 from topfive.networks.receptive_fields import (
@@ -118,6 +119,13 @@ class Costs(msgspec.Struct, frozen=True):
         kept = self.activation_bytes + sum(row.activation_bytes for row in self.head_rows)
         images = channels * height * width * VALUE_BYTES
         return 3 * VALUE_BYTES * (self.params + self.head_params) + batch * (kept + images)
+
+    def _repr_html_(self) -> str:
+        """The rows of the paper and their sum, as a notebook shows them."""
+        rows = [(row.name, "x".join(map(str, row.output)), f"{row.params:,}", f"{row.macs:,}") for row in self.stages]
+        rows.append(("total", "", f"{self.params:,}", f"{self.macs:,}"))
+        caption = f"{self.name} at {'x'.join(map(str, self.input))}, {self.peak_bytes / 1e6:,.1f} MB at most"
+        return html_table(caption, ("row", "output", "parameters", "multiply-adds"), rows)
 
 
 def count(network: Network, input: tuple[int, int, int] | None = None) -> Costs:

@@ -10,7 +10,9 @@ Shapes are `(channels, height, width)`. A size is one number for a square, or `(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -176,6 +178,15 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UsageError(f"{self.name}: no layer has weights, so nothing classifies")
         return last.filters if isinstance(last, Conv) else last.units
 
+    def _repr_html_(self) -> str:
+        """The rows of the paper, as a notebook shows them."""
+        rows = []
+        for name, layer in self.body.layers:
+            kinds = Counter(type(leaf).__name__ for _, leaf in leaves(layer))
+            rows.append((name, ", ".join(f"{number} {kind}" for kind, number in kinds.items())))
+        shape = "x".join(map(str, self.input))
+        return html_table(f"{self.name}, input {shape}, {self.classes:,} classes", ("row", "layers"), rows)
+
 
 def pair(size: Size) -> tuple[int, int]:
     """`(height, width)` of a size."""
@@ -301,3 +312,10 @@ def _replace_last_weighted(layer: Layer, classes: int) -> Layer:
         case _:
             pass
     raise UsageError(f"the last layer with weights must classify alone, but it is inside {type(layer).__name__}")
+
+
+def html_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a notebook, every text escaped."""
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<table><caption>{escape(caption)}</caption><tr>{names}</tr>{lines}</table>"

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from topfive.results.statistics import interval
+
 
 class Scores(msgspec.Struct, frozen=True):
     """How many images of how many were right; `correct5` is None below six classes, where Top-5 says nothing."""
@@ -38,3 +40,29 @@ class EpochRecord(msgspec.Struct, frozen=True):
     last_gradient: float | None  # in a file a norm beyond all numbers is null
     memory_bytes: int  # the most that was in use
     note: str = ""
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """How many of how many images were right."""
+
+    correct: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """A fraction."""
+        return self.correct / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy, as fractions."""
+        return interval(self.correct, self.images)
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """One model under one protocol; `top5` is None below six classes, where Top-5 says nothing."""
+
+    protocol: str  # with its sizes in pixels: `1-crop 224 of 256`
+    top1: Accuracy
+    top5: Accuracy | None
+    unreadable: int = 0  # of the images, each an error

@@ -1,0 +1,1 @@
+"""What `import topfive` offers: thin functions that join the other parts. Names are found in `topfive/__init__.py`."""

@@ -1,0 +1,141 @@
+"""The main job from Python: networks compared on a source, as records, a table, a figure and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from topfive.data.outputs import placed
+from topfive.data.sources import Source
+from topfive.errors import UsageError
+from topfive.networks.layers import Network, html_table
+
+if TYPE_CHECKING:
+    from topfive.engine.comparison import Row
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found: `rows`, a record for each network that was trained, in the order asked for.
+
+    `failed` says of each of the other networks why there is no row. In a notebook it is shown as its table.
+    """
+
+    rows: tuple[Row, ...]
+    failed: Mapping[str, str]
+    _shown: Sequence[Mapping[str, Any]] = field(repr=False)  # the rows as reports take them, those that failed too
+    _meta: Mapping[str, Any] = field(repr=False)
+
+    def table(self) -> str:
+        """The table that `topfive compare` prints, best first, with the protocol and the number of images."""
+        from topfive.report import comparison, text
+
+        return text.text([comparison.measured_section(self._shown)])
+
+    def figure(self, path: str | Path) -> list[Path]:
+        """Draw accuracy against operations, as PNG and SVG under the name of `path`; the files. Raises: OSError."""
+        from topfive.report.figures.canvas import save
+        from topfive.report.figures.comparison import bubbles
+        from topfive.report.pages import page
+
+        caption = page.caption("measured", self._shown, self._meta)
+        return save(bubbles(self._shown, caption=caption), path)
+
+    def page(self, path: str | Path) -> Path:
+        """Write the page, one HTML file with everything in it; its path. Raises: OSError."""
+        from topfive.report.pages import page
+
+        return page.render(path, "measured", self._shown, self._meta)
+
+    def _repr_html_(self) -> str:
+        from topfive.report import comparison
+
+        section = comparison.measured_section(self._shown)
+        head = [column.header.replace("\n", " ") for column in section.columns]
+        cells = [
+            ["" if row.get(column.key) is None else column.show(row[column.key]) for column in section.columns]
+            for row in section.rows
+        ]
+        return html_table(
+            "; ".join([*section.paragraphs, *(f"{n}: {why}" for n, why in self.failed.items())]), head, cells
+        )
+
+
+def compare(
+    networks: Iterable[str | Network],
+    source: Source,
+    epochs: int = 8,
+    minutes: float | None = None,
+    size: int | None = None,
+    batch: int = 64,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> Comparison:
+    """Train every network by the same short recipe, evaluate it on the validation images, and time it on this machine.
+
+    `networks` are names, network values, or `"package.module:factory"` for a torch module of your own: a factory and
+    not the module, because each network is measured in a process of its own. `size` is the side of the images in
+    pixels, by default 32, 64 or 128, after the images; `batch` counts images. With `out`, rows are kept in that folder
+    as they are finished, and the same call continues with the missing ones; without it nothing is left on disk.
+
+    Raises: UsageError for unknown names, and for `minutes`, which is not there yet; the first failure where all
+    networks fail. Where only some fail, `failed` says why.
+    """
+    if minutes is not None:
+        raise UsageError("compare cannot fit a comparison into minutes= yet: say how long by epochs=")
+    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 2), ("size", size or 1, 1)):
+        if value < least:
+            raise UsageError(f"{name}={value} is too small: at least {least}")
+    with TemporaryDirectory() as scratch:
+        names = tuple(_name(network, Path(scratch)) for network in networks)
+        if not names:
+            raise UsageError("name a network, or give a network value")
+        folder = placed(source, "", str(out), "out=") if out is not None else Path(scratch) / "comparison"
+        return _run(names, source, epochs, size, batch, seed, device, folder)
+
+
+def _name(network: str | Network, folder: Path) -> str:
+    """What the engine calls a network by: a value is a file."""
+    if isinstance(network, str):
+        return network
+    if not isinstance(network, Network):
+        raise UsageError(
+            f"a {type(network).__name__} cannot be compared: name a network, give a network value, or write "
+            "'package.module:factory' for a module of your own, which is built anew in a process of its own"
+        )
+    path = folder / f"{len(list(folder.iterdir()))}.json"
+    path.write_bytes(msgspec.json.encode(network))
+    return str(path)
+
+
+def _run(
+    names: tuple[str, ...],
+    source: Source,
+    epochs: int,
+    size: int | None,
+    batch: int,
+    seed: int,
+    device: str,
+    folder: Path,
+) -> Comparison:
+    """All that is known here of the engine's comparison."""
+    from topfive.engine import comparison as engine
+    from topfive.engine.benchmark.measuring import this_machine
+
+    machine = engine.machine_of(folder, this_machine(device))
+    shared = (size or engine.default_size(source), epochs, batch, seed, str(machine), None)
+    setting = engine.Setting(source.name, source.fingerprint, source.classes, *shared)
+    run = engine.Comparison(source, names, setting, machine, folder)
+    for _ in run.run():
+        pass
+    rows, shown = tuple(run.rows()), run.table()
+    if not rows and (error := run.error()):
+        raise error
+    failed = {str(row["name"]): str(row["failed"]) for row in shown if row["failed"]}
+    return Comparison(rows, failed, shown, run.meta("topfive.compare(...)"))
