@@ -452,9 +452,8 @@ def to_score(to: Writer) -> Made:
     """Nothing to train with: single images, one class, an empty one, or val/ alone. It can be scored all the same."""
     kind = to.chance.choice(["single", "one class", "empty", "val alone"])
     if kind == "single":
-        to.fill("", "", to.classes)
-        to.classes = (*to.classes, "zz")
-        to.image("zz", "zz", "", lossless)
+        for name in to.classes:
+            to.image(name, name, "", lossless)
     elif kind == "val alone":
         to.fill(to.chance.choice(["val", "test"]), "", to.classes)
     else:
@@ -462,7 +461,7 @@ def to_score(to: Writer) -> Made:
     if kind == "empty":
         to.files["zz/readme.txt"] = b"text"
     said = {
-        "single": "a class has a single image", "one class": "has one class only", "empty": "has no image of 'zz'",
+        "single": "single image", "one class": "has one class only", "empty": "has no image of 'zz'",
         "val alone": "looks like the parts of a data set",
     }  # fmt: skip
     classes = to.classes if kind != "one class" else to.classes[:1]

@@ -33,8 +33,8 @@ def train(
     the recipe averages weights, the averages. Where the loop is left early, they are those of the last step. One of
     `build` gets the mean and standard deviation of the training images; one of your own must take float images
     `(N, 3, size, size)`, normalised as torchvision's models take them, and give `(N, classes)`. A recipe with
-    `whitened`, such as `fast`, replaces the first kernels of a module of `build`: to continue from weights, change it by
-    `"whitened=false"`, or take `finetune`.
+    `whitened`, such as `fast`, replaces the first kernels of a module of `build`: to continue from weights, change it
+    by `"whitened=false"`, or take `finetune`.
 
     A network value is built with the recipe's seed, exactly as `topfive train` builds it. With `out`, which takes a
     network value alone, a run folder is written as that command does; where the folder holds this training already, it

@@ -170,7 +170,7 @@ def _without_small_sides(net: nn.Module, recipe: Recipe, size: int) -> Recipe:
         return True
 
     return msgspec.structs.replace(
-        recipe, sizes=tuple(pair for pair in recipe.progressive_resize if takes(side_of(pair[1], size)))
+        recipe, progressive_resize=tuple(pair for pair in recipe.progressive_resize if takes(side_of(pair[1], size)))
     )
 
 
