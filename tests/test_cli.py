@@ -68,7 +68,7 @@ def test_the_front_half_runs_without_torch(arguments: list[str]) -> None:
         (["show", "alexnet", "--input", "3x0x5"], "3x192x256"),
         (["show", "alexnet", "--input", "3x20x20"], "the smallest square input that fits is 67"),
         (["show", "alexnet", "--classes", "1"], "at least 2 classes"),
-        (["show", "no/such.json"], "no file no/such.json"),
+        (["show", "no/such.json"], "no file 'no/such.json'"),
         (["networks", "resnet-51"], "did you mean resnet-50"),
     ],
 )

@@ -1,24 +1,32 @@
 """The main job from the command line: what it leaves behind, what it says, and what it does when it is disturbed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from test_keeping import EACH, TINY, Stopping
 
 from topfive.cli import main
 from topfive.data.sources import folder
 from topfive.engine.comparison import DEFAULT, Comparison, subject
+from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import text as tables
+from topfive.results.records import ComparisonRow, FailedRow
+from topfive.results.runs import Lock, newest_in
 
 FACTORY = """
 import torch
@@ -80,6 +88,7 @@ def test_a_folder_of_three_classes_from_end_to_end(
     assert "damaged.jpg" in Path("out/bad_files.csv").read_text()
     page = Path("out/report.html").read_text()
     assert "topfive compare hog-svm" in page and "n/a" in page
+    assert "beside:small: trained without a run folder" in page and "predict out/trials/cifar-resnet-20-seed0" in page
     for figure in ("accuracy-operations.png", "accuracy-operations.svg", "curves.png"):
         assert (Path("out") / figure).stat().st_size > 0
 
@@ -109,7 +118,8 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
     assert "2 of 3 networks failed, the first beside:wrong: " in printed.err.splitlines()[-1]
     page = Path("out/report.html").read_text()
     assert "<strong>beside:late failed:</strong>" in page and ">beside:looks</span> names " in page
-    table = tables.markdown([report.measured_section([late, looks])])
+    failed = FailedRow(late["name"], late["family"], late["kind"], late["failed"])
+    table = tables.markdown([report.measured_section([failed, msgspec.convert(looks, ComparisonRow)])])
     assert "| beside:late |" in table and "- beside:late failed: " in table
 
 
@@ -193,3 +203,141 @@ def test_every_default_network_fits_the_sizes_that_are_chosen_by_default() -> No
     for name in DEFAULT[1:]:
         for size in (32, 64, 128, 224):
             assert subject(name, size).network is not None
+
+
+@pytest.fixture
+def tiny(directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A comparison of one small network, which learns in seconds."""
+    (tmp_path / "tiny.json").write_bytes(msgspec.json.encode(TINY))
+    monkeypatch.chdir(tmp_path)
+    return ["compare", "tiny.json", "--data", str(directions), "--size", "32", "--epochs", "2", "--batch", "8"]
+
+
+def kept(out: str) -> tuple[dict[str, object], bytes]:
+    """What the row of a comparison says of what was learnt, and the weights of its network."""
+    (row,) = (json.loads(line) for line in Path(out, "rows.jsonl").read_text().splitlines())
+    weights = newest_in(Path(out, row["trial"])).read("model.safetensors")
+    return {name: row[name] for name in ("top1_accuracy", "images", "curve", "epochs", "learning_rate")}, weights
+
+
+def test_a_network_that_was_interrupted_goes_on_where_it_was_and_is_a_model(
+    tiny: list[str], directions: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*tiny, "--out", "alone"]) == 0
+    said = capsys.readouterr().err
+    model = "alone/trials/tiny-seed0"
+    assert f"topfive predict {model} FILE" in said.splitlines()[-2]
+    assert f"topfive predict {model} FILE" in Path("alone/report.html").read_text()
+    assert main(["predict", model, str(directions / "val/down/0.png"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]
+    assert not list(Path(model, "checkpoints").glob("best-*"))  # why: a comparison is of the last epoch
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("topfive.engine.training.job.Checkpointer", Stopping)
+        stopping.setattr(Stopping, "at", EACH + 3)
+        assert main([*tiny, "--out", "stopped"]) == 143
+        assert "0 of 1 rows are kept in stopped; continue with: topfive compare" in capsys.readouterr().err
+    assert newest_in(Path("stopped/trials/tiny-seed0")).step == EACH + 3
+    shutil.copytree("stopped", "otherwise")  # without a row, the setting may be another: trained anew, beside it
+    assert main([*tiny[:-1], "16", "--out", "otherwise"]) == 0
+    assert newest_in(Path("otherwise/trials/tiny-seed0")).step == EACH + 3
+    (row,) = (json.loads(line) for line in Path("otherwise/rows.jsonl").read_text().splitlines())
+    assert re.fullmatch(r"trials/tiny-[0-9a-f]{8}-seed0", row["trial"])
+    assert main([*tiny, "--out", "stopped"]) == 0
+    assert kept("stopped") == kept("alone")
+
+    # killed between the end of the training and the row: nothing is trained again
+    Path("stopped/rows.jsonl").unlink()
+    with monkeypatch.context() as nothing:
+        nothing.setattr("topfive.engine.training.optimizers.Optimizer.step", lambda *_: pytest.fail("it was trained"))
+        assert main([*tiny, "--out", "stopped"]) == 0
+    assert kept("stopped") == kept("alone")
+
+
+CHILD = """
+import os, signal, sys
+from topfive.cli import main
+from topfive.engine.training.checkpoints import Checkpointer
+step = Checkpointer.step
+def killed(self, position, *others):
+    self.every = 0.0
+    step(self, position, *others)
+    if position.step == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpointer.step = killed
+main(sys.argv[1:])
+"""
+
+
+def test_kill_9_within_a_network_changes_nothing(tiny: list[str]) -> None:
+    assert main([*tiny, "--out", "alone"]) == 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    killed = subprocess.run([sys.executable, "-c", CHILD, *tiny, "--out", "killed"], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL and newest_in(Path("killed/trials/tiny-seed0")).step == 15
+    assert main([*tiny, "--out", "killed"]) == 0
+    assert kept("killed") == kept("alone")
+
+
+def test_a_comparison_trains_as_train_does_by_the_recipe_that_is_named(
+    tiny: list[str], directions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny += ["--recipe", "fast"]
+    assert main([*tiny, "--out", "compared"]) == 0
+    assert (
+        "fast, as topfive train --recipe fast takes it, epochs 2, batch 8" in Path("compared/report.html").read_text()
+    )
+    train = ["train", "tiny.json", str(directions), "--size", "32", "--epochs", "2", "--batch", "8", "--recipe", "fast"]
+    assert main([*train, "--seed", "0", "--out", "trained"]) == 0
+    weights = [newest_in(Path(run)).read("model.safetensors") for run in ("trained", "compared/trials/tiny-seed0")]
+    assert weights[0] == weights[1]
+    capsys.readouterr()
+    tiny[-1] = "quick"
+    assert main([*tiny, "--out", "compared"]) == 2
+    assert "recipe 'fast' there, 'quick' now" in capsys.readouterr().err
+    tiny[-1] = "fats"
+    assert main(tiny) == 2 and "did you mean fast" in capsys.readouterr().err
+
+
+def test_two_at_once_in_one_folder_are_refused(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Lock(Path("lock"))
+    lock.take()
+    try:
+        assert main([*tiny, "--out", "."]) == 2
+        assert f". is in use by process {os.getpid()}" in capsys.readouterr().err
+    finally:
+        lock.release()
+
+
+def test_the_rows_of_a_comparison_of_before_it_had_trials_are_kept(
+    tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*tiny, "--out", "old", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    (before,) = (json.loads(line) for line in Path("old/rows.jsonl").read_text().splitlines())
+    setting = json.loads(Path("old/setting.json").read_text())
+    assert setting.pop("recipe") == "quick" and before.pop("trial") and before.pop("notes") == []
+    entry = subject("tiny.json", 32)
+    assert before["key"] == hashlib.sha256(msgspec.json.encode((entry, setting))).hexdigest()[:16]
+    Path("old/rows.jsonl").write_text(json.dumps(before) + "\n")
+    Path("old/setting.json").write_text(json.dumps(setting))
+    shutil.rmtree("old/trials")
+    monkeypatch.setattr(Comparison, "_read", lambda *_: pytest.fail("the images were read again"))
+    assert main([*tiny, "--out", "old", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == [{**rows[0], "trial": ""}]
+
+
+def test_two_networks_of_one_name_have_a_run_folder_each(tiny: list[str]) -> None:
+    Path("other.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, body=chain(fc=Linear(3)))))
+    assert main([*tiny, "other.json", "--out", "out"]) == 0
+    trials = [json.loads(line)["trial"] for line in Path("out/rows.jsonl").read_text().splitlines()]
+    assert trials[0] == "trials/tiny-seed0" and re.fullmatch(r"trials/tiny-[0-9a-f]{8}-seed0", trials[1])
+
+
+def test_a_comparison_computes_a_batch_in_parts_where_memory_is_short(
+    tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topfive.engine.training.job._device_bytes", lambda machine: 100_000)
+    assert main([*tiny, "--out", "out"]) == 0
+    (row,) = (json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines())
+    assert row["training_batch"] < 8 and "parts, for this machine's memory" in row["notes"][0]
+    assert "parts, for this machine&#39;s memory" in Path("out/report.html").read_text()

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,9 +13,7 @@ from topfive.data.outputs import placed
 from topfive.data.sources import Source
 from topfive.errors import UsageError
 from topfive.networks.layers import Network, html_table
-
-if TYPE_CHECKING:
-    from topfive.engine.comparison import Row
+from topfive.results.records import ComparisonRow, FailedRow
 
 
 @dataclass(frozen=True)
@@ -26,36 +23,38 @@ class Comparison:
     `failed` says of each of the other networks why there is no row. In a notebook it is shown as its table.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     failed: Mapping[str, str]
-    _shown: Sequence[Mapping[str, Any]] = field(repr=False)  # the rows as reports take them, those that failed too
-    _meta: Mapping[str, Any] = field(repr=False)
+    _all: Sequence[ComparisonRow | FailedRow] = field(repr=False)  # those that failed too
+    _meta: Mapping[str, object] = field(repr=False)
 
     def table(self) -> str:
         """The table that `topfive compare` prints, best first, with the protocol and the number of images."""
         from topfive.report import comparison, text
 
-        return text.text([comparison.measured_section(self._shown)])
+        return text.text([comparison.measured_section(self._all)])
 
     def figure(self, path: str | Path) -> list[Path]:
         """Draw accuracy against operations, as PNG and SVG under the name of `path`; the files. Raises: OSError."""
+        from topfive.report.comparison import flat
         from topfive.report.figures.canvas import save
         from topfive.report.figures.comparison import bubbles
         from topfive.report.pages import page
 
-        caption = page.caption("measured", self._shown, self._meta)
-        return save(bubbles(self._shown, caption=caption), path)
+        rows = flat(self._all)
+        return save(bubbles(rows, caption=page.caption("measured", rows, self._meta)), path)
 
     def page(self, path: str | Path) -> Path:
         """Write the page, one HTML file with everything in it; its path. Raises: OSError."""
+        from topfive.report.comparison import flat
         from topfive.report.pages import page
 
-        return page.render(path, "measured", self._shown, self._meta)
+        return page.render(path, "measured", flat(self._all), self._meta)
 
     def _repr_html_(self) -> str:
         from topfive.report import comparison
 
-        section = comparison.measured_section(self._shown)
+        section = comparison.measured_section(self._all)
         head = [column.header.replace("\n", " ") for column in section.columns]
         cells = [
             ["" if row.get(column.key) is None else column.show(row[column.key]) for column in section.columns]
@@ -127,15 +126,19 @@ def _run(
     """All that is known here of the engine's comparison."""
     from topfive.engine import comparison as engine
     from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.training.loading import default_size
 
     machine = engine.machine_of(folder, this_machine(device))
-    shared = (size or engine.default_size(source), epochs, batch, seed, str(machine), None)
+    shared = (size or default_size(source), epochs, batch, seed, str(machine), None)
     setting = engine.Setting(source.name, source.fingerprint, source.classes, *shared)
-    run = engine.Comparison(source, names, setting, machine, folder)
-    for _ in run.run():
-        pass
+    run = engine.Comparison(source, names, setting, machine, folder, command=["topfive.compare(...)"])
+    try:
+        for _ in run.run():
+            pass
+    finally:
+        run.close()
     rows, shown = tuple(run.rows()), run.table()
     if not rows and (error := run.error()):
         raise error
-    failed = {str(row["name"]): str(row["failed"]) for row in shown if row["failed"]}
-    return Comparison(rows, failed, shown, run.meta("topfive.compare(...)"))
+    failed = {row.name: row.failed for row in shown if isinstance(row, FailedRow)}
+    return Comparison(rows, failed, shown, run.meta())

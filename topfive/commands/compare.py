@@ -8,6 +8,8 @@ from topfive.console import MUCH_WAITING, bar, command_line, say, version, write
 from topfive.errors import Interrupted, UsageError
 from topfive.report.text import Format
 
+QUICK_EPOCHS, QUICK_BATCH = 8, 64  # of the recipe of that name, in a comparison
+
 
 def compare(
     *networks: str,
@@ -15,9 +17,10 @@ def compare(
     published: bool = False,
     report: str | None = None,
     out: str | None = None,
+    recipe: str = "quick",
     size: int | None = None,
-    epochs: int = 8,
-    batch: int = 64,
+    epochs: int | None = None,
+    batch: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     device: str = "auto",
@@ -29,7 +32,8 @@ def compare(
     """Compare networks: accuracy on your images against operations, parameters, memory and latency here.
 
     Every network is trained by the same short recipe, tested on validation images and timed on this machine. Rows
-    that are finished stay in --out; the same command continues with the missing ones.
+    that are finished stay in --out, and so does each network of ours as a run: --out/trials/NAME-seed0 is a model for
+    predict and evaluate. The same command continues where it was interrupted, within a network too.
     A network that fails has a row with the reason and costs the others nothing; the exit code is the first failure's.
 
     Parameters
@@ -47,12 +51,14 @@ def compare(
     out
         The folder for rows, figures and page; by default runs/compare-SOURCE, beside the source where that would lie
         inside.
+    recipe
+        What each network is trained by, as train --recipe takes it: quick, fast, finetune or a paper's.
     size
         The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the images.
     epochs
-        How often each network sees the training images.
+        How often each network sees the training images; by default 8 with quick, else as often as the recipe says.
     batch
-        Images in a step.
+        Images in a step; by default the recipe's, 64 with quick.
     seed
         Of initial weights, order and augmentation.
     workers
@@ -74,7 +80,7 @@ def compare(
     from topfive.data.outputs import mark, placed
     from topfive.report import comparison as reporting
 
-    command = shlex.join(command_line())
+    command = command_line()
     if published:
         if data or networks:
             raise UsageError("--published is about all networks and trains none: leave out names and --data")
@@ -82,8 +88,8 @@ def compare(
         folder = Path(out or "runs/published")
         page = Path(report) if report else folder / "report.html"
         mark(folder)
-        meta = {"source": "papers.toml, from the papers", "command": command, "versions": {"topfive": version()}}
-        reporting.write(folder, page, "published", literature, meta)
+        source_of = {"source": "papers.toml, from the papers", "command": shlex.join(command)}
+        reporting.write_published(folder, page, literature, {**source_of, "versions": {"topfive": version()}})
         write(format, literature, {"winners": reporting.history_rows()}, reporting.published_sections())
         say(str(page), quiet)
         return
@@ -91,14 +97,18 @@ def compare(
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.measuring import DISTURBED, overlooked, this_machine
-    from topfive.engine.comparison import DEFAULT, Comparison, Setting, default_size, machine_of
-    from topfive.engine.training.loading import most_unreadable
+    from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
+    from topfive.engine.training.loading import default_size, most_unreadable
+    from topfive.recipes import papers as recipes_of_papers
     from topfive.results.progress import counting
 
     least = {"batch": 2, "workers": 0}
     for name, value in (("epochs", epochs), ("batch", batch), ("size", size), ("workers", workers)):
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
+    recipes_of_papers.get(recipe)  # why: a name that is none is said now
+    if recipe == "quick":
+        epochs, batch = epochs or QUICK_EPOCHS, batch or QUICK_BATCH
     machine = this_machine(device)
     most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
@@ -108,10 +118,10 @@ def compare(
     folder = placed(source, f"runs/compare-{source.name}", out)
     machine = machine_of(folder, machine)
     side = size or default_size(source)
-    shared = (side, epochs, batch, seed, str(machine), workers)
+    shared = (side, epochs, batch, seed, str(machine), workers, recipe)
     setting = Setting(source.name, source.fingerprint, source.classes, *shared)
     page = placed(source, "", report, "--report") if report else folder / "report.html"
-    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder, max_bad)
+    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder, max_bad, command)
     say(str(source), quiet)
     for line in (*source.notes, str(machine), *overlooked(device)):
         say(line, quiet)
@@ -122,6 +132,8 @@ def compare(
                     say(row, quiet)
                     continue
                 measured = f"{row.top1_accuracy:.1%} Top-1 ({row.protocol}, n = {row.images:,})"
+                for note in row.notes:
+                    say(f"{row.name}: {note}", quiet)
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
                 if row.waiting > MUCH_WAITING:
                     say(
@@ -135,18 +147,23 @@ def compare(
                         "it was timed: its latency and throughput are worse than they would be alone",
                         quiet,
                     )
-    except KeyboardInterrupt:
-        done, asked = len(comparison.rows()), len(comparison.subjects)
-        raise Interrupted(f"stopped; {done} of {asked} rows are kept in {folder}; continue with: {command}") from None
+    except (KeyboardInterrupt, Interrupted) as stop:
+        kept = f"{len(comparison.rows())} of {len(comparison.subjects)} rows are kept in {folder}"
+        kind = type(stop) if isinstance(stop, Interrupted) else Interrupted
+        raise kind(f"stopped; {kept}; continue with: {shlex.join(command)}") from None
     finally:
-        if comparison.skipped:
-            say(comparison.skipped, False)
-        for bad in comparison.unreadable() if comparison.decoded else ():
+        comparison.close()
+        if comparison.data and comparison.data.skipped:
+            say(comparison.data.skipped, False)
+        for bad in comparison.unreadable() if comparison.data else ():
             say(f"skipped, unreadable: {bad['path']!r}: {bad['why']}", False)
         made = comparison.table()
         if made:
-            reporting.write(folder, page, "measured", made, comparison.meta(command))
-            write(format, made, {"meta": comparison.meta(command)}, [reporting.measured_section(made)])
+            meta = comparison.meta()
+            reporting.write_measured(folder, page, made, meta)
+            write(format, reporting.flat(made), {"meta": meta}, [reporting.measured_section(made)])
+            if use := comparison.use():
+                say(f"each trained network is a model: {use}", quiet)
             say(str(page), quiet)
     if error := comparison.error():
         raise error from error.__cause__

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from topfive.console import write
 from topfive.errors import UsageError, did_you_mean
 from topfive.report.text import Format
-
-if TYPE_CHECKING:
-    from topfive.networks.layers import Network
 
 
 def networks(glob: str = "*", /, *, format: Format = "text") -> None:
@@ -63,31 +58,14 @@ def show(
     """
     from topfive.networks.layers import with_classes
     from topfive.report import cards as sheet
+    from topfive.weights.names import network_called
 
-    found = _network(network)
+    found = network_called(network)
     if classes is not None:
         found = with_classes(found, classes)
     page = sheet.of(found, _shape(input) if input else None)
     rows = sheet.cost_rows(page.costs.rows if layers else page.costs.stages)
     write(format, rows, sheet.document(page), sheet.sections(page, layers))
-
-
-def _network(name: str) -> Network:
-    """A network by its name, or from a .json file."""
-    from topfive import networks
-    from topfive.networks import layers
-
-    if not name.endswith(".json"):
-        return networks.get(name)
-    try:
-        with open(name, "rb") as file:
-            return layers.from_json(file.read())
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {name}") from None
-    except UsageError as error:
-        raise UsageError(f"{name} is {error}") from None
-    except RecursionError:
-        raise UsageError(f"{name} is nested too deeply to be a network") from None
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
 """What a comparison shows: its table, its figures and its page, measured here or printed in papers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -12,12 +12,9 @@ from topfive.report.figures import canvas
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import page as pages
 from topfive.report.text import Column, Row, Section, scaled
+from topfive.results.records import ComparisonRow, FailedRow
 
-Benchmark = Mapping[str, Any]
-
-
-def _range(low: str, high: str) -> Callable[[Benchmark], str]:
-    return lambda row: "" if row[low] is None else f"{100 * row[low]:.1f}-{100 * row[high]:.1f}"
+Made = ComparisonRow | FailedRow
 
 
 def _accuracy(value: float | None) -> str:
@@ -39,23 +36,27 @@ COLUMNS = (
 )
 
 
-def measured_section(rows: Sequence[Benchmark]) -> Section:
+def flat(rows: Sequence[Made]) -> list[Row]:
+    """The rows for machines, all with the same keys: of a network that failed the reason alone, of others none."""
+    empty = dict.fromkeys((*ComparisonRow.__struct_fields__, "failed"))
+    return [{**empty, **msgspec.to_builtins(row)} for row in rows]
+
+
+def measured_section(rows: Sequence[Made]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
-    ranked = sorted((row for row in rows if not row["failed"]), key=lambda row: -float(row["top1_accuracy"]))
-    failed = [row for row in rows if row["failed"]]
-    shown = [
-        {**row, "top1_interval": _range("top1_low", "top1_high")(row), "counted_by": _counted(row)} for row in ranked
-    ]
-    said = [f"{row['protocol']}, n = {row['images']:,}{_unread(row)}" for row in ranked[:1]]
-    points = [f"{row['name']} failed: {row['failed']}" for row in failed]
-    points += [f"{row['name']}: operations {row['counted_by']}" for row in shown if row["counted_by"]]
+    ranked = sorted((row for row in rows if isinstance(row, ComparisonRow)), key=lambda row: -row.top1_accuracy)
+    failed = [row for row in rows if isinstance(row, FailedRow)]
+    between = [f"{100 * row.top1_low:.1f}-{100 * row.top1_high:.1f}" for row in ranked]
+    shown = [{**row, "top1_interval": interval} for row, interval in zip(flat(ranked), between)]
+    said = [f"{row.protocol}, n = {row.images:,}{_unread(row)}" for row in ranked[:1]]
+    points = [f"{row.name} failed: {row.failed}" for row in failed]
+    points += [f"{row.name}: operations counted by {row.counted_by}" for row in ranked if row.counted_by != "topfive"]
     if ranked:
-        one = ranked[0]
         points.append(
-            f"Medians: latency of one image, rate in batches of {one['throughput_batch']}; peak memory over the bare "
-            "process: infer, one image; train, one step of a batch. The page has the spread."
+            f"Medians: latency of one image, rate in batches of {ranked[0].throughput_batch}; peak memory over the "
+            "bare process: infer, one image; train, one step of a batch. The page has the spread."
         )
-    return Section("", said, [*shown, *failed], COLUMNS, points=points)
+    return Section("", said, [*shown, *flat(failed)], COLUMNS, points=points)
 
 
 def published_rows() -> list[dict[str, Any]]:
@@ -116,35 +117,30 @@ def published_sections() -> list[Section]:
     ]
 
 
-def write(
-    folder: Path,
-    page: Path,
-    kind: Literal["measured", "published"],
-    rows: Sequence[Benchmark],
-    meta: Mapping[str, Any],
-) -> list[Path]:
+def write_measured(folder: Path, page: Path, rows: Sequence[Made], meta: Mapping[str, object]) -> list[Path]:
     """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = canvas.save(
-        comparison_figures.bubbles(rows, caption=pages.caption(kind, rows, meta)), folder / "accuracy-operations.png"
-    )
-    if kind == "published":
-        winners, human = history_rows(), papers.human_top5()
-        written += canvas.save(comparison_figures.history(winners, human), folder / "history.png")
-        pages.render(page, kind, rows, meta, winners=winners, human=human, errors=published_errors())
-    else:
-        if any(row.get("curve") for row in rows):
-            written += canvas.save(
-                comparison_figures.curves([row for row in rows if row.get("curve")]), folder / "curves.png"
-            )
-        pages.render(page, kind, rows, meta)
+    measured = flat(rows)
+    written = _bubbles(folder, "measured", measured, meta)
+    if trained := [row for row in measured if row["curve"]]:
+        written += canvas.save(comparison_figures.curves(trained), folder / "curves.png")
+    pages.render(page, "measured", measured, meta)
     return [*written, page]
 
 
-def _unread(row: Benchmark) -> str:
-    count = int(row.get("unreadable") or 0)
-    return f", of which {count:,} cannot be read and count as errors" if count else ""
+def write_published(folder: Path, page: Path, rows: Sequence[Row], meta: Mapping[str, object]) -> list[Path]:
+    """The same of the literature."""
+    winners, human = history_rows(), papers.human_top5()
+    written = _bubbles(folder, "published", rows, meta)
+    written += canvas.save(comparison_figures.history(winners, human), folder / "history.png")
+    pages.render(page, "published", rows, meta, winners=winners, human=human, errors=published_errors())
+    return [*written, page]
 
 
-def _counted(row: Benchmark) -> str:
-    return "" if row["counted_by"] == "topfive" else f"counted by {row['counted_by']}"
+def _bubbles(folder: Path, kind: str, rows: Sequence[Row], meta: Mapping[str, object]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = comparison_figures.bubbles(rows, caption=pages.caption(kind, rows, meta))
+    return canvas.save(drawn, folder / "accuracy-operations.png")
+
+
+def _unread(row: ComparisonRow) -> str:
+    return f", of which {row.unreadable:,} cannot be read and count as errors" if row.unreadable else ""

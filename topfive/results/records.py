@@ -66,3 +66,73 @@ class Evaluation(msgspec.Struct, frozen=True):
     top1: Accuracy
     top5: Accuracy | None
     unreadable: int = 0  # of the images, each an error
+
+
+class Benchmark(msgspec.Struct, frozen=True):
+    """What a network takes on a machine: medians with their quartiles.
+
+    Memory is what the process grew by at most, weights included.
+    """
+
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    throughput: float  # images a second
+    throughput_low: float
+    throughput_high: float
+    throughput_batch: int
+    memory_inference_bytes: int  # one image
+    memory_training_bytes: int  # one step of `training_batch` images
+    training_batch: int
+    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+
+
+class ComparisonRow(msgspec.Struct, frozen=True):
+    """One network of a comparison. Accuracies are fractions with their 95 % interval; None where Top-5 says nothing."""
+
+    name: str
+    family: str
+    kind: str  # network, module (a user's own) or shallow
+    top1_accuracy: float
+    top1_low: float
+    top1_high: float
+    top5_accuracy: float | None
+    top5_low: float | None
+    top5_high: float | None
+    images: int
+    unreadable: int
+    protocol: str
+    params: int
+    macs: int
+    ops: int
+    counted_by: str
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    throughput: float
+    throughput_low: float
+    throughput_high: float
+    throughput_batch: int
+    memory_inference_bytes: int
+    memory_training_bytes: int
+    training_batch: int
+    training_seconds: float
+    epochs: int
+    learning_rate: float | None
+    precision: str = ""  # of training, as is the memory format; "" for what is not torch's
+    memory_format: str = ""
+    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
+    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    curve: tuple[dict[str, float], ...] = ()
+    key: str = ""  # of everything that the row depends on: the network's value and the setting
+    trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
+    notes: tuple[str, ...] = ()  # how it was trained otherwise than the others
+
+
+class FailedRow(msgspec.Struct, frozen=True):
+    """A network that the comparison could make no row of, and why."""
+
+    name: str
+    family: str
+    kind: str
+    failed: str

@@ -133,8 +133,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.notes: list[str] = []
-        self._lock = _open_lock(folder / "lock")
-        self._taken = False
+        self._lock = Lock(folder / "lock")
         self._damaged: set[Path] = set()
 
     def __enter__(self) -> Self:
@@ -145,18 +144,7 @@ class Run:
 
     def close(self) -> None:
         """Let others work in the folder."""
-        try:
-            if self._taken and self._lock in _held:
-                self._sign("")  # why: a later start reads who holds the lock before its next holder has said so
-        except OSError:
-            pass  # the name there is then of a process that is gone
-        finally:
-            self._taken = False
-            _unlock(self._lock)
-
-    def _sign(self, process: str) -> None:
-        os.lseek(self._lock, 0, os.SEEK_SET)
-        os.ftruncate(self._lock, os.write(self._lock, f"{process} {system.host()}".encode()))
+        self._lock.release()
 
     def save(self, step: int, files: Mapping[str, bytes], about: Mapping[str, object], kind: str = "step") -> Path:
         """Save a checkpoint, then remove those before it that are not kept. Raises: ResourceError."""
@@ -177,21 +165,14 @@ class Run:
 
     def newest(self, kind: str = "step") -> Checkpoint | None:
         """The checkpoint to continue from; damaged ones are skipped and noted. Raises: RefusedError if all are."""
-        damaged: list[str] = []
-        for step, folder in self._saved(kind):
-            try:
-                found = open_checkpoint(folder)
-                if (found.kind, found.step) != (kind, step):
-                    raise RefusedError(f"{folder} is another one, {found.kind} {found.step}")
-            except RefusedError as error:
-                damaged.append(str(error))
-                self._damaged.add(folder)
-                continue
-            self.notes += [f"{why}; {found.folder.name} is taken instead" for why in damaged]
-            return found
-        if damaged:
-            raise RefusedError(f"none of the {len(damaged)} checkpoints in {self.folder} is whole: {damaged[0]}")
-        return None
+        found, damaged = _newest(self.folder, kind)
+        self._damaged.update(damaged)
+        if found:
+            self.notes += [f"{why}; {found.folder.name} is taken instead" for why in damaged.values()]
+        elif damaged:
+            first = next(iter(damaged.values()))
+            raise RefusedError(f"none of the {len(damaged)} checkpoints in {self.folder} is whole: {first}")
+        return found
 
     def rows(self) -> list[dict[str, object]]:
         """What `write_rows` wrote. Raises: RefusedError, ResourceError."""
@@ -208,24 +189,6 @@ class Run:
         path, data = self.folder / "rows.jsonl", msgspec.json.Encoder().encode_lines(rows)
         _insist(lambda: _whole(path, data), path, len(data), self.notes)
 
-    def _take(self) -> None:
-        """Lock the folder until this process ends, in whatever way. Raises: UsageError, ResourceError."""
-        try:
-            free = system.lock(self._lock)
-        except OSError as error:  # some network file systems have no locks
-            self.notes.append(f"{self.folder} cannot be locked ({error.strerror}): start nothing else there")
-            free = True
-        if not free:
-            os.lseek(self._lock, 0, os.SEEK_SET)
-            process, _, host = os.read(self._lock, 500).decode(errors="replace").partition(" ")
-            who = f"process {process} on {host}" if process and host else "another process"
-            raise UsageError(f"{self.folder} is in use by {who}: wait for it, or name another folder")
-        try:
-            self._taken = True
-            self._sign(str(os.getpid()))
-        except OSError as error:
-            _fail(error, self.folder / "lock")
-
     def forget(self) -> None:
         """Leave the folder as none of a run, where nothing has been saved in it."""
         if self.newest() is None:
@@ -234,15 +197,9 @@ class Run:
             with contextlib.suppress(OSError):
                 (self.folder / "checkpoints").rmdir()
 
-    def _saved(self, kind: str) -> list[tuple[int, Path]]:
-        """The checkpoints of a kind by step, the last first: 100, 10, 9."""
-        folder = self.folder / "checkpoints"
-        found = (re.fullmatch(rf"{kind}-(\d+)", name) for name in os.listdir(folder))
-        return sorted(((int(match[1]), folder / match[0]) for match in found if match), reverse=True)
-
     def _prune(self, kind: str, step: int) -> None:
         """Remove what is older than `step`, which is on the disk; a damaged one does not count as kept."""
-        older = [path for at, path in self._saved(kind) if at < step]
+        older = [path for path in _checkpoints(self.folder, kind) if _step(path) < step]
         kept = [path for path in older if path not in self._damaged][: KEPT.get(kind, 1) - 1]
         for path in older:
             if path not in kept:
@@ -268,7 +225,7 @@ def open_run(folder: Path, stated: Stated, images: Callable[[], bytes] | None = 
         raise UsageError(f"{folder} is no run and not empty (it holds {min(strange)}): name one that is new or empty")
     run = Run(folder)
     try:
-        run._take()
+        run.notes += run._lock.take()
         if not (folder / MARK).exists():
             _insist(lambda: _whole(folder / MARK, MARKED), folder / MARK, 0, run.notes)
         if path.exists():
@@ -306,13 +263,27 @@ def newest_in(folder: Path, kind: str = "step", damaged: list[str] | None = None
     Raises: UsageError, RefusedError.
     """
     load_run(folder)
+    found, wrong = _newest(folder, kind)
+    if damaged is not None:
+        damaged += wrong.values()
+    if not found:
+        raise RefusedError(f"{folder} has no whole checkpoint")
+    return found
+
+
+def _newest(folder: Path, kind: str) -> tuple[Checkpoint | None, dict[Path, str]]:
+    """The newest whole checkpoint of a run, and what is wrong with those that are newer."""
+    damaged: dict[Path, str] = {}
     for path in _checkpoints(folder, kind):
         try:
-            return open_checkpoint(path)
+            found = open_checkpoint(path)
+            if (found.kind, found.step) != (kind, _step(path)):
+                raise RefusedError(f"{path} is another one, {found.kind} {found.step}")
         except RefusedError as error:
-            if damaged is not None:
-                damaged.append(str(error))
-    raise RefusedError(f"{folder} has no whole checkpoint")
+            damaged[path] = str(error)
+        else:
+            return found, damaged
+    return None, damaged
 
 
 def verify(folder: Path) -> list[str]:
@@ -330,7 +301,11 @@ def verify(folder: Path) -> list[str]:
 def _checkpoints(folder: Path, kind: str = "[a-z]+") -> list[Path]:
     """The folders of a run's checkpoints, the newest first."""
     found = [path for path in (folder / "checkpoints").glob("*-*") if re.fullmatch(rf"{kind}-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -427,13 +402,50 @@ def _shown(old: object, new: object) -> tuple[str, str]:
 _held: set[int] = set()  # the descriptors of this process's locks
 
 
-def _open_lock(path: Path) -> int:
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | system.BINARY, 0o666)
-    except OSError as error:
-        _fail(error, path)
-    _held.add(handle)
-    return handle
+class Lock:
+    """A file that one process holds, and in which it is named. Raises: ResourceError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._taken = path, False
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | system.BINARY, 0o666)
+        except OSError as error:
+            _fail(error, path)
+        _held.add(self._handle)
+
+    def take(self) -> list[str]:
+        """Lock the folder until this process ends, in whatever way; what is to be said. Raises: UsageError."""
+        notes, free = list[str](), True
+        try:
+            free = system.lock(self._handle)
+        except OSError as error:  # some network file systems have no locks
+            notes.append(f"{self.path.parent} cannot be locked ({error.strerror}): start nothing else there")
+        if not free:
+            os.lseek(self._handle, 0, os.SEEK_SET)
+            process, _, host = os.read(self._handle, 500).decode(errors="replace").partition(" ")
+            who = f"process {process} on {host}" if process and host else "another process"
+            raise UsageError(f"{self.path.parent} is in use by {who}: wait for it, or name another folder")
+        try:
+            self._taken = True
+            self._sign(str(os.getpid()))
+        except OSError as error:
+            _fail(error, self.path)
+        return notes
+
+    def release(self) -> None:
+        """Let others take it."""
+        try:
+            if self._taken and self._handle in _held:
+                self._sign("")  # why: a later start reads who holds the lock before its next holder has said so
+        except OSError:
+            pass  # the name there is then of a process that is gone
+        finally:
+            self._taken = False
+            _unlock(self._handle)
+
+    def _sign(self, process: str) -> None:
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.ftruncate(self._handle, os.write(self._handle, f"{process} {system.host()}".encode()))
 
 
 def _unlock(handle: int) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from math import prod
+from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -41,6 +42,7 @@ from topfive.networks.layers import (
     Network,
     SqueezeExcite,
     children,
+    from_json,
     leaves,
     pair,
     with_classes,
@@ -252,9 +254,25 @@ def recognise(
     return chosen
 
 
-@cache
 def network_called(name: str) -> Network:
-    """A network of `NETWORKS` or `VARIANTS`."""
+    """What a network's name means: one of `NETWORKS`, their aliases or `VARIANTS`, or the one in a .json file.
+
+    Raises: UsageError where nothing has that name, or the file holds no network.
+    """
+    if not name.endswith(".json"):
+        return _built(name)
+    if not (path := Path(name)).is_file():
+        raise UsageError(f"there is no file {name!r}")
+    try:
+        return from_json(path.read_bytes())
+    except UsageError as error:
+        raise UsageError(f"{name} is {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply to be a network") from None
+
+
+@cache
+def _built(name: str) -> Network:
     return VARIANTS[name]() if name in VARIANTS else get(name)
 
 

@@ -28,6 +28,7 @@ from topfive.engine.models import capabilities
 from topfive.engine.models.modules import Classifier, ModelSpec, Net, make
 from topfive.engine.models.towers import Towers
 from topfive.errors import ResourceError, UsageError
+from topfive.results.records import Benchmark
 
 SECONDS = 0.6  # spent on each timing, at least MIN_RUNS runs
 MIN_RUNS, MAX_RUNS = 5, 100
@@ -193,22 +194,6 @@ class BenchmarkRequest(msgspec.Struct, frozen=True):
     machine: Machine
     inference_batch: int = 32
     training_batch: int = 64
-
-
-class Benchmark(msgspec.Struct, frozen=True):
-    """Medians with their quartiles; memory is what the process grew by at most, weights included."""
-
-    latency_ms: float
-    latency_low_ms: float
-    latency_high_ms: float
-    throughput: float  # images a second
-    throughput_low: float
-    throughput_high: float
-    throughput_batch: int
-    memory_inference_bytes: int  # one image
-    memory_training_bytes: int  # one step of `training_batch` images
-    training_batch: int
-    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
 
 
 def measure(task: BenchmarkRequest) -> Benchmark:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import Benchmark, Machine, memory_peak, memory_start, summarise, time_runs
+from topfive.engine.benchmark.measuring import Machine, memory_peak, memory_start, summarise, time_runs
 from topfive.engine.training.loading import Images
 from topfive.engine.training.validation import score
 from topfive.errors import UsageError
-from topfive.results.records import Scores
+from topfive.results.records import Benchmark, Scores
 
 NAME = "hog-svm"
 CELLS = 4  # along each side of the image

@@ -23,7 +23,6 @@ from topfive.engine.models.modules import Classifier, build
 from topfive.engine.models.tensors import fill, packed, unpacked
 from topfive.engine.training.checkpoints import MODEL
 from topfive.errors import DataError, RefusedError, UsageError
-from topfive.networks import ALIASES
 from topfive.networks.layers import Network
 from topfive.recipes.protocols import PROTOCOLS, SQUARE, Protocol
 from topfive.results.runs import Checkpoint, newest_in, open_checkpoint
@@ -100,7 +99,7 @@ def open_model(where: str, network: str | None = None) -> Model:
         data = path.read_bytes()
         if unpacked(data, where)[1]:
             found = _ours(path.stem, where, data)
-            if network and found.network.name != network_called(ALIASES.get(network, network)).name:
+            if network and found.network.name != network_called(network).name:
                 raise RefusedError(f"{where} is {found.network.name}, and not {network}")
             return found
     return _theirs(path, network)

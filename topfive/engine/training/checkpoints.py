@@ -27,11 +27,20 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 
 class Checkpointer:
     """Saves every `every` seconds, at the end, at the best epoch, and when a signal asks; the first process writes.
 
-    `about` goes into the model's file: what it is a model of.
+    `about` goes into the model's file: what it is a model of. `last_alone` leaves the best epoch unsaved.
     """
 
-    def __init__(self, run: Run | None, group: Group, about: Mapping[str, Any], every: float, again: str) -> None:
+    def __init__(
+        self,
+        run: Run | None,
+        group: Group,
+        about: Mapping[str, Any],
+        every: float,
+        again: str,
+        last_alone: bool = False,
+    ) -> None:
         self.run, self.group, self.about, self.every, self.again = run, group, about, every, again
+        self.last_alone = last_alone
         self.asked = 0  # the signal that asked for the end
         self.saved = time.monotonic()
         self.resumed = 0  # the step that this run went on from
@@ -71,7 +80,7 @@ class Checkpointer:
         rows = position.rows
         if self.run:
             self.run.write_rows([msgspec.to_builtins(row) for row in rows])
-            if rows[-1].scores and rows[-1] is best(rows):
+            if not self.last_alone and rows[-1].scores and rows[-1] is best(rows):
                 files = {MODEL: self._model(position, learner)}
                 self.run.save(position.step, files, {"epoch": rows[-1].epoch}, "best")
         if position.epoch > learner.recipe.epochs:

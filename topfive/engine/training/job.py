@@ -15,7 +15,6 @@ import torch
 from topfive.data.opening import lasting
 from topfive.data.sources import Source
 from topfive.engine.benchmark.measuring import Machine
-from topfive.engine.comparison import default_size, named, out_of_memory
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
 from topfive.engine.training.checkpoints import Checkpointer
@@ -24,6 +23,7 @@ from topfive.engine.training.loading import (
     Data,
     TooManyUnreadable,
     chosen,
+    default_size,
     note_unreadable,
     prepare,
     repeated,
@@ -43,15 +43,22 @@ from topfive.recipes.recipe import Recipe, side_of
 from topfive.results.records import EpochRecord
 from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
 from topfive.results.scored import recorded
+from topfive.weights.names import network_called
 
 FILLED = 0.8  # of a network's own side that images must have, for it to be trained at that side by default
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded images may have 0.3 of the machine's
+
+
+class OutOfMemory(ResourceError):
+    """Of a step of a training."""
 
 
 class Job:
     """A network, images, a recipe and a folder. Raises: UsageError, before anything is read, for what cannot be.
 
-    `devices` is where `towers` lays the network, and `table` what each holds: None and no rows for one device.
+    `data` are the images where they were read before. `devices` is where `towers` lays the network, and `table` what
+    each holds: None and no rows for one device.
     """
 
     def __init__(
@@ -65,7 +72,9 @@ class Job:
         folder: Path,
         towers: bool = False,
         max_bad: str | None = None,
+        data: Data | None = None,
     ) -> None:
+        self.data = data
         self.network = with_classes(network, len(source.classes))
         self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
         self.group, self.folder, self.max_bad = group, folder, max_bad
@@ -128,7 +137,8 @@ class Job:
         `workers` read the images anew in every epoch, unless the folder says otherwise; `again` is for a run that is
         there, `start` what a new one begins with.
         """
-        now = chosen(self.source, self.size, self.recipe.augmentation.crop, workers)
+        crop = self.recipe.augmentation.crop
+        now = self.data.reading if self.data else chosen(self.source, self.size, crop, workers)
         self.reading, self.start = now, start
         before = b""
         if self.group.is_main:
@@ -150,15 +160,17 @@ class Job:
         reading: Callable[[int], object] = lambda count: None,
         stepped: Callable[[int], object] = lambda count: None,
         ready: Callable[[Data], object] = lambda data: None,
+        last_alone: bool = False,
     ) -> Iterator[EpochRecord]:
         """Train; a row an epoch, those of before it was interrupted first. `again` is the command that continues.
 
-        `start` is what it begins with in place of random numbers. Raises: what `train` and the run's folder raise.
+        `start` is what it begins with in place of random numbers, `last_alone` saves no best epoch beside the last.
+        Raises: what `train` and the run's folder raise.
         """
         data = self._read(reading)
         ready(data)
         net = self.network_for(data, start)
-        keeper = Checkpointer(self.run, self.group, self.about(), every, again)
+        keeper = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
         try:
             with keeper.listening():
                 yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
@@ -168,7 +180,7 @@ class Job:
             raise DivergedError(f"{error}{kept}") from None
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
-                raise ResourceError(
+                raise OutOfMemory(
                     f"memory ran out with batches of {self.recipe.batch}: --set "
                     f"accumulation_steps={self.recipe.accumulation_steps * 2} computes "
                     "each in smaller parts, with the same result but for batch normalisation"
@@ -222,7 +234,11 @@ class Job:
     def _read(self, progress: Callable[[int], object]) -> Data:
         try:
             crop = self.recipe.augmentation.crop
-            data = prepare(self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad)
+            data = self.data
+            if data is None or self.reading is None or data.reading.side != self.reading.side:
+                data = prepare(
+                    self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad
+                )
             if data.unreadable and self.run:
                 note_unreadable(self.folder, data.unreadable.values())
             return data
@@ -301,6 +317,11 @@ def _device_bytes(machine: Machine) -> int:
     return torch.mps.recommended_max_memory() if machine.kind == "mps" else machine.memory_bytes
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what the error says, of whichever device."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 def decoding(source: Source) -> str:
     """How images become pixels, in words."""
     upright = "applied" if source.upright else "ignored"
@@ -309,7 +330,7 @@ def decoding(source: Source) -> str:
 
 def network_of(name: str, source: Source, size: int | None) -> tuple[Network, int]:
     """The network that `name` means, made for `size`: by default its own, where the images fill it."""
-    network = named(name)
+    network = network_called(name)
     own = max(network.input[1:])
     side = size or (own if usual_side(source) >= FILLED * own else min(own, default_size(source)))
     return for_small_images(network, side), side

@@ -141,6 +141,11 @@ class Data(ABC):
             else ""
         )
 
+    @property
+    @abstractmethod
+    def reading(self) -> Reading:
+        """How they come to a training."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Training images."""
@@ -328,6 +333,12 @@ def usual_side(source: Source) -> int:
     return sorted(sides)[len(sides) // 2] if sides else 32
 
 
+def default_size(source: Source) -> int:
+    """32, 64 or 128: the largest that the images fill."""
+    side = usual_side(source)
+    return 128 if side >= 112 else 64 if side >= 56 else 32
+
+
 def largest_side(source: Source) -> int:
     """The largest side at which all images of a source, as decoded squares, may be kept in memory."""
     return math.isqrt(int(MEMORY_SHARE * system.memory_bytes() / (3 * max(1, len(source.train) + len(source.val)))))
@@ -347,6 +358,10 @@ class InMemory(Data):
             self.done += part.done
         few_enough(source, list(self.unreadable.values()), [len(self.images), len(self.aside)], max_bad)
         self.normalisation = statistics(self.images.pixels)
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.images.pixels.shape[-1])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -430,6 +445,10 @@ class Streaming(Data):
         self.normalisation = statistics(sample.pixels)
         self._work: list[Work] = []
         self._loader: tuple[tuple[Recipe, int], DataLoader[Loaded]] | None = None  # kept with its workers
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(None, self.workers)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -266,6 +266,7 @@ def facts(kind: str, meta: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Recipe", meta.get("recipe")),
         ("Waiting for images", meta.get("waiting")),
         ("Seed", meta.get("seed")),
+        ("Trained networks", meta.get("use") and f"each is a model: {meta['use']}"),
         ("Machine", ", ".join(str(part) for part in parts if part)),
         ("Arithmetic", ", ".join(str(part) for part in arithmetic if part)),
         ("Versions", ", ".join(versions)),
