@@ -580,7 +580,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seens:
 def undrawn() -> Iterator[None]:
     """Without pages, which take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((evaluation_report, "write"), (report, "write"), (training_report, "write"),
+        for module, name in ((evaluation_report, "write"), (report, "write_measured"), (training_report, "write"),
                              (checked, "render")):  # fmt: skip
             patch.setattr(module, name, lambda *_, **__: Path("page"))
         yield
