@@ -117,7 +117,7 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
     assert looks["macs"] == 3 * 32 * 32 * 8 + 8 * 3 and looks["images"] > 0
     assert "2 of 3 networks failed, the first beside:wrong: " in printed.err.splitlines()[-1]
     page = Path("out/report.html").read_text()
-    assert "<strong>beside:late failed:</strong>" in page and ">beside:looks</span> names " in page
+    assert "<strong>beside:late failed:</strong>" in page and ">beside:looks</span> classifies " in page
     failed = FailedRow(late["name"], late["family"], late["kind"], late["failed"])
     table = tables.markdown([report.measured_section([failed, msgspec.convert(looks, ComparisonRow)])])
     assert "| beside:late |" in table and "- beside:late failed: " in table

@@ -110,7 +110,7 @@ class _Threaded(Group):
         super().__init__(rank, world)
         object.__setattr__(self, "together", together)
 
-    def total(self, *numbers: float) -> list[float]:
+    def all_reduce(self, *numbers: float) -> list[float]:
         return [sum(each) for each in zip(*self.together.exchange(self.rank, numbers))]  # type: ignore[attr-defined]
 
     def gathered(self, data: bytes) -> list[bytes]:
