@@ -4,8 +4,8 @@ PEERS  ?= .venv-peers
 BIN    := $(VENV)/bin
 # one network of each idea that learns the digits within four epochs, on any two cores within four minutes
 DEMO   := hog-svm alexnet googlenet cifar-plain-20 cifar-resnet-20
-ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic evaluation inference keeping modules optimizing \
-  predicting recipes_run towers training whitening))
+ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic backends checkpoints modules optimizers prediction \
+  recipes_run towers training validation whitening))
 
 .PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference time-to-accuracy peers docs \
   notebook clean

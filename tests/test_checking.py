@@ -21,7 +21,7 @@ from topfive.data.sources import Item, Source, folder
 from topfive.data.stores import silent
 from topfive.errors import ResourceError
 from topfive.report import check as check_report
-from topfive.report import text as tables
+from topfive.report import tables
 from topfive.report.pages import check as checked
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"

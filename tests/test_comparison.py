@@ -17,14 +17,14 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from test_keeping import EACH, TINY, Stopping
+from test_checkpoints import EACH, TINY, Stopping
 
 from topfive.cli import main
 from topfive.data.sources import folder
 from topfive.engine.comparison import DEFAULT, Comparison, subject
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
-from topfive.report import text as tables
+from topfive.report import tables
 from topfive.results.records import ComparisonRow, FailedRow
 from topfive.results.runs import Lock, newest_in
 

@@ -21,7 +21,7 @@ from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.recipes.protocols import LADDER, PROTOCOLS
 from topfive.report import evaluation as evaluation_report
-from topfive.report import text as tables
+from topfive.report import tables
 from topfive.report.evaluation import published_for, published_split, row, short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
 from topfive.report.pages import evaluation as evaluated

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from test_keeping import TINY
+from test_checkpoints import TINY
 
 from topfive.cli import main
 from topfive.data.outputs import MARK, mark

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from topfive.networks import NETWORKS, get
-from topfive.report import cards as sheet
-from topfive.report import text as tables
-from topfive.report.text import Column, Section
+from topfive.report import cards, tables
+from topfive.report.tables import Column, Section
 
 ROWS: list[tables.Row] = [
     {"name": 'a, "b" | c', "error": 0.407, "where": "[bold]trained at [256;512][/bold]", "none": None},
@@ -62,13 +61,13 @@ def test_text_takes_nothing_for_markup_and_has_colour_only_when_asked() -> None:
 @pytest.mark.parametrize("layers", [False, True])
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "inception-resnet-v2", "resnet-152", "senet-154"])
 def test_a_network_fits_a_hundred_columns(name: str, layers: bool) -> None:
-    page = tables.text(sheet.sections(sheet.of(get(name)), layers))
+    page = tables.text(cards.sections(cards.of(get(name)), layers))
     assert max(map(len, page.splitlines())) <= 100
     assert "…" not in page  # nothing is cut
 
 
 def test_the_list_of_networks_fits_a_hundred_columns_and_keeps_every_name_whole() -> None:
-    page = tables.text([sheet.networks_section(sheet.network_rows(list(NETWORKS)))])
+    page = tables.text([cards.networks_section(cards.network_rows(list(NETWORKS)))])
     assert max(map(len, page.splitlines())) <= 100
     assert set(NETWORKS) <= {line.split(" ")[0] for line in page.splitlines()}
 

@@ -47,7 +47,7 @@ from topfive.networks.layers import (
 from topfive.networks.receptive_fields import SizeError
 from topfive.networks.variations import batch_normalized, for_small_images
 from topfive.recipes.recipe import Recipe, Sgd
-from topfive.report.text import Value
+from topfive.report.tables import Value
 from topfive.results.records import EpochRecord
 from topfive.results.runs import load_run, newest_in
 

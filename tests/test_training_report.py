@@ -18,7 +18,7 @@ from test_pages import Reader
 from topfive.errors import RefusedError, ResourceError
 from topfive.recipes import papers as recipes_of_papers
 from topfive.recipes.recipe import Recipe
-from topfive.report import text as tables
+from topfive.report import tables
 from topfive.report import training as training_report
 from topfive.report.figures import training as training_figures
 from topfive.report.pages import training as trained

@@ -32,7 +32,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from test_renames import cifar_names
+from test_names import cifar_names
 
 from topfive.cli import main
 from topfive.data import decoding

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from topfive.report.text import WIDTH, Format
+from topfive.report.tables import WIDTH, Format
 from topfive.system import as_text
 
 if TYPE_CHECKING:
-    from topfive.report.text import Row, Section
+    from topfive.report.tables import Row, Section
     from topfive.results.progress import Progress
 
 MUCH_WAITING = 0.2  # of the training time, from where on a sentence says so
@@ -107,7 +107,7 @@ def _insisting(tick: Callable[[Progress], object]) -> Iterator[Callable[[Progres
 
 def write(format: Format, rows: Sequence[Row], document: Mapping[str, object], sections: Sequence[Section]) -> None:
     """Rows for machines, or sections for people; `document` is what JSON says beside the rows."""
-    from topfive.report import text as tables
+    from topfive.report import tables
 
     match format:
         case "json":

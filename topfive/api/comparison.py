@@ -30,9 +30,9 @@ class Comparison:
 
     def table(self) -> str:
         """The table that `topfive compare` prints, best first, with the protocol and the number of images."""
-        from topfive.report import comparison, text
+        from topfive.report import comparison, tables
 
-        return text.text([comparison.measured_section(self._all)])
+        return tables.text([comparison.measured_section(self._all)])
 
     def figure(self, path: str | Path) -> list[Path]:
         """Draw accuracy against operations, as PNG and SVG under the name of `path`; the files. Raises: OSError."""

@@ -6,7 +6,7 @@ import shlex
 
 from topfive.console import MUCH_WAITING, bar, command_line, say, version, write
 from topfive.errors import Interrupted, UsageError
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 QUICK_EPOCHS, QUICK_BATCH = 8, 64  # of the recipe of that name, in a comparison
 

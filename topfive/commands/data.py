@@ -6,7 +6,7 @@ import shlex
 
 from topfive.console import bar, command_line, say, write
 from topfive.errors import UsageError
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from topfive.console import STANDARD_INPUT, bar, command_line, say, version, write
 from topfive.errors import DataError, UsageError
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -308,7 +308,7 @@ def predict(
     from topfive.engine.inference.prediction import Predictor, likeliest, predicted
     from topfive.recipes import protocols
     from topfive.report.evaluation import short_names
-    from topfive.report.text import Column, Section
+    from topfive.report.tables import Column, Section
     from topfive.results.progress import counting
 
     if not images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from topfive.console import write
 from topfive.errors import UsageError, did_you_mean
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 
 def networks(glob: str = "*", /, *, format: Format = "text") -> None:
@@ -20,7 +20,7 @@ def networks(glob: str = "*", /, *, format: Format = "text") -> None:
     from fnmatch import fnmatchcase
 
     from topfive.networks import ALIASES, NETWORKS
-    from topfive.report import cards as sheet
+    from topfive.report import cards
 
     wanted = ALIASES.get(glob.lower(), glob.lower())
     names = [name for name in NETWORKS if fnmatchcase(name, wanted)]
@@ -28,8 +28,8 @@ def networks(glob: str = "*", /, *, format: Format = "text") -> None:
         raise UsageError(
             f"no network is called {glob!r}{did_you_mean(glob, NETWORKS) or '; topfive networks lists all'}"
         )
-    rows = sheet.network_rows(names)
-    write(format, rows, {}, [sheet.networks_section(rows)])
+    rows = cards.network_rows(names)
+    write(format, rows, {}, [cards.networks_section(rows)])
 
 
 def show(
@@ -57,15 +57,15 @@ def show(
         text, markdown, csv or json; csv has the rows alone.
     """
     from topfive.networks.layers import with_classes
-    from topfive.report import cards as sheet
+    from topfive.report import cards
     from topfive.weights.names import network_called
 
     found = network_called(network)
     if classes is not None:
         found = with_classes(found, classes)
-    page = sheet.of(found, _shape(input) if input else None)
-    rows = sheet.cost_rows(page.costs.rows if layers else page.costs.stages)
-    write(format, rows, sheet.document(page), sheet.sections(page, layers))
+    page = cards.of(found, _shape(input) if input else None)
+    rows = cards.cost_rows(page.costs.rows if layers else page.costs.stages)
+    write(format, rows, cards.document(page), cards.sections(page, layers))
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from topfive.console import MUCH_WAITING, bar, command_line, say, write
 from topfive.errors import UsageError
 from topfive.recipes.protocols import SQUARE
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from topfive.engine.training.timing import Estimate
     from topfive.networks.layers import Network
     from topfive.recipes.recipe import Recipe
-    from topfive.report.text import Row, Section
+    from topfive.report.tables import Row, Section
     from topfive.results.records import EpochRecord
 
 RESERVE = 0.05  # of the minutes that a training may take: for starting, the page, and what a few steps do not show
@@ -373,7 +373,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
     from topfive.recipes.plan import field_rows, plan_points, plan_rows
     from topfive.report.figures import canvas
     from topfive.report.figures import training as training_figures
-    from topfive.report.text import Column, Section
+    from topfive.report.tables import Column, Section
     from topfive.report.training import duration
 
     recipe, size, images = job.recipe, job.size, len(job.source.train)
@@ -414,7 +414,7 @@ def _plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | Non
 
 
 def _devices_section(rows: Sequence[Row]) -> Section:
-    from topfive.report.text import Column, Section, scaled
+    from topfive.report.tables import Column, Section, scaled
 
     columns = [
         Column("scheme", "scheme", right=False),

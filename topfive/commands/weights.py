@@ -7,7 +7,7 @@ import shlex
 from topfive.commands.evaluate import examine
 from topfive.console import bar, say, write
 from topfive.errors import UsageError
-from topfive.report.text import Format
+from topfive.report.tables import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
@@ -69,7 +69,7 @@ def take_in(
     from pathlib import Path
 
     from topfive.engine.inference.models import open_model, save, with_names
-    from topfive.report.text import Column, Section
+    from topfive.report.tables import Column, Section
 
     (model,) = with_names([open_model(file, network)], classes)
     path = Path(out or f"{model.network.name}.safetensors")

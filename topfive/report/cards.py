@@ -11,7 +11,7 @@ from topfive.errors import UsageError
 from topfive.networks import CLAIMS, DIFFERS, ERRATA, NETWORKS, papers
 from topfive.networks import costs as costing
 from topfive.networks.layers import Network, with_classes
-from topfive.report.text import Column, Row, Section, Value, percent, scaled
+from topfive.report.tables import Column, Row, Section, Value, percent, scaled
 
 TRAINING_BATCH = 32
 

@@ -2,7 +2,7 @@
 
 from topfive.data.check.checking import ClassCount, Report
 from topfive.data.check.findings import HARMS, NOTE, counted, shown
-from topfive.report.text import Column, Row, Section
+from topfive.report.tables import Column, Row, Section
 
 
 def answer(report: Report) -> str:

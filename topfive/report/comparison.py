@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from topfive.networks import NETWORKS, costs, papers
-from topfive.report import cards as sheet
+from topfive.report import cards
 from topfive.report.figures import canvas
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import page as pages
-from topfive.report.text import Column, Row, Section, scaled
+from topfive.report.tables import Column, Row, Section, scaled
 from topfive.results.records import ComparisonRow, FailedRow
 
 Made = ComparisonRow | FailedRow
@@ -112,7 +112,7 @@ def published_sections() -> list[Section]:
     history: Sequence[Row] = history_rows()
     human = f"One trained person: {papers.human_top5():g} %."
     return [
-        sheet.networks_section(sheet.network_rows(list(NETWORKS))),
+        cards.networks_section(cards.network_rows(list(NETWORKS))),
         Section("The winners, shallow until 2011, deep from 2012", (), history, columns, points=[human]),
     ]
 

@@ -13,7 +13,7 @@ from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.networks.papers import PublishedError, facts, known
 from topfive.recipes.protocols import PROTOCOLS, PUBLISHED_AS, SQUARE
-from topfive.report.text import Column, Section, Value, scaled
+from topfive.report.tables import Column, Section, Value, scaled
 from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
 from topfive.results.statistics import interval

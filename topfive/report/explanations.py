@@ -16,7 +16,7 @@ import msgspec
 
 from topfive.errors import UsageError
 from topfive.networks import CLAIMS, ERRATA, NETWORKS, costs, get, papers
-from topfive.report.text import Column, Row, Section, percent
+from topfive.report.tables import Column, Row, Section, percent
 from topfive.weights import libraries
 
 What: TypeAlias = Literal["top1_error", "top1_accuracy", "top5_error", "top5_accuracy", "params", "macs", "ops"]

@@ -14,7 +14,7 @@ from topfive.data.check.findings import counted, shown
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.plan import field_rows, steps_of_epoch
 from topfive.recipes.recipe import Recipe
-from topfive.report.text import WIDTH, Column, Row, Section, clock, scaled
+from topfive.report.tables import WIDTH, Column, Row, Section, clock, scaled
 from topfive.results.records import EpochRecord
 from topfive.results.runs import Stated, find_runs, load_run
 from topfive.results.statistics import interval

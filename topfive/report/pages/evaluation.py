@@ -11,7 +11,7 @@ from topfive.report.evaluation import short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
 from topfive.report.figures import series
 from topfive.report.pages.page import NOTHING, Cell, Column, Row, accuracy, both, number, publish
-from topfive.report.text import scaled
+from topfive.report.tables import scaled
 from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
 from topfive.results.statistics import interval

@@ -10,7 +10,7 @@ import msgspec
 from topfive.data.check.findings import shown
 from topfive.report.figures import training as training_figures
 from topfive.report.pages.page import Cell, Column, Row, accuracy, both, facts, number, publish
-from topfive.report.text import clock, scaled
+from topfive.report.tables import clock, scaled
 
 TALL = 24  # rows, from where on a table scrolls within itself
 

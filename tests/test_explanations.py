@@ -10,7 +10,7 @@ import pytest
 from topfive.errors import UsageError
 from topfive.networks import papers
 from topfive.report import explanations as explaining
-from topfive.report import text as tables
+from topfive.report import tables
 from topfive.report.explanations import Match, explain
 from topfive.weights import libraries
 

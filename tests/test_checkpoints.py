@@ -145,7 +145,7 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
-from test_keeping import job
+from test_checkpoints import job
 one = job(Path(sys.argv[1]), Path(sys.argv[2]))
 one.open([], None if sys.argv[3] == "None" else int(sys.argv[3]))
 list(one.epochs("again", every=0.0))
