@@ -133,7 +133,7 @@ def test_timings_that_other_programs_disturbed_are_called_so(colours: Path, capf
             process.kill()
             process.wait()
     assert "beside:small: other programs had " in capfd.readouterr().err
-    assert "beside:small lacked " in Path("out/report.html").read_text()
+    assert "while beside:small was measured" in Path("out/report.html").read_text()
 
 
 def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:

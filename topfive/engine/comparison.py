@@ -270,8 +270,8 @@ class Comparison:
         return "" if most is None else f"at most {most.waiting:.0%} of the training time ({most.name})"
 
     def _disturbed(self) -> str:
-        found = [f"{row.name} lacked {row.wanting:.1f}" for row in self.rows() if row.wanting > DISTURBED]
-        return f"{', '.join(found)} of {self.machine.threads} processors, which other programs had" if found else ""
+        found = [f"{row.wanting:.1f} while {row.name} was" for row in self.rows() if row.wanting > DISTURBED]
+        return f"other processes used CPU cores: {', '.join(found)} measured" if found else ""
 
     def _reading(self, entry: ModelSpec | None) -> Reading:
         """How the images come to the training of `entry`; to the shallow baseline as the validation images do."""

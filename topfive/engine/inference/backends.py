@@ -76,7 +76,7 @@ def engine(
     plain = msgspec.structs.replace(machine, precision="float32")
     exact = _eager(classifier, plain)
     if choose in ("auto", "float32") and len(sample) < FEW:
-        said = f"torch float32: for {len(sample)} images, to choose something faster would take longer"
+        said = "torch float32: for so few images, to choose something faster would take longer"
         return Backend("torch float32", "float32", 0, 0, said, exact)
     chosen = _chosen(classifier, machine, choose)
     expected, rate = _in_parts(exact, sample)
