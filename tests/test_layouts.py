@@ -449,11 +449,11 @@ def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
     assert all(min(again.read(item).size) == 40 for item in again.train[:20])
     assert [item.label for item in again.val] == [item.label for item in source.val]
 
-    shard = target / "validation-00001.tar"
+    shard = target / "held-out-00001.tar"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"validation-00001\.tar is damaged"):
+    with pytest.raises(DataError, match=r"held-out-00001\.tar is damaged"):
         open_source(str(target))
     other, before = target / "train-00000.tar", (target / "train-00000.tar").stat()
     other.write_bytes(other.read_bytes()[:-1] + b"!")
@@ -463,7 +463,7 @@ def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
     assert main(["data", "check", "pack", "--verify"]) == 3
     said = capsys.readouterr().err
     assert "2 of 6 shards are not as they were written" in said
-    for name in ("validation-00001", "train-00000"):
+    for name in ("held-out-00001", "train-00000"):
         assert re.search(rf"{name}\.tar is damaged \(SHA-256 \w{{8}}, written was \w{{8}}\)", said)
     with pytest.raises(UsageError, match="holds another pack"):
         pack(source, target, 50, lambda *_: None, workers=1)

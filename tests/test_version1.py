@@ -65,6 +65,9 @@ def test_runs_and_comparisons_of_version_1_are_shown(capsys: pytest.CaptureFixtu
 def test_a_pack_of_version_1_is_a_source() -> None:
     packed, pets = open_source("packed"), open_source("pets")
     assert (len(packed.train), len(packed.val)) == (len(pets.train), len(pets.val)) == (16, 8)
+    before = {path.name: path.read_bytes() for path in Path("packed").glob("*.tar")}
+    assert main(["data", "pack", "pets", "packed", "--side", "8"]) == 0  # the same command: nothing is missing
+    assert {path.name: path.read_bytes() for path in Path("packed").glob("*.tar")} == before
     assert main(["train", "net.json", "packed", "--recipe", "quick", "--epochs", "1", "--size", "8"]) == 0
 
 

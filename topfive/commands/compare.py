@@ -99,14 +99,14 @@ def compare(
     from topfive.engine.benchmark.measuring import DISTURBED, overlooked, this_machine
     from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
     from topfive.engine.training.loading import default_size, most_unreadable
-    from topfive.recipes import papers as recipes_of_papers
+    from topfive.recipes import papers
     from topfive.results.progress import counting
 
     least = {"batch": 2, "workers": 0}
     for name, value in (("epochs", epochs), ("batch", batch), ("size", size), ("workers", workers)):
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
-    recipes_of_papers.get(recipe)  # why: a name that is none is said now
+    papers.get(recipe)  # why: a name that is none is said now
     if recipe == "quick":
         epochs, batch = epochs or QUICK_EPOCHS, batch or QUICK_BATCH
     machine = this_machine(device)

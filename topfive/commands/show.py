@@ -92,12 +92,12 @@ def explain(number: str, /, *, network: str | None = None, format: Format = "tex
     format
         text, markdown, csv or json; csv has the matches alone, accuracies and errors are fractions in both.
     """
-    from topfive.report import explanations as explaining
+    from topfive.report import explanations
 
-    matches = explaining.explain(number, network)
+    matches = explanations.explain(number, network)
     document = {
-        "answer": explaining.answer(number, network, matches),
-        "nearest": explaining.rows(explaining.nearest(number, network)) if network else [],
-        "errors": explaining.own_rows(network) if network else [],
+        "answer": explanations.answer(number, network, matches),
+        "nearest": explanations.rows(explanations.nearest(number, network)) if network else [],
+        "errors": explanations.own_rows(network) if network else [],
     }
-    write(format, explaining.rows(matches), document, explaining.sections(number, network, matches))
+    write(format, explanations.rows(matches), document, explanations.sections(number, network, matches))

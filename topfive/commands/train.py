@@ -118,7 +118,7 @@ def train(
     from topfive.engine.training.job import Job, adapted, fitted, network_of
     from topfive.engine.training.loading import most_unreadable
     from topfive.engine.training.processes import Group
-    from topfive.recipes import papers as recipes_of_papers
+    from topfive.recipes import papers
     from topfive.recipes.editing import changed
     from topfive.results.progress import counting
 
@@ -135,8 +135,8 @@ def train(
     with bar(quiet) as progress:
         source = open_source(data, counting(progress, "MB", 1e6))
     value, side = network_of(network, source, size)
-    chosen = recipe or ("finetune" if start else recipes_of_papers.default_for(value))
-    rules = changed(recipes_of_papers.get(chosen, value), set)
+    chosen = recipe or ("finetune" if start else papers.default_for(value))
+    rules = changed(papers.get(chosen, value), set)
     changes = [field.partition("=")[0].strip() for field in set]
     if "progressive_resize" not in changes:
         rules, left_out = adapted(rules, value, side)

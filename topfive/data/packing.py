@@ -30,6 +30,7 @@ PER_SHARD = 1000
 QUALITY = 95
 PNG = b"\x89PNG"
 STATED = "pack.json"
+TRAIN, VAL = "train", "held-out"  # how the names of shards begin, as in packs of before
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -95,14 +96,14 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
     stated = out / STATED
     if stated.exists() and msgspec.json.decode(stated.read_bytes(), type=Pack).of != of:
         raise UsageError(f"{out} holds another pack: give another folder")
-    foreign = [name for name in _names(out) if not name.startswith(("train-", "validation-")) and name != STATED]
+    foreign = [name for name in _names(out) if not name.startswith((f"{TRAIN}-", f"{VAL}-")) and name != STATED]
     if foreign:
         raise UsageError(f"{out} is not empty ({foreign[0]!r}): give a new folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for aside in out.glob("*.aside"):  # of a run that was killed
             aside.unlink()
-        parts = {"train": source.train, "validation": source.val}
+        parts = {TRAIN: source.train, VAL: source.val}
         total = sum(map(len, parts.values()))
         names: dict[str, list[str]] = {part: [] for part in parts}
         done = 0
@@ -124,7 +125,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
         notes = (*source.notes, how)
         content = Pack(
             source.name, of, source.fingerprint, source.classes, source.words, source.split, source.mirror, side,
-            tuple(names["train"]), tuple(names["validation"]), notes, source.upright,
+            tuple(names[TRAIN]), tuple(names[VAL]), notes, source.upright,
         )  # fmt: skip
         write_aside(stated, msgspec.json.format(msgspec.json.encode(content)))
     except BrokenProcessPool:

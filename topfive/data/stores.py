@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -237,11 +237,12 @@ def cache_folder() -> Path:
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, with the permissions that new files have here."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    # why not tempfile: what it makes is for its owner alone, and others may share a folder of results
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -68,7 +68,7 @@ DIFFERS: dict[str, list[str]] = {
     **{f"cifar-resnet-{depth}": [_ZEROS] for depth in (20, 32, 44, 56, 110, 1202)},
 }
 
-# our names -> theirs, see renames.py; fb.resnet.torch's layout, which torchvision, timm and the CIFAR files share
+# our names -> theirs, see weights/names.py; fb.resnet.torch's layout, which torchvision, timm and the CIFAR files share
 TORCHVISION = (
     ("conv{s}_x.conv{s}_{b}.add.body.", "layer{s-1}.{b-1}."),
     ("conv{s}_x.conv{s}_{b}.add.shortcut.conv.", "layer{s-1}.{b-1}.downsample.0."),

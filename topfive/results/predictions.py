@@ -1,7 +1,7 @@
 """What networks said of every validation image: kept as a file, and every metric computed from it alone.
 
-Right and wrong are as in `lab.evaluation.score`: a class that ties with the right one is ranked before it, and a
-image without probabilities is wrong. Unreadable images are such; `readable` leaves them out.
+Right and wrong are as in `engine.training.validation.score`: a class that ties with the right one is ranked before it,
+and an image without probabilities is wrong. Unreadable images are such; `readable` leaves them out.
 """
 
 import csv

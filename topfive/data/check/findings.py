@@ -347,8 +347,8 @@ def _inside(
         f"{kind} duplicates among the {split} images",
         HARMS if not val and again / whole >= MANY_COPIES else NOTE,
         again,
-        f"{_of(again, whole, f'{split} image')} {_are(again)} copies of another one, {how}; the largest group has "
-        f"{len(groups[0]):,}",
+        f"{_of(again, whole, f'{split} image')} {_are(again)} {'a copy' if again == 1 else 'copies'} of another "
+        f"one, {how}; the largest group has {len(groups[0]):,}",
         harm,
         examples,
     )

@@ -1,8 +1,8 @@
 """The tensors of other people's files, under the names that they have there; nothing of such a file is executed here.
 
-topfive/gate.py has looked at the file before. A pickle is read by torch, with `weights_only`, in a process of its own
-(unpickling.py) that can write no file and has little memory and time; it hands back bytes, which must be the tensors
-that the gate foresaw.
+weights/inspection.py has looked at the file before. A pickle is read by torch, with `weights_only`, in a process of its
+own (unpickling.py) that can write no file and has little memory and time; it hands back bytes, which must be the
+tensors that the inspection foresaw.
 """
 
 import hashlib

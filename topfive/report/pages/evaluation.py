@@ -8,7 +8,7 @@ from typing import Any
 
 from topfive.data.check.findings import shown
 from topfive.report.evaluation import short_names
-from topfive.report.figures import evaluation as figures_of_evaluation
+from topfive.report.figures import evaluation as evaluation_figures
 from topfive.report.figures import series
 from topfive.report.pages.page import NOTHING, Cell, Column, Row, accuracy, both, number, publish
 from topfive.report.tables import scaled
@@ -34,9 +34,9 @@ def render(
 ) -> Path:
     """Write the page and return its path.
 
-    `rows` are `evaluation_report.row`'s with views, ops and ms; all below the table is about the `shown` predictions.
-    `names` are the classes in words, `thumbnails` JPEG files of the worst mistakes; `meta` is what and said, the
-    command under "Command".
+    `rows` are those of `report.evaluation.row` with views, ops and ms; all below the table is about the `shown`
+    predictions. `names` are the classes in words, `thumbnails` JPEG files of the worst mistakes; `meta` is what and
+    said, the command under "Command".
     """
     words, unreadable = short_names(shown.classes, names), shown.unreadable
     if rows[0]["unreadable_are"] == "left out":
@@ -54,17 +54,17 @@ def render(
         model=str(rows[0]["model"]),
         protocol=shown.protocol,
         images=len(shown),
-        ladder=both("ladder", partial(figures_of_evaluation.ladder, rows, title=""), "Protocols") if ladder else None,
-        bought=figures_of_evaluation.bought(rows) if ladder else "",
+        ladder=both("ladder", partial(evaluation_figures.ladder, rows, title=""), "Protocols") if ladder else None,
+        bought=evaluation_figures.bought(rows) if ladder else "",
         columns=columns,
         rows=[(row, [column.cell(row) for column in columns]) for row in rows],
         sentences=sentences,
-        confused=figures_of_evaluation.confounded(counts, named),
-        confusion=both("confusion", partial(figures_of_evaluation.confusion, counts, named, title=""), "Confusion"),
+        confused=evaluation_figures.confounded(counts, named),
+        confusion=both("confusion", partial(evaluation_figures.confusion, counts, named, title=""), "Confusion"),
         pairs=[(words[one.label], words[one.answer], one.times, one.share) for one in seen.confused(shown, PAIRS)],
-        calibrated=figures_of_evaluation.sureness(bins, error or 0.0),
+        calibrated=evaluation_figures.sureness(bins, error or 0.0),
         reliability=both(
-            "reliability", partial(figures_of_evaluation.reliability, bins, error or 0.0, title=""), "Reliability"
+            "reliability", partial(evaluation_figures.reliability, bins, error or 0.0, title=""), "Reliability"
         ),
         class_columns=CLASS_COLUMNS,
         classes=_classes(shown, words),

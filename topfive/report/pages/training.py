@@ -31,7 +31,7 @@ def render(
 ) -> Path:
     """Write the page and return its path.
 
-    `rows` are flat, an epoch each (see `training_report.epoch_rows`), `fields` those of `recipes.field_rows`. The
+    `rows` are flat, an epoch each (see `report.training.epoch_rows`), `fields` those of `recipes.plan.field_rows`. The
     points of the `marked` epochs tell their row. `meta` is what `facts` reads, and where, split and processes besides.
     """
     columns = _columns(rows)
