@@ -439,9 +439,9 @@ def packed(to: Writer) -> Made:
     source = open_source(made.where)
     packing.pack(source, to.root / "pack", 64, lambda *_: None, workers=1)
     images = {}
-    for side, part in ((source.train, "train"), (source.val, "validation")):
+    for side, part, shard in ((source.train, "train", "train-00000"), (source.val, "validation", "held-out-00000")):
         for item in side:
-            name = f"{part.replace(' ', '-')}-00000.tar/{as_text(item.name)}"
+            name = f"{shard}.tar/{as_text(item.name)}"
             known = made.images[item.name]
             pixels = known.shown.upright if made.upright else known.shown.lying
             images[name] = Known(known.label, part, replace(known.shown, upright=pixels, lying=pixels))
