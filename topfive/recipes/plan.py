@@ -1,6 +1,7 @@
 """What a recipe will do, before anything runs: its steps, rates and sides."""
 
 import itertools
+import sys
 from typing import Any, assert_never
 
 import msgspec
@@ -35,13 +36,28 @@ def steps_of_epoch(count: int, batch: int) -> int:
     return max(1, count // batch + (count % batch > 1))
 
 
+def total_steps(recipe: Recipe, images: int) -> int:
+    """Steps of the whole training."""
+    return min(recipe.steps or sys.maxsize, recipe.epochs * steps_of_epoch(images, recipe.batch))
+
+
+def ended(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with as many epochs as its `steps` take, the last one perhaps in part."""
+    if recipe.steps is None:
+        return recipe
+    each = steps_of_epoch(images, recipe.batch)
+    epochs = -(-recipe.steps // each)
+    return msgspec.structs.replace(recipe, epochs=epochs, steps=recipe.steps if recipe.steps % each else None)
+
+
 def plan_rows(recipe: Recipe, images: int) -> list[dict[str, Any]]:
     """A row for each change of the schedule or of the images' side: epochs, steps, learning rates, share of the side.
 
     Where the validation error decides, `lr_to` is the lowest rate that there may be; `how` says what decides.
     """
     each = steps_of_epoch(images, recipe.batch)
-    starts = [*_changes(recipe, each), recipe.epochs * each]
+    total = total_steps(recipe, images)
+    starts = [*_changes(recipe, each, total), total]
     rows = []
     for first, after in itertools.pairwise(starts):
         epoch = first // each + 1
@@ -51,8 +67,8 @@ def plan_rows(recipe: Recipe, images: int) -> list[dict[str, Any]]:
                 "first_epoch": epoch,
                 "last_epoch": (after - 1) // each + 1,
                 "steps": after - first,
-                "lr_from": _rate(recipe, first, each),
-                "lr_to": _rate(recipe, after - 1, each, lowest=True),
+                "lr_from": _rate(recipe, first, each, total),
+                "lr_to": _rate(recipe, after - 1, each, total, lowest=True),
                 "side": recipe.share(epoch),
                 "how": _how(recipe, warming),
             }
@@ -66,8 +82,8 @@ def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str
     `lr_low` is below `lr` where the validation error decides: the rate after errors that never fell.
     """
     each = steps_of_epoch(images, recipe.batch)
-    total = recipe.epochs * each
-    schedule, turns = recipe.schedule, set(_changes(recipe, each))
+    total = total_steps(recipe, images)
+    schedule, turns = recipe.schedule, set(_changes(recipe, each, total))
     if isinstance(schedule, Decay):
         turns |= set(range(0, total, schedule.epochs * each))
     if isinstance(schedule, Plateau):
@@ -78,8 +94,8 @@ def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str
         {
             "step": step,
             "epoch": step / each,
-            "lr": _rate(recipe, step, each),
-            "lr_low": _rate(recipe, step, each, lowest=True),
+            "lr": _rate(recipe, step, each, total),
+            "lr_low": _rate(recipe, step, each, total, lowest=True),
             "side": recipe.share(step // each + 1),
         }
         for step in sorted(grid | turns | {turn - 1 for turn in turns})
@@ -87,15 +103,14 @@ def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str
     ]
 
 
-def _rate(recipe: Recipe, step: int, each: int, lowest: bool = False) -> float:
+def _rate(recipe: Recipe, step: int, each: int, total: int, lowest: bool = False) -> float:
     """The rate of a step, counted from 0, when the warm-up is taken to last for the first epoch."""
     errors = [1.0] * (step // each // recipe.evaluate_every if lowest else 0)
-    return learning_rate(recipe, step / (recipe.epochs * each), errors, 1.0 if step < each else 0.0)
+    return learning_rate(recipe, step / total, errors, 1.0 if step < each else 0.0)
 
 
-def _changes(recipe: Recipe, each: int) -> list[int]:
+def _changes(recipe: Recipe, each: int, total: int) -> list[int]:
     """The steps, counted from 0, at which another row of the plan begins."""
-    total = recipe.epochs * each
     match recipe.schedule:
         case OneCycle(warmup=rise):
             shares: tuple[float, ...] = (rise,)

@@ -115,6 +115,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str = "quick"
     epochs: Count = 20
+    steps: Count | None = None  # after which the training ends, within its last epoch; None is with it
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64  # images of a step, over all processes and parts
     accumulation_steps: Count = (
         1  # that a batch is computed in, one after the other, where memory does not hold it at once

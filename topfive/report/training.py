@@ -12,7 +12,7 @@ import msgspec
 
 from topfive.data.check.findings import counted, shown
 from topfive.errors import RefusedError, ResourceError, TopfiveError
-from topfive.recipes.plan import field_rows, steps_of_epoch
+from topfive.recipes.plan import field_rows, total_steps
 from topfive.recipes.recipe import Recipe
 from topfive.report.tables import WIDTH, Column, Row, Section, clock, scaled
 from topfive.results.records import EpochRecord
@@ -288,7 +288,7 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
     try:
         stated = load_run(folder)
         recipe, images = _read(stated)
-        steps = recipe.epochs * steps_of_epoch(images.train, recipe.batch)
+        steps = total_steps(recipe, images.train)
         row |= {"name": stated.name, "source": images.name, "recipe": recipe.name, "size": stated.size}
         row |= {"epochs_done": 0, "epochs": recipe.epochs, "steps": steps}
         epochs = epoch_rows(_rows_in(folder))

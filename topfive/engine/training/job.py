@@ -38,7 +38,7 @@ from topfive.networks.layers import Network, with_classes
 from topfive.networks.receptive_fields import VALUE_BYTES, SizeError
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
-from topfive.recipes.plan import steps_of_epoch
+from topfive.recipes.plan import ended, total_steps
 from topfive.recipes.recipe import Recipe, side_of
 from topfive.results.records import EpochRecord
 from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
@@ -76,7 +76,8 @@ class Job:
     ) -> None:
         self.data = data
         self.network = with_classes(network, len(source.classes))
-        self.source, self.recipe, self.size, self.machine = source, recipe, size, machine
+        self.source, self.size, self.machine = source, size, machine
+        self.recipe = recipe = ended(recipe, len(source.train))
         self.group, self.folder, self.max_bad = group, folder, max_bad
         self.costs = count(self.network, (3, size, size))
         for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
@@ -223,7 +224,7 @@ class Job:
         images, recipe = len(self.source.train), self.recipe
         part = -(-recipe.batch // (recipe.accumulation_steps * self.group.world))
         return {
-            "steps": recipe.epochs * steps_of_epoch(images, recipe.batch),
+            "steps": total_steps(recipe, images),
             "training_ops": sum(
                 6 * count(self.network, (3, side, side)).macs * images
                 for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))

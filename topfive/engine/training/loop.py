@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -20,7 +21,7 @@ from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
 from topfive.engine.training.validation import evaluate, of_all
 from topfive.errors import DivergedError
-from topfive.recipes.plan import steps_of_epoch
+from topfive.recipes.plan import steps_of_epoch, total_steps
 from topfive.recipes.recipe import Recipe, learning_rate
 from topfive.results.records import EpochRecord, Scores
 
@@ -88,18 +89,19 @@ def train(
         learner.restore(found[2], at.step, at.lr)
     weights = net.loss_weights if isinstance(net, Net) else ()
     wrapped, ends, least = group.wrapped(_AllLogits(model)), _first_and_last(net), _least(net)
-    each = at.batches = steps_of_epoch(len(data), recipe.batch)
+    each, total = steps_of_epoch(len(data), recipe.batch), total_steps(recipe, len(data))
     yield from at.rows
     while at.epoch <= recipe.epochs:
         began, before, trained = time.perf_counter(), at.seconds, at.training_seconds
         batches = Timed(data.training(recipe, at.epoch, at.batch, group.rank, group.world), at.waiting_seconds)
+        at.batches = min(each, total - (at.epoch - 1) * each)
         at.sums = at.sums or [0.0] * (COUNTED + len(weights))
         model.train()
-        for pixels, labels, index, real in batches:
+        for pixels, labels, index, real in islice(batches, at.batches - at.batch):
             if len(labels) < least:  # one image is left, the others cannot be read: it stands twice and counts once
                 pixels, labels, index = pixels.repeat(2, 1, 1, 1), labels.repeat(2), index.repeat(2)
             torch.manual_seed(hash((recipe.seed, at.step, group.rank)))  # of dropout: a function of the step alone
-            at.lr = learning_rate(recipe, at.step / (recipe.epochs * each), _errors(at.rows), _training_error(at))
+            at.lr = learning_rate(recipe, at.step / total, _errors(at.rows), _training_error(at))
             labels = labels.to(machine.device)
             drawn = uniforms(recipe.seed, at.epoch, index)
             pixels = augmented(machine.place(pixels), drawn, recipe.augmentation, data.mirror)
@@ -125,7 +127,7 @@ def train(
             totals = group.all_reduce(*here.tolist())
             if not all(map(math.isfinite, totals)):  # before the step: the weights are still those of the step before
                 raise DivergedError(
-                    f"the loss is no longer a number at step {at.step + 1} of {recipe.epochs * each}, learning rate "
+                    f"the loss is no longer a number at step {at.step + 1} of {total}, learning rate "
                     f"{at.lr:.3g}: lower it"
                 )
             totals[1:3] = (math.hypot(*(float(p.grad.norm()) for p in end if p.grad is not None)) for end in ends)
