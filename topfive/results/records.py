@@ -12,6 +12,7 @@ class Scores(msgspec.Struct, frozen=True):
     correct1: int
     correct5: int | None
     unreadable: int = 0  # of the images, each an error
+    right: bytes = b""  # a bit an image, those that cannot be read last; nothing where it was not noted
 
     @property
     def top1_accuracy(self) -> float:

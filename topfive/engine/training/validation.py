@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topfive.engine.benchmark.measuring import Machine
@@ -13,7 +15,8 @@ from topfive.results.records import Scores
 
 def of_all(scores: Scores, images: int) -> Scores:
     """The scores over all validation images, of which those that could not be read count as errors."""
-    return msgspec.structs.replace(scores, images=images, unreadable=images - scores.images)
+    right = scores.right and scores.right.ljust(-(-images // 8), b"\0")
+    return msgspec.structs.replace(scores, images=images, unreadable=images - scores.images, right=right)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:
@@ -22,7 +25,8 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
     # why: counting the classes at least as high makes a constant or NaN output wrong instead of luckily right
     ahead = (~(logits < right)).sum(1) - 1
     correct5 = int((ahead < 5).sum()) if logits.shape[1] >= 6 else None
-    return Scores(len(labels), int((ahead == 0).sum()), correct5)
+    right = np.packbits((ahead == 0).numpy()).tobytes()
+    return Scores(len(labels), int((ahead == 0).sum()), correct5, right=right)
 
 
 @torch.inference_mode()
@@ -31,13 +35,16 @@ def evaluate(
 ) -> Scores:
     """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels.
 
-    With several processes each has batches of its own, and the counts are of all.
+    With several processes each has batches of its own, and the counts are of all; which were right is not noted.
     """
+    right: list[NDArray[np.uint8]] = []
     images = correct1 = correct5 = few = 0
     for pixels, labels in batches:
         scores = score(module(machine.place(pixels)).float().cpu(), labels)
         images, correct1 = images + scores.images, correct1 + scores.correct1
         few += scores.correct5 is None
+        right.append(np.unpackbits(np.frombuffer(scores.right, np.uint8), count=scores.images))
         correct5 += scores.correct5 or 0
     images, correct1, correct5, few = map(int, group.all_reduce(images, correct1, correct5, few))
-    return Scores(images, correct1, None if few else correct5)
+    noted = np.packbits(np.concatenate(right)).tobytes() if right and group.world == 1 else b""
+    return Scores(images, correct1, None if few else correct5, right=noted)
