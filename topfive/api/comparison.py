@@ -68,35 +68,40 @@ class Comparison:
 def compare(
     networks: Iterable[str | Network],
     source: Source,
-    epochs: int = 8,
     minutes: float | None = None,
+    epochs: int | None = None,
+    seeds: int = 3,
+    recipe: str = "auto",
     size: int | None = None,
-    batch: int = 64,
+    batch: int | None = None,
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> Comparison:
-    """Train every network by the same short recipe, evaluate it on the validation images, and time it on this machine.
+    """Train every network for the same time with several seeds, evaluate it on the validation images, and time it here.
 
     `networks` are names, network values, or `"package.module:factory"` for a torch module of your own: a factory and
-    not the module, because each network is measured in a process of its own. `size` is the side of the images in
-    pixels, by default 32, 64 or 128, after the images; `batch` counts images. With `out`, rows are kept in that folder
-    as they are finished, and the same call continues with the missing ones; without it nothing is left on disk.
+    not the module, because each network is measured in a process of its own. `minutes` is what the whole comparison may
+    take, 10 where no `epochs` are given. `seeds` trainings of each network begin with `seed`. `size` is the side of the
+    images in pixels, by default 32, 64 or 128, after the images; `batch` counts images. With `out`, what is finished is
+    kept in that folder, and the same call continues there; without it nothing is left on disk.
 
-    Raises: UsageError for unknown names, and for `minutes`, which is not there yet; the first failure where all
-    networks fail. Where only some fail, `failed` says why.
+    Raises: UsageError for unknown names, and for minutes that are too few; the first failure where all networks fail.
+    Where only some fail, `failed` says why.
     """
-    if minutes is not None:
-        raise UsageError("compare cannot fit a comparison into minutes= yet: say how long by epochs=")
-    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 2), ("size", size or 1, 1)):
-        if value < least:
+    if minutes is not None and epochs is not None:
+        raise UsageError("minutes= and epochs= cannot both be kept to")
+    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 2), ("size", size, 1), ("seeds", seeds, 1)):
+        if value is not None and value < least:
             raise UsageError(f"{name}={value} is too small: at least {least}")
     with TemporaryDirectory() as scratch:
         names = tuple(_name(network, Path(scratch)) for network in networks)
         if not names:
             raise UsageError("name a network, or give a network value")
         folder = placed(source, "", str(out), "out=") if out is not None else Path(scratch) / "comparison"
-        return _run(names, source, epochs, size, batch, seed, device, folder)
+        if minutes is None and epochs is None:
+            minutes = 10.0
+        return _run(names, source, minutes, epochs, range(seed, seed + seeds), recipe, size, batch, device, folder)
 
 
 def _name(network: str | Network, folder: Path) -> str:
@@ -116,22 +121,26 @@ def _name(network: str | Network, folder: Path) -> str:
 def _run(
     names: tuple[str, ...],
     source: Source,
-    epochs: int,
+    minutes: float | None,
+    epochs: int | None,
+    seeds: Iterable[int],
+    recipe: str,
     size: int | None,
-    batch: int,
-    seed: int,
+    batch: int | None,
     device: str,
     folder: Path,
 ) -> Comparison:
     """All that is known here of the engine's comparison."""
-    from topfive.engine import comparison as engine
     from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.comparison import comparison as engine
+    from topfive.engine.comparison.folder import machine_of
+    from topfive.engine.comparison.trials import Place
     from topfive.engine.training.loading import default_size
 
-    machine = engine.machine_of(folder, this_machine(device))
-    shared = (size or default_size(source), epochs, batch, seed, str(machine), None)
-    setting = engine.Setting(source.name, source.fingerprint, source.classes, *shared)
-    run = engine.Comparison(source, names, setting, machine, folder, command=["topfive.compare(...)"])
+    machine = machine_of(folder, this_machine(device))
+    sizes = (size or default_size(source),)
+    contract = engine.Contract(names, sizes, tuple(seeds), minutes, epochs, batch, recipe)
+    run = engine.Comparison(source, contract, machine, Place(folder, ["topfive.compare(...)"]))
     try:
         for _ in run.run():
             pass

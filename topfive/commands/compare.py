@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from topfive.console import MUCH_WAITING, bar, command_line, say, version, write
 from topfive.errors import Interrupted, UsageError
 from topfive.report.tables import Format
 
-QUICK_EPOCHS, QUICK_BATCH = 8, 64  # of the recipe of that name, in a comparison
+if TYPE_CHECKING:
+    from topfive.engine.comparison.comparison import Comparison
+    from topfive.results.records import TrialRecord
+
+MINUTES = 10.0  # of a comparison, where neither minutes nor epochs are given
 
 
 def compare(
@@ -17,11 +23,13 @@ def compare(
     published: bool = False,
     report: str | None = None,
     out: str | None = None,
-    recipe: str = "quick",
-    size: int | None = None,
+    minutes: float | None = None,
     epochs: int | None = None,
-    batch: int | None = None,
+    seeds: int = 3,
     seed: int = 0,
+    recipe: str = "auto",
+    size: str | None = None,
+    batch: int | None = None,
     workers: int | None = None,
     device: str = "auto",
     blacklist: str | None = None,
@@ -31,9 +39,10 @@ def compare(
 ) -> None:
     """Compare networks: accuracy on your images against operations, parameters, memory and latency here.
 
-    Every network is trained by the same short recipe, tested on validation images and timed on this machine. Rows
-    that are finished stay in --out, and so does each network of ours as a run: --out/trials/NAME-seed0 is a model for
-    predict and evaluate. The same command continues where it was interrupted, within a network too.
+    Every network is trained for the same time with several seeds, tested on validation images and timed on this
+    machine; the answer says which networks cannot be told from the best. What is finished stays in --out, and so does
+    each network of ours as a run: --out/trials/NAME-seed0 is a model for predict and evaluate. The same command
+    continues where it was interrupted, within a training too; more networks or seeds reuse what is there.
     A network that fails has a row with the reason and costs the others nothing; the exit code is the first failure's.
 
     Parameters
@@ -51,16 +60,23 @@ def compare(
     out
         The folder for rows, figures and page; by default runs/compare-SOURCE, beside the source where that would lie
         inside.
-    recipe
-        What each network is trained by, as train --recipe takes it: quick, fast, finetune or a paper's.
-    size
-        The side of the square that the networks see, in pixels; by default 32, 64 or 128, after the images.
+    minutes
+        What the whole comparison may take: every training gets the same share of it, with as many epochs as fit, its
+        learning rate at zero at the end. 10 by default. More networks or seeds later take more, at the same share.
     epochs
-        How often each network sees the training images; by default 8 with quick, else as often as the recipe says.
-    batch
-        Images in a step; by default the recipe's, 64 with quick.
+        In place of minutes: how often each network sees the training images.
+    seeds
+        How many trainings of each network, with seeds from --seed on.
     seed
-        Of initial weights, order and augmentation.
+        The first seed: of initial weights, order and augmentation.
+    recipe
+        What each network is trained by: auto, what is best for its kind in a short time; paper, that of its own paper;
+        or a name, as train --recipe takes it.
+    size
+        The side of the square that the networks see, in pixels, or several as 32,64,96, each of which gives a row; by
+        default 32, 64 or 128, after the images.
+    batch
+        Images in a step; by default the recipe's.
     workers
         Read the images anew in every epoch with so many processes; by default they are kept in memory if they fit.
     device
@@ -75,8 +91,6 @@ def compare(
     format
         text, markdown, csv or json.
     """
-    from pathlib import Path
-
     from topfive.data.outputs import mark, placed
     from topfive.report import comparison as reporting
 
@@ -96,19 +110,25 @@ def compare(
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import DISTURBED, overlooked, this_machine
-    from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
+    from topfive.engine.benchmark.measuring import overlooked, this_machine
+    from topfive.engine.comparison.candidates import DEFAULT, recipe_of
+    from topfive.engine.comparison.comparison import Comparison, Contract
+    from topfive.engine.comparison.folder import machine_of
+    from topfive.engine.comparison.trials import Place
     from topfive.engine.training.loading import default_size, most_unreadable
-    from topfive.recipes import papers
     from topfive.results.progress import counting
 
-    least = {"batch": 2, "workers": 0}
-    for name, value in (("epochs", epochs), ("batch", batch), ("size", size), ("workers", workers)):
+    least = {"batch": 2, "workers": 0, "seed": 0}
+    numbers = {"epochs": epochs, "batch": batch, "seeds": seeds, "seed": seed, "workers": workers}
+    for name, value in numbers.items():
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
-    papers.get(recipe)  # why: a name that is none is said now
-    if recipe == "quick":
-        epochs, batch = epochs or QUICK_EPOCHS, batch or QUICK_BATCH
+    if minutes is not None and (epochs is not None or not minutes > 0):
+        raise UsageError(
+            "--minutes and --epochs cannot both be kept to" if epochs else f"--minutes {minutes:g} is none"
+        )
+    sizes = _sizes(size)
+    recipe_of(recipe, None)  # why: a name that is none is said now
     machine = this_machine(device)
     most_unreadable(max_bad, 0)
     with bar(quiet) as progress:
@@ -117,53 +137,67 @@ def compare(
         source = without(source, Path(blacklist))
     folder = placed(source, f"runs/compare-{source.name}", out)
     machine = machine_of(folder, machine)
-    side = size or default_size(source)
-    shared = (side, epochs, batch, seed, str(machine), workers, recipe)
-    setting = Setting(source.name, source.fingerprint, source.classes, *shared)
+    contract = Contract(
+        networks or DEFAULT,
+        sizes or (default_size(source),),
+        tuple(range(seed, seed + seeds)),
+        MINUTES if minutes is None and epochs is None else minutes,
+        epochs,
+        batch,
+        recipe,
+        optional=not networks,
+    )
     page = placed(source, "", report, "--report") if report else folder / "report.html"
-    comparison = Comparison(source, networks or DEFAULT, setting, machine, folder, max_bad, command)
+    comparison = Comparison(source, contract, machine, Place(folder, command, workers, max_bad))
     say(str(source), quiet)
     for line in (*source.notes, str(machine), *overlooked(device)):
         say(line, quiet)
     try:
         with bar(quiet) as tick:
-            for row in comparison.run(tick):
-                if isinstance(row, str):
-                    say(row, quiet)
-                    continue
-                measured = f"{row.top1_accuracy:.1%} Top-1 ({row.protocol}, n = {row.images:,})"
-                for note in row.notes:
-                    say(f"{row.name}: {note}", quiet)
-                say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
-                if row.waiting > MUCH_WAITING:
-                    say(
-                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for images; more "
-                        "--workers, or topfive data pack, would help",
-                        quiet,
-                    )
-                if row.wanting > DISTURBED:
-                    say(
-                        f"{row.name}: other programs had {row.wanting:.1f} of the {machine.threads} processors while "
-                        "it was timed: its latency and throughput are worse than they would be alone",
-                        quiet,
-                    )
+            for made in comparison.run(tick):
+                say(made if isinstance(made, str) else _told(made, comparison.name_of(made)), quiet)
     except (KeyboardInterrupt, Interrupted) as stop:
-        kept = f"{len(comparison.rows())} of {len(comparison.subjects)} rows are kept in {folder}"
+        kept = f"{sum(map(len, comparison.trials().values()))} trainings are kept in {folder}"
         kind = type(stop) if isinstance(stop, Interrupted) else Interrupted
         raise kind(f"stopped; {kept}; continue with: {shlex.join(command)}") from None
     finally:
         comparison.close()
-        if comparison.data and comparison.data.skipped:
-            say(comparison.data.skipped, False)
-        for bad in comparison.unreadable() if comparison.data else ():
-            say(f"skipped, unreadable: {bad['path']!r}: {bad['why']}", False)
-        made = comparison.table()
-        if made:
-            meta = comparison.meta()
-            reporting.write_measured(folder, page, made, meta)
-            write(format, reporting.flat(made), {"meta": meta}, [reporting.measured_section(made)])
-            if use := comparison.use():
-                say(f"each trained network is a model: {use}", quiet)
-            say(str(page), quiet)
+        _finish(comparison, folder, page, format, quiet)
     if error := comparison.error():
         raise error from error.__cause__
+
+
+def _sizes(size: str | None) -> tuple[int, ...]:
+    """What --size says. Raises: UsageError."""
+    parts = size.split(",") if size else []
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--size {size} is none: a number of pixels, or several as 32,64")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _told(trial: TrialRecord, name: str) -> str:
+    """What a finished trial came to, in a line."""
+    scores = trial.scores
+    waited = f", {trial.waiting:.0%} of it waiting for images" if trial.waiting > MUCH_WAITING else ""
+    return (
+        f"{name}, seed {trial.seed}: {scores.top1_accuracy:.1%} Top-1 (n = {scores.images:,}) after {trial.epochs:.3g} "
+        f"epochs in {trial.training_seconds:.0f} s{waited}"
+    )
+
+
+def _finish(comparison: Comparison, folder: Path, page: Path, format: Format, quiet: bool) -> None:
+    """Write figures and page, print the table."""
+    from topfive.report import comparison as reporting
+
+    for data in comparison.datas.values():
+        if data.skipped:
+            say(data.skipped, False)
+    for bad in comparison.folder.unreadable() if comparison.datas else ():
+        say(f"skipped, unreadable: {bad['path']!r}: {bad['why']}", False)
+    if rows := comparison.table():
+        meta = comparison.meta()
+        reporting.write_measured(folder, page, rows, meta)
+        write(format, reporting.flat(rows), {"meta": meta}, [reporting.measured_section(rows)])
+        if use := comparison.use():
+            say(f"each trained network is a model: {use}", quiet)
+        say(str(page), quiet)

@@ -12,7 +12,8 @@ class Scores(msgspec.Struct, frozen=True):
     correct1: int
     correct5: int | None
     unreadable: int = 0  # of the images, each an error
-    right: bytes = b""  # a bit an image, those that cannot be read last; nothing where it was not noted
+    right: bytes = b""  # a bit an image, Top-1, those that cannot be read last; nothing where it was not noted
+    right5: bytes = b""
 
     @property
     def top1_accuracy(self) -> float:
@@ -86,10 +87,37 @@ class Benchmark(msgspec.Struct, frozen=True):
     memory_training_bytes: int  # one step of `training_batch` images
     training_batch: int
     wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    latency_p90_ms: float = 0.0
+    backend: str = ""  # the form in which it was timed
+
+
+class TrialRecord(msgspec.Struct, frozen=True):
+    """One training of a network with one seed, as a comparison makes it; `scores` are those of the trained network."""
+
+    key: str  # of everything that it depends on: the network's value, the size, the recipe with its seed, the start
+    seed: int
+    scores: Scores
+    epochs: float
+    training_seconds: float  # evaluations included
+    loss: float  # of the last epoch
+    learning_rate: float | None = None
+    precision: str = ""  # of training, as is the memory format; "" for what is not torch's
+    memory_format: str = ""
+    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
+    curve: tuple[dict[str, float], ...] = ()
+    trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
+    joules: float | None = None  # that the processor took meanwhile, where the machine tells
+    stuck: bool = False  # the loss stayed at ln(classes)
+    params: int = 0  # of the shallow baseline's classifier, which are not known before
+    notes: tuple[str, ...] = ()
 
 
 class ComparisonRow(msgspec.Struct, frozen=True):
-    """One network of a comparison. Accuracies are fractions with their 95 % interval; None where Top-5 says nothing."""
+    """One network of a comparison, at one size, over its seeds.
+
+    Accuracies are means over the seeds, as fractions, with the 95 % interval of `statistics.mean_interval`; None where
+    Top-5 says nothing. Seconds, joules and the curve's points are means over the seeds too.
+    """
 
     name: str
     family: str
@@ -118,7 +146,7 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     memory_training_bytes: int
     training_batch: int
     training_seconds: float
-    epochs: int
+    epochs: float
     learning_rate: float | None
     precision: str = ""  # of training, as is the memory format; "" for what is not torch's
     memory_format: str = ""
@@ -128,6 +156,18 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     key: str = ""  # of everything that the row depends on: the network's value and the setting
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
     notes: tuple[str, ...] = ()  # how it was trained otherwise than the others
+    size: int = 0  # side of the images in pixels
+    recipe: str = ""
+    start: str = "scratch"
+    seeds: tuple[int, ...] = ()
+    accuracies: tuple[float, ...] = ()  # Top-1, seed by seed
+    trained: bool = True  # better than always naming the commonest class
+    among_best: bool = False  # it cannot be told from the network with the highest accuracy
+    trials: tuple[str, ...] = ()  # the run folders, seed by seed
+    latency_p90_ms: float = 0.0
+    weight_bytes: int = 0
+    backend: str = ""
+    joules: float | None = None  # of a training
 
 
 class FailedRow(msgspec.Struct, frozen=True):

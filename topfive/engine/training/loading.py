@@ -142,6 +142,11 @@ class Data(ABC):
         )
 
     @property
+    def held_bytes(self) -> int:
+        """Of memory that its images take."""
+        return 0
+
+    @property
     @abstractmethod
     def reading(self) -> Reading:
         """How they come to a training."""
@@ -358,6 +363,10 @@ class InMemory(Data):
             self.done += part.done
         few_enough(source, list(self.unreadable.values()), [len(self.images), len(self.aside)], max_bad)
         self.normalisation = statistics(self.images.pixels)
+
+    @property
+    def held_bytes(self) -> int:
+        return self.images.pixels.numel() + self.aside.pixels.numel()
 
     @property
     def reading(self) -> Reading:

@@ -146,7 +146,7 @@ def train(
             scores = evaluate(machine.infer_form(group.same(learner.averaged())), val, machine, group)
             scores = of_all(scores, len(data.source.val))
             if at.epoch < recipe.epochs:  # why: of the trained network alone, which is compared image by image
-                scores = msgspec.structs.replace(scores, right=b"")
+                scores = msgspec.structs.replace(scores, right=b"", right5=b"")
         at.seconds = before + time.perf_counter() - began
         row = _row(at, recipe.side(at.epoch, data.size), scores, data.classes, memory_peak(machine))
         at = at.after(row)

@@ -67,28 +67,43 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     `progress` is given the share done. Raises: DataError where the images cannot be read.
     """
     source, recipe, size, machine = job.source, job.recipe, job.size, job.machine
-    sides = {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.progressive_resize))}
     sample = _few(source, recipe.batch)
     load, began = Load(), time.perf_counter()
     reading = chosen(source, size, recipe.augmentation.crop, workers)
     data = prepare(sample, size, recipe.augmentation.crop, reading=reading, max_bad=job.max_bad)
     read = (time.perf_counter() - began) / (len(sample.train) + len(sample.val))
-    parts = len(sides) + 2
+    parts = len(sides_of(recipe, size)) + 2
     progress(1 / parts)
-    net = job.network_for(data)
-    image = {}
-    for side, share in sides.items():
-        image[side] = _image_seconds(net, data, recipe_at(recipe, share), machine)
-        progress((1 + len(image)) / parts)
-    form = machine.infer_form(Classifier(net, *data.normalisation))
-    evaluate(form, data.val(), machine)  # why: the first run of a size chooses and prepares its arithmetic
-    began = time.perf_counter()
-    evaluate(form, data.val(), machine)
-    tested = (time.perf_counter() - began) / len(sample.val)
-    progress(1.0)
+    image, tested = measured(job.network_for(data), data, recipe, size, machine, lambda n: progress((1 + n) / parts))
     whole, aside = len(source.train), len(source.val)
     wanting = load.wanting(machine.threads) if machine.device == "cpu" else 0.0
     return Estimate(read * (whole + aside), image, tested * aside, wanting)
+
+
+def measured(
+    net: nn.Module, data: Data, recipe: Recipe, size: int, machine: Machine, done: Callable[[int], object]
+) -> tuple[dict[int, float], float]:
+    """Seconds of one training image by its side in pixels, and of one validation image; `net` is trained by it.
+
+    `done` is given the number of things measured.
+    """
+    image = {}
+    for side, share in sides_of(recipe, size).items():
+        image[side] = _image_seconds(net, data, recipe_at(recipe, share), machine)
+        done(len(image))
+    form = machine.infer_form(Classifier(net, *data.normalisation))
+    pixels, labels = next(iter(data.val()))
+    evaluate(form, [(pixels, labels)], machine)  # why: the first run of a size chooses and prepares its arithmetic
+    began = time.perf_counter()
+    evaluate(form, [(pixels, labels)], machine)
+    tested = (time.perf_counter() - began) / len(labels)
+    done(len(image) + 1)
+    return image, tested
+
+
+def sides_of(recipe: Recipe, size: int) -> dict[int, float]:
+    """The sides of the training images in pixels, and which share of the full side each is."""
+    return {side_of(share, size): share for share in (1.0, *(share for _, share in recipe.progressive_resize))}
 
 
 def recipe_at(recipe: Recipe, share: float) -> Recipe:

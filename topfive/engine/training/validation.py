@@ -15,8 +15,10 @@ from topfive.results.records import Scores
 
 def of_all(scores: Scores, images: int) -> Scores:
     """The scores over all validation images, of which those that could not be read count as errors."""
-    right = scores.right and scores.right.ljust(-(-images // 8), b"\0")
-    return msgspec.structs.replace(scores, images=images, unreadable=images - scores.images, right=right)
+    length = -(-images // 8)
+    right, right5 = (bits and bits.ljust(length, b"\0") for bits in (scores.right, scores.right5))
+    missing = images - scores.images
+    return msgspec.structs.replace(scores, images=images, unreadable=missing, right=right, right5=right5)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:
@@ -25,8 +27,8 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
     # why: counting the classes at least as high makes a constant or NaN output wrong instead of luckily right
     ahead = (~(logits < right)).sum(1) - 1
     correct5 = int((ahead < 5).sum()) if logits.shape[1] >= 6 else None
-    right = np.packbits((ahead == 0).numpy()).tobytes()
-    return Scores(len(labels), int((ahead == 0).sum()), correct5, right=right)
+    first, five = (np.packbits((ahead < most).numpy()).tobytes() for most in (1, 5))
+    return Scores(len(labels), int((ahead == 0).sum()), correct5, right=first, right5=five)
 
 
 @torch.inference_mode()
@@ -38,13 +40,15 @@ def evaluate(
     With several processes each has batches of its own, and the counts are of all; which were right is not noted.
     """
     right: list[NDArray[np.uint8]] = []
+    right5: list[NDArray[np.uint8]] = []
     images = correct1 = correct5 = few = 0
     for pixels, labels in batches:
         scores = score(module(machine.place(pixels)).float().cpu(), labels)
         images, correct1 = images + scores.images, correct1 + scores.correct1
         few += scores.correct5 is None
-        right.append(np.unpackbits(np.frombuffer(scores.right, np.uint8), count=scores.images))
+        for bits, all in ((scores.right, right), (scores.right5, right5)):
+            all.append(np.unpackbits(np.frombuffer(bits, np.uint8), count=scores.images))
         correct5 += scores.correct5 or 0
     images, correct1, correct5, few = map(int, group.all_reduce(images, correct1, correct5, few))
-    noted = np.packbits(np.concatenate(right)).tobytes() if right and group.world == 1 else b""
-    return Scores(images, correct1, None if few else correct5, right=noted)
+    noted = [np.packbits(np.concatenate(all)).tobytes() if all and group.world == 1 else b"" for all in (right, right5)]
+    return Scores(images, correct1, None if few else correct5, right=noted[0], right5=noted[1])

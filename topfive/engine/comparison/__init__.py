@@ -1,0 +1,1 @@
+"""Networks trained under equal conditions, over seeds, and measured in the form in which they would serve."""

@@ -1,0 +1,409 @@
+"""The main job: accuracy on the user's images against operations, parameters, memory and latency on this machine."""
+
+import datetime
+import platform
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from importlib.metadata import version
+from traceback import clear_frames
+
+import msgspec
+
+from topfive.data.sources import Source
+from topfive.engine.benchmark import shallow
+from topfive.engine.benchmark.arithmetic import fastest
+from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
+from topfive.engine.comparison.candidates import Entry, entry, failure
+from topfive.engine.comparison.folder import Folder, Setting
+from topfive.engine.comparison.planning import SHARE, Need, Plan, Planned, fitting, planned, seconds_each, too_short
+from topfive.engine.comparison.trials import Place, key_of, run_trial
+from topfive.engine.models.modules import make
+from topfive.engine.training.job import Job, decoding, fitted
+from topfive.engine.training.loading import Data, InMemory, TooManyUnreadable, chosen, note_unreadable, prepare
+from topfive.engine.training.processes import Group
+from topfive.engine.training.timing import Estimate, measured
+from topfive.engine.training.validation import of_all
+from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
+from topfive.recipes.augmentations import Centre
+from topfive.recipes.recipe import Recipe
+from topfive.results.comparisons import marked, row
+from topfive.results.progress import Progress
+from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
+from topfive.results.runs import Reading
+
+PREPARING = 0.2  # share of the bar that is for timing, before the first training
+GUESS = 10  # epochs that choosing the arithmetic is worth its time for, before it is known how many there are
+
+KEPT = 0.3  # of the memory, which images of other readings may have beside those that are read now
+
+Tick = Callable[[Progress], object]
+
+
+class Contract(msgspec.Struct, frozen=True):
+    """What is compared, how long the trainings are, and how many, for all candidates alike."""
+
+    networks: tuple[str, ...]
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    minutes: float | None = None  # of everything; None where the epochs are given, or the recipe's own
+    epochs: int | None = None
+    batch: int | None = None
+    recipe: str = "auto"
+    optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
+
+    @property
+    def changes(self) -> list[str]:
+        """To the recipe of each candidate, as `--set` has them."""
+        fields = {"epochs": self.epochs, "batch": self.batch}
+        return [f"{name}={value}" for name, value in fields.items() if value is not None]
+
+    @property
+    def plan(self) -> str:
+        """The name of the file that its plan is kept in."""
+        return f"plan-{self.minutes:g}-minutes.json" if self.minutes is not None else "plan.json"
+
+
+class Comparison:
+    """A comparison in its folder: what is finished is kept there, and only what is missing is made.
+
+    Each network of ours is trained by a job in a run folder below, which an interrupted one continues in. The folder is
+    locked until `close`. Raises: UsageError where another process works there, or where it holds another comparison.
+    """
+
+    def __init__(self, source: Source, contract: Contract, machine: Machine, place: Place) -> None:
+        self.began = time.perf_counter()
+        self.source, self.contract, self.machine, self.place = source, contract, machine, place
+        self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
+        self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
+        self.datas: dict[tuple[Reading, int], Data] = {}  # the images as they were read, by how and at which size
+        self.fresh = False  # whether the plan was made by this process, which then has its minutes to keep to
+        setting = Setting(source.name, source.fingerprint, source.classes, str(machine), place.workers)
+        for size in contract.sizes:
+            for name in contract.networks:
+                self._add(name, size)
+        self.folder = Folder(place.folder, setting, machine)
+
+    def close(self) -> None:
+        """Let others work in the folder."""
+        self.folder.close()
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def trials(self) -> dict[str, list[TrialRecord]]:
+        """The finished trials of this contract by the candidate's key, in the order of the seeds."""
+        finished, plan = self.folder.trials(), self.folder.plan(self.contract.plan)
+        found: dict[str, list[TrialRecord]] = {}
+        for key, one in self.entries.items():
+            if one.spec and key not in plan.trials:
+                continue
+            recipes = [plan.trials[key].seeded(seed) for seed in self.contract.seeds] if one.spec else [None]
+            keys = [key_of(one, recipe) for recipe in recipes]
+            if records := [finished[trial] for trial in keys if trial in finished]:
+                found[key] = records
+        return found
+
+    def name_of(self, trial: TrialRecord) -> str:
+        """The candidate that a trial is of."""
+        found = (key for key, trials in self.trials().items() if trial in trials)
+        return self.entries[next(found)].candidate.name
+
+    def rows(self) -> list[ComparisonRow]:
+        """The rows of the candidates that have a trial, in the order asked for."""
+        trials, timed = self.trials(), self.folder.benchmarks()
+        commonest = Counter(item.label for item in self.source.val).most_common(1)[0][1] / len(self.source.val)
+        made = [
+            row(self.entries[key].candidate, timed[key], records, commonest)
+            for key, records in trials.items()
+            if key in timed and key not in self.failures
+        ]
+        return marked(made, trials)
+
+    def table(self) -> list[ComparisonRow | FailedRow]:
+        """A row for each candidate that has a trial or failed."""
+        failed = []
+        for key, (name, error) in self.failures.items():
+            known = self.entries.get(key)
+            family, kind = (known.candidate.family, known.candidate.kind) if known else ("", "")
+            failed.append(FailedRow(name, family, kind, str(error)))
+        return [*self.rows(), *failed]
+
+    def error(self) -> TopfiveError | None:
+        """What ends the command where networks failed: of the first failure's kind, and so with its exit code."""
+        for name, first in self.failures.values():
+            total = len(self.entries.keys() | self.failures.keys())
+            found = type(first)(f"{len(self.failures)} of {total} networks failed, the first {name}: {first}")
+            found.__cause__ = first.__cause__ or first
+            return found
+        return None
+
+    # --- making what is missing --------------------------------------------------------------------------------------
+
+    def run(self, progress: Tick = lambda where: None) -> Iterator[TrialRecord | str]:
+        """Make what is missing: benchmarks, the plan, and the trials, seed by seed; each is on disk before it is given.
+
+        What is to be said is a sentence in between. Raises: Interrupted where a signal asked for the end, the state of
+        the trial being saved; UsageError where the minutes are too few.
+        """
+        yield from self._said()
+        yield from self._timed(progress)
+        plan = yield from self._planned(progress)
+        finished = self.folder.trials()
+        missing = [
+            (one, seed, plan.trials[one.candidate.key])
+            for one in self._to_train()
+            for seed in self.contract.seeds
+            if key_of(one, plan.trials[one.candidate.key].seeded(seed)) not in finished
+        ]
+        order = list(dict.fromkeys(self._reading(one) for one, _, _ in missing))  # why: images are read once for each
+        missing.sort(key=lambda work: (order.index(self._reading(work[0])), work[1]))
+        total, done = sum(work.seconds for *_, work in missing), 0.0
+        for i, (one, seed, work) in enumerate(missing):
+            if self._late(work.seconds):
+                yield (
+                    f"the time is up, and {len(missing) - i} of {len(missing)} trainings were not begun: this machine "
+                    "was quicker when it was timed; the same command makes them"
+                )
+                break
+
+            def tick(share: float, rate: str, done: float = done, one: Entry = one, work: Planned = work) -> None:
+                share = PREPARING + (1 - PREPARING) * (done + share * work.seconds) / total
+                progress(Progress(f"{one.candidate.name}, seed {work.recipe.seed}", share, rate))
+
+            done += work.seconds
+            if one.candidate.key not in self.failures:
+                yield from self._trial(one, work, seed, tick, progress)
+
+    def _trial(
+        self, one: Entry, work: Planned, seed: int, tick: Callable[[float, str], object], progress: Tick
+    ) -> Iterator[TrialRecord | str]:
+        kind = msgspec.structs.replace(self.machine, precision=work.precision, memory_format=work.memory_format)
+        try:
+            data = self._read(one, progress)
+            yield from self._said()
+            record, said = run_trial(one, self.source, data, work.seeded(seed), kind, self.place, tick)
+        except (DataError, Interrupted):  # the others have the same images
+            raise
+        except Exception as error:
+            yield self._failed(one, error)
+            return
+        self.folder.add_trial(record)
+        note_unreadable(self.place.folder, data.unreadable.values())  # again: a file may have gone since
+        yield from said
+        yield record
+
+    def _late(self, seconds: float) -> bool:
+        """Whether a trial would end after the time that was given; never for a plan that is repeated."""
+        minutes, passed = self.contract.minutes, time.perf_counter() - self.began
+        return minutes is not None and self.fresh and passed + 0.95 * seconds > 60 * minutes
+
+    def _to_train(self) -> list[Entry]:
+        return [one for key, one in self.entries.items() if one.spec and key not in self.failures]
+
+    def _timed(self, progress: Tick) -> Iterator[TrialRecord | str]:
+        """Time each candidate in the form in which it would serve; the baseline is trained with it."""
+        known = self.folder.benchmarks()
+        missing = [one for key, one in self.entries.items() if key not in known]
+        for i, one in enumerate(missing):
+            progress(Progress(f"{one.candidate.name}: timing", PREPARING / 2 * i / len(missing)))
+            try:
+                if one.spec is None:
+                    yield self._shallow(one, progress)
+                    continue
+                recipe = self._fitted(one, self.machine)
+                part = -(-recipe.batch // recipe.accumulation_steps)
+                classes = len(self.source.classes)
+                timed = measure(BenchmarkRequest(one.spec, one.shape, classes, self.machine, training_batch=part))
+                self.folder.add_benchmark(one.candidate.key, timed)
+                if timed.wanting > DISTURBED:
+                    yield (
+                        f"{one.candidate.name}: other programs had {timed.wanting:.1f} of the {self.machine.threads} "
+                        "processors while it was timed: its latency and throughput are worse than they would be alone"
+                    )
+            except (DataError, Interrupted):
+                raise
+            except Exception as error:
+                yield self._failed(one, error)
+
+    def _shallow(self, one: Entry, progress: Tick) -> TrialRecord:
+        data = self._read(one, progress)
+        if not isinstance(data, InMemory):
+            raise UsageError(f"{shallow.NAME} takes all images at once, and they are not kept in memory: leave it out")
+        classes = len(self.source.classes)
+        scores, timed, params, seconds = shallow.fit_and_measure(data.images, data.aside, classes, self.machine)
+        scores = of_all(scores, len(self.source.val))
+        self.folder.add_benchmark(one.candidate.key, timed)
+        record = TrialRecord(key_of(one, None), 0, scores, 1, seconds, 0.0, params=params)
+        self.folder.add_trial(record)
+        return record
+
+    def _planned(self, progress: Tick) -> Generator[str, None, Plan]:
+        """The plan in the folder, with the candidates that it lacks; the seconds of a training stay what they are."""
+        plan = self.folder.plan(self.contract.plan)
+        lacking = [one for one in self._to_train() if one.candidate.key not in plan.trials]
+        if not lacking:
+            return plan
+        self.fresh = not plan.trials
+        needs: list[Need] = []
+        for i, one in enumerate(lacking):
+            progress(Progress(f"{one.candidate.name}: timing its steps", PREPARING * (0.5 + i / len(lacking) / 2)))
+            try:
+                needs.append(self._need(one, progress))
+            except (DataError, Interrupted):
+                raise
+            except Exception as error:
+                yield self._failed(one, error)
+        minutes, seconds = self.contract.minutes, plan.seconds
+        if needs and minutes is not None and seconds is None:
+            left = 60 * minutes * SHARE - (time.perf_counter() - self.began)
+            kept = fitting(needs, left)
+            if len(kept) < len(needs) and not (kept and self.contract.optional):
+                raise too_short(needs, left, minutes)
+            for need in needs:
+                if need not in kept:
+                    del self.entries[need.candidate.key]
+                    yield (
+                        f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.0f} s here, too "
+                        f"long for {len(self.contract.seeds)} seeds in {minutes:g} minutes"
+                    )
+            needs, seconds = kept, seconds_each(kept, left)
+        trials = {**plan.trials, **{need.candidate.key: planned(need, seconds) for need in needs}}
+        plan = Plan(seconds, trials)
+        self.folder.keep_plan(self.contract.plan, plan)
+        return plan
+
+    def _need(self, one: Entry, progress: Tick) -> Need:
+        assert one.spec
+        data, classes, size = self._read(one, progress), len(self.source.classes), one.candidate.size
+        images = GUESS * len(self.contract.seeds) * len(data)
+        machine, _ = fastest(one.spec, one.shape, classes, one.recipe.batch, images, self.machine)
+        recipe = self._fitted(one, machine)
+        if one.network:
+            job = Job(one.network, self.source, recipe, size, machine, Group(), self.place.folder, data=data)
+            net = job.network_for(data)
+        else:
+            net = make(one.spec, one.shape, classes)
+        image, tested = measured(net, data, recipe, size, machine, lambda count: None)
+        estimate = Estimate(0.0, image, tested * len(self.source.val))
+        return Need(one.candidate, recipe, machine, estimate, len(data), len(self.contract.seeds))
+
+    def _fitted(self, one: Entry, machine: Machine) -> Recipe:
+        """Its recipe, a batch in as many parts as this machine's memory takes."""
+        if one.network is None:
+            return one.recipe
+        return fitted(one.recipe, one.network, one.candidate.size, len(self.source.classes), machine)
+
+    def _reading(self, one: Entry) -> tuple[Reading, int]:
+        """How the images come to the training of `one`; to the shallow baseline as the validation images do."""
+        crop, size = one.recipe.augmentation.crop if one.spec else Centre(), one.candidate.size
+        return chosen(self.source, size, crop, self.place.workers), size
+
+    def _read(self, one: Entry, progress: Tick) -> Data:
+        """The images, read where they are not there as `one` takes them."""
+        reading, size = wanted = self._reading(one)
+        if wanted in self.datas:
+            return self.datas[wanted]
+        total, seen = len(self.source.train) + len(self.source.val), 0
+        began = time.perf_counter()
+
+        def tick(count: int) -> None:
+            nonlocal seen
+            seen += count
+            if seen % 50 == 0 or seen == total:
+                rate = seen / (time.perf_counter() - began)
+                progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} images/s of {total:,}"))
+
+        if sum(data.held_bytes for data in self.datas.values()) > KEPT * self.machine.memory_bytes:
+            self.datas.clear()  # why: there is not room for all
+        try:
+            data = prepare(self.source, size, Centre(), None, tick, reading, self.place.max_bad)
+        except TooManyUnreadable as error:
+            noted = note_unreadable(self.place.folder, error.unreadable)
+            raise DataError(f"{error}; all of them: {noted}") from None
+        self.folder.keep_decoded(dict(data.done.most_common()))
+        note_unreadable(self.place.folder, data.unreadable.values())
+        self.datas[wanted] = data
+        return data
+
+    def _said(self) -> list[str]:
+        """What is to be said of the folder, once."""
+        said, self.folder.notes = self.folder.notes, []
+        return said
+
+    def _add(self, name: str, size: int) -> None:
+        contract = self.contract
+        try:
+            one = entry(
+                name,
+                size,
+                len(contract.sizes),
+                len(self.source.classes),
+                contract.recipe,
+                contract.changes,
+            )
+            self.entries[one.candidate.key] = one
+        except UsageError:
+            raise
+        except Exception as error:
+            clear_frames(error.__traceback__)
+            self.failures[f"{name} {size}"] = name, failure(error, name if ":" in name else None)
+
+    def _failed(self, one: Entry, error: Exception) -> str:
+        """Keep what went wrong with one network; a sentence that says it."""
+        clear_frames(error.__traceback__)  # why: what is kept of it would hold the network, and so its memory
+        found = failure(error, one.spec.factory if one.spec else None)
+        if found is not error:
+            found.__cause__ = error
+        self.failures[one.candidate.key] = one.candidate.name, found
+        return f"{one.candidate.name} failed: {found}"
+
+    # --- what its page says ------------------------------------------------------------------------------------------
+
+    def meta(self) -> dict[str, object]:
+        """How the comparison was made, for its page: enough to repeat it."""
+        rows = self.rows()
+        waited = max(rows, key=lambda row: row.waiting, default=None)
+        disturbed = [f"{row.wanting:.1f} while {row.name} was" for row in rows if row.wanting > DISTURBED]
+        sizes = ", ".join(f"{size}x{size}" for size in self.contract.sizes)
+        return {
+            "source": str(self.source),
+            "classes": len(self.source.classes),
+            "class_names": list(self.source.classes),
+            "notes": [*self.source.notes, *(f"{row.name}: {note}" for row in rows for note in row.notes)],
+            "use": self.use(),
+            "unreadable": self.folder.unreadable(),
+            "decoding": self._decoding(),
+            "waiting": f"at most {waited.waiting:.0%} of the training time ({waited.name})" if waited else "",
+            "disturbed": f"other processes used CPU cores: {', '.join(disturbed)} measured" if disturbed else "",
+            "fingerprint": self.source.fingerprint,
+            "command": shlex.join(self.place.command),
+            "protocol": f"1-crop {sizes}",
+            "recipe": self._recipes(rows),
+            "seed": ", ".join(map(str, self.contract.seeds)),
+            "machine": msgspec.to_builtins(self.machine),
+            "versions": {
+                "topfive": version("topfive"),
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "pillow", "msgspec")},
+            },
+            "made": datetime.date.today().isoformat(),
+        }
+
+    def use(self) -> str:
+        """How the trained network with the highest accuracy is used, as a command; "" where none is kept."""
+        best = max((row for row in self.rows() if row.trial), key=lambda row: row.top1_accuracy, default=None)
+        return f"topfive predict {shlex.quote(str(self.place.folder / best.trial))} FILE" if best else ""
+
+    def _decoding(self) -> str:
+        """How images became pixels, and what was done knowingly to how many of them."""
+        workers = self.place.workers
+        reading = "kept in memory" if workers is None else f"read anew by {workers} processes"
+        done = (f"{what}: {count:,}" for what, count in self.folder.decoded().items())
+        return "; ".join([decoding(self.source), reading, *done])
+
+    def _recipes(self, rows: Sequence[ComparisonRow]) -> str:
+        used = ", ".join(dict.fromkeys(row.recipe for row in rows if row.kind != "shallow"))
+        seconds = self.folder.plan(self.contract.plan).seconds
+        each = f"{seconds:.0f} s of training each" if seconds is not None else ", ".join(self.contract.changes)
+        return "; ".join(filter(None, [used, each]))

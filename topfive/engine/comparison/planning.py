@@ -1,0 +1,128 @@
+"""How long every training of a comparison is: the same seconds for each, and as many steps as each network takes in it.
+
+What a network needs is measured once, over a few steps, and the plan that follows from it is written down before the
+first training begins. A comparison that is continued repeats the plan; it does not measure again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.training.timing import Estimate
+from topfive.errors import UsageError
+from topfive.networks.receptive_fields import VALUE_BYTES
+from topfive.recipes.plan import ended, steps_of_epoch
+from topfive.recipes.recipe import Recipe
+from topfive.results.comparisons import Candidate
+
+SHARE = 0.96  # of the minutes that is planned: the rest is for the page, and for a machine that was quicker before
+EVALUATIONS = 4  # of a training, the last one included, as far as its recipe has them
+OPENING = 0.7  # seconds to open a run folder and to build a network
+WRITTEN = 400e6  # bytes of a checkpoint a second
+COPIES = 4  # of the weights in a training's last checkpoint: themselves, two averages of the optimizer, their own
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """The training of one candidate, whatever its seed."""
+
+    recipe: Recipe
+    precision: str
+    memory_format: str
+    seconds: float  # that a training is expected to take, with its evaluations and its checkpoint
+
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe with this seed."""
+        return msgspec.structs.replace(self.recipe, seed=seed)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What was decided before the first training."""
+
+    seconds: float | None = None  # of the steps of each training; None where the epochs were given
+    trials: dict[str, Planned] = {}  # by the candidate's key
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one candidate needs here, and how often it is trained."""
+
+    candidate: Candidate
+    recipe: Recipe
+    machine: Machine
+    estimate: Estimate
+    images: int
+    seeds: int
+
+    @property
+    def beside(self) -> float:
+        """Seconds of a trial that are not steps: evaluations, and writing the model."""
+        writing = self.candidate.params * VALUE_BYTES * COPIES / WRITTEN
+        return OPENING + writing + EVALUATIONS * self.estimate.evaluation
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of the steps of one epoch at the full size."""
+        return self.images * self.estimate.image[self.candidate.size]
+
+
+def seconds_each(needs: Sequence[Need], left: float) -> float:
+    """The seconds of steps that every training gets where there are `left` for all trainings together."""
+    trials = sum(need.seeds for need in needs)
+    return (left - sum(need.seeds * need.beside for need in needs)) / trials
+
+
+def fitting(needs: Sequence[Need], left: float) -> list[Need]:
+    """Those that see every image at least once in the time that they then have; the costliest are left out first."""
+    kept = list(needs)
+    while kept and seconds_each(kept, left) < max(need.epoch for need in kept):
+        kept.remove(max(kept, key=lambda need: need.epoch))
+    return kept
+
+
+def too_short(needs: Sequence[Need], left: float, minutes: float) -> UsageError:
+    """The sentence that says how many minutes it would take, and what would fit."""
+    trials = sum(need.seeds for need in needs)
+    slowest = max(needs, key=lambda need: need.epoch)
+    more = trials * slowest.epoch + sum(need.seeds * need.beside for need in needs) - left
+    wanted = minutes + more / 60 / SHARE
+    kept = [need.candidate.name for need in fitting(needs, left)]
+    fits = f"; {', '.join(kept)} would fit" if kept else ""
+    return UsageError(
+        f"--minutes {minutes:g} is too little: for {slowest.candidate.name} one look at the {slowest.images:,} "
+        f"training images takes {slowest.epoch:.0f} s here, and there are {trials} trainings: "
+        f"--minutes {wanted:.0f}, a smaller --size, fewer --seeds or fewer networks{fits}"
+    )
+
+
+def planned(need: Need, seconds: float | None) -> Planned:
+    """The training of `need`: in so many seconds of steps, or as long as its recipe says."""
+    size, recipe = need.candidate.size, need.recipe
+    if seconds is None:
+        recipe = ended(recipe, need.images)
+        took = need.estimate.seconds(recipe, need.images, size)
+    else:
+        recipe, took = within(recipe, need.estimate.image, need.images, size, seconds), seconds
+    return Planned(recipe, need.machine.precision, need.machine.memory_format, took + need.beside)
+
+
+def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, seconds: float) -> Recipe:
+    """`recipe` with as many steps as fit into `seconds`, the last epoch perhaps in part; its schedule ends with them.
+
+    `image` has the seconds of one training image by its side in pixels, `size` is the full side.
+    """
+    each = steps_of_epoch(images, recipe.batch)
+
+    def of_epochs(epochs: int) -> list[float]:
+        made = msgspec.structs.replace(recipe, epochs=epochs)
+        return [images * image[made.side(epoch, size)] for epoch in range(1, epochs + 1)]
+
+    epochs = max(1, int(seconds / (images * max(image.values()))))
+    while sum(of_epochs(epochs)) < seconds:
+        epochs += 1
+    *before, last = of_epochs(epochs)
+    left = max(0.0, seconds - sum(before))
+    steps = (epochs - 1) * each + max(1, min(each, int(each * left / last)))
+    every = max(recipe.evaluate_every if recipe.epochs > 1 else 1, -(-epochs // EVALUATIONS))
+    return ended(msgspec.structs.replace(recipe, epochs=epochs, steps=steps, evaluate_every=every), images)

@@ -1,0 +1,135 @@
+"""One trial: a candidate trained with one seed, as `topfive train` does, in a run folder of the comparison's."""
+
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+
+from topfive.data.sources import Source
+from topfive.engine.benchmark.energy import Energy
+from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.comparison.candidates import Entry
+from topfive.engine.models.modules import make
+from topfive.engine.training.job import Job
+from topfive.engine.training.loading import Data
+from topfive.engine.training.loop import train
+from topfive.engine.training.processes import Group
+from topfive.networks.layers import Network, with_classes
+from topfive.recipes.plan import total_steps
+from topfive.recipes.recipe import Recipe
+from topfive.results.records import EpochRecord, TrialRecord
+from topfive.results.runs import holds_run, load_run
+
+TRIALS = "trials"  # the run folders of the trials, within the comparison's
+
+Tick = Callable[[float, str], object]  # the share done, and a rate worth showing
+
+
+def key_of(entry: Entry, recipe: Recipe | None) -> str:
+    """The key of a trial: of the candidate and of everything in the recipe but how a batch is computed; of the shallow
+    baseline, which has no recipe, the candidate's."""
+    if recipe is None:
+        return entry.candidate.key
+    plain = msgspec.structs.replace(recipe, accumulation_steps=1)
+    return hashlib.sha256(msgspec.json.encode((entry.candidate.key, plain))).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials run, and what they share."""
+
+    folder: Path  # the comparison's
+    command: Sequence[str] = ()
+    workers: int | None = None
+    max_bad: str | None = None
+
+
+def run_trial(
+    entry: Entry,
+    source: Source,
+    data: Data,
+    recipe: Recipe,
+    machine: Machine,
+    place: Place,
+    tick: Tick,
+) -> tuple[TrialRecord, list[str]]:
+    """Train `entry` by `recipe`, whose seed it is, at `place`; and what is to be said of it.
+
+    A run that was interrupted is continued. Raises: what `Job` raises.
+    """
+    rows: list[EpochRecord] = []
+    steps, seen, began, energy = total_steps(recipe, len(data)), 0, time.perf_counter(), Energy()
+    said: list[str] = []
+
+    def stepped(images: int) -> None:
+        nonlocal seen
+        seen += images
+        tick(min(1.0, seen / (steps * recipe.batch)), f"{seen / (time.perf_counter() - began):,.0f} images/s")
+
+    trial, size = None, entry.candidate.size
+    if network := entry.network:
+        trial = folder_of(place.folder, network, recipe, size, source)
+        job = Job(network, source, recipe, size, machine, Group(), trial, max_bad=place.max_bad, data=data)
+        said += job.open(list(place.command), place.workers)
+        epochs = job.epochs(shlex.join(place.command), stepped=stepped, last_alone=True)
+    else:
+        assert entry.spec
+        torch.manual_seed(recipe.seed)
+        epochs = train(make(entry.spec, entry.shape, len(source.classes)), data, recipe, machine, stepped)
+    rows += epochs
+    last = rows[-1]
+    assert last.scores is not None  # the last epoch is always evaluated
+    record = TrialRecord(
+        key=key_of(entry, recipe),
+        seed=recipe.seed,
+        scores=last.scores,
+        epochs=steps * recipe.batch / len(data) if recipe.steps else recipe.epochs,
+        training_seconds=last.seconds,
+        loss=last.loss,
+        learning_rate=recipe.peak,
+        precision=machine.precision,
+        memory_format=machine.memory_format,
+        waiting=sum(row.waiting for row in rows) / len(rows),
+        curve=tuple(
+            {
+                "epoch": row.epoch,
+                "loss": row.loss,
+                "train_accuracy": row.train_accuracy,
+                "accuracy": row.scores.top1_accuracy,
+            }
+            for row in rows
+            if row.scores
+        ),
+        trial=trial.relative_to(place.folder).as_posix() if trial else "",
+        joules=energy.joules(),
+        stuck=bool(last.note),
+        notes=in_parts(recipe),
+    )
+    return record, said
+
+
+def in_parts(recipe: Recipe) -> tuple[str, ...]:
+    """What is to be said where memory does not hold a batch."""
+    parts = recipe.accumulation_steps
+    return (f"a batch is computed in {parts} parts, for this machine's memory",) if parts > 1 else ()
+
+
+def folder_of(folder: Path, network: Network, recipe: Recipe, size: int, source: Source) -> Path:
+    """The run folder of `network`; where one of that name is there that is trained otherwise, another one."""
+    name = re.sub(r"[^\w.+-]", "-", network.name)
+    trial = folder / TRIALS / f"{name}-seed{recipe.seed}"
+    if holds_run(trial):
+        found = load_run(trial)
+        there = found.network, {**found.recipe, "accumulation_steps": 1}, found.size, found.source["fingerprint"]
+        # why plain: into how many parts a batch is cut, is found out for the machine
+        plain = msgspec.structs.replace(recipe, accumulation_steps=1)
+        stated = msgspec.json.encode((with_classes(network, len(source.classes)), plain, size, source.fingerprint))
+        if msgspec.json.encode(there) != stated:
+            trial = trial.with_name(f"{name}-{hashlib.sha256(stated).hexdigest()[:8]}-seed{recipe.seed}")
+    return trial

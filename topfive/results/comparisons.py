@@ -1,0 +1,126 @@
+"""What a comparison comes to: trials become rows, and rows an answer."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from topfive.errors import DataError
+from topfive.results.records import Benchmark, ComparisonRow, Scores, TrialRecord
+from topfive.results.statistics import Right, mean_interval, not_told_apart
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """What a row says of its network before anything is trained."""
+
+    key: str  # of the network's value, its size and what it starts from
+    name: str
+    family: str
+    kind: str  # network, module (a user's own) or shallow
+    size: int
+    start: str
+    protocol: str
+    params: int
+    macs: int
+    counted_by: str
+    recipe: str
+    notes: tuple[str, ...] = ()
+
+
+def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord], chance: float) -> ComparisonRow:
+    """The row of a candidate over its trials, one a seed; `chance` is the share of the commonest class.
+
+    Raises: DataError where the trials were not scored on the same images.
+    """
+    right = rights(trials)
+    low1, high1 = mean_interval(right)
+    images = trials[0].scores.images
+    of_five = [trial.scores.top5_accuracy for trial in trials]
+    top5 = None if None in of_five else _mean([value for value in of_five if value is not None])
+    low5, high5 = (None, None) if top5 is None else mean_interval(rights(trials, five=True))
+    params = candidate.params or trials[0].params
+    # why: a sum for each class of products with each feature, and the bias
+    macs = candidate.macs or params
+    joules = [trial.joules for trial in trials if trial.joules is not None]
+    stuck = [trial.seed for trial in trials if trial.stuck]
+    named = ", ".join(map(str, stuck))
+    notes = dict.fromkeys([*candidate.notes, *(note for trial in trials for note in trial.notes)])
+    if stuck and len(stuck) < len(trials):
+        notes[f"with seed {named} its loss stayed where it began"] = None
+    folders = tuple(trial.trial for trial in trials)
+    # why the first of the best: it is what `predict` is to be given
+    best = max(trials, key=lambda trial: trial.scores.correct1)
+    return ComparisonRow(
+        name=candidate.name,
+        family=candidate.family,
+        kind=candidate.kind,
+        top1_accuracy=float(right.mean()),
+        top1_low=low1,
+        top1_high=high1,
+        top5_accuracy=top5,
+        top5_low=low5,
+        top5_high=high5,
+        images=images,
+        unreadable=trials[0].scores.unreadable,
+        protocol=candidate.protocol,
+        params=params,
+        macs=macs,
+        ops=2 * macs,
+        counted_by=candidate.counted_by,
+        **msgspec.structs.asdict(benchmark),
+        training_seconds=_mean([trial.training_seconds for trial in trials]),
+        epochs=_mean([trial.epochs for trial in trials]),
+        learning_rate=trials[0].learning_rate,
+        precision=trials[0].precision,
+        memory_format=trials[0].memory_format,
+        waiting=_mean([trial.waiting for trial in trials]),
+        curve=_mean_curve([trial.curve for trial in trials]),
+        key=candidate.key,
+        trial=best.trial,
+        notes=tuple(notes),
+        size=candidate.size,
+        recipe=candidate.recipe,
+        start=candidate.start,
+        seeds=tuple(trial.seed for trial in trials),
+        accuracies=tuple(trial.scores.top1_accuracy for trial in trials),
+        trained=low1 > chance and 2 * len(stuck) <= len(trials),
+        trials=folders if any(folders) else (),
+        weight_bytes=4 * params,
+        joules=_mean(joules) if joules else None,
+    )
+
+
+def marked(rows: Sequence[ComparisonRow], trials: Mapping[str, Sequence[TrialRecord]]) -> list[ComparisonRow]:
+    """The rows with `among_best` where a network that trained cannot be told from the best; `trials` by the row's key.
+
+    Raises: DataError where the trials were not scored on the same images.
+    """
+    trained = {row.key: rights(trials[row.key]) for row in rows if row.trained}
+    if len({right.shape[1] for right in trained.values()}) > 1:
+        raise DataError("the networks were scored on different images: give another --out")
+    best = set(not_told_apart(trained)) if trained else set()
+    return [msgspec.structs.replace(row, among_best=row.key in best) for row in rows]
+
+
+def rights(trials: Sequence[TrialRecord], five: bool = False) -> Right:
+    """Which validation images were right, `(seeds, images)`; those among the first five with `five`.
+
+    Raises: DataError where the trials were not scored on the same images.
+    """
+    if len({(trial.scores.images, trial.scores.unreadable) for trial in trials}) > 1:
+        raise DataError("images became unreadable between two trials, whose accuracies cannot be compared any more")
+    return np.stack([_bits(trial.scores, five) for trial in trials])
+
+
+def _bits(scores: Scores, five: bool) -> Right:
+    packed = np.frombuffer(scores.right5 if five else scores.right, np.uint8)
+    return np.unpackbits(packed, count=scores.images).astype(bool)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_curve(curves: Sequence[tuple[dict[str, float], ...]]) -> tuple[dict[str, float], ...]:
+    """Point by point over the seeds, as far as all have them."""
+    return tuple({name: _mean([point[name] for point in points]) for name in points[0]} for points in zip(*curves))
