@@ -27,6 +27,8 @@ def compare(
     epochs: int | None = None,
     seeds: int = 3,
     seed: int = 0,
+    start: str = "scratch",
+    weights: str | None = None,
     recipe: str = "auto",
     size: str | None = None,
     batch: int | None = None,
@@ -69,6 +71,11 @@ def compare(
         How many trainings of each network, with seeds from --seed on.
     seed
         The first seed: of initial weights, order and augmentation.
+    start
+        What the networks begin with: scratch, published (torchvision's weights, fetched where they are not there yet),
+        or a run or file of weights; several as scratch,published, each of which gives a row.
+    weights
+        The folder of published weights; by default topfive/weights in the user's data.
     recipe
         What each network is trained by: auto, what is best for its kind in a short time; paper, that of its own paper;
         or a name, as train --recipe takes it.
@@ -145,6 +152,8 @@ def compare(
         epochs,
         batch,
         recipe,
+        tuple(dict.fromkeys(start.split(","))),
+        weights,
         optional=not networks,
     )
     page = placed(source, "", report, "--report") if report else folder / "report.html"

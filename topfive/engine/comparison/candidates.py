@@ -1,6 +1,7 @@
 """What is compared: networks at a size of input, each with what it is trained by and where it starts."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,9 +16,11 @@ from topfive.networks.papers import facts, known
 from topfive.networks.variations import for_small_images
 from topfive.recipes import papers
 from topfive.recipes.editing import changed
-from topfive.recipes.ours import suited
+from topfive.recipes.ours import finetune, suited
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import Candidate
+from topfive.weights import libraries
+from topfive.weights.libraries import Known
 from topfive.weights.names import network_called
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
@@ -32,6 +35,8 @@ DEFAULT = (
     "resnet-50",
     "inception-resnet-v1",
 )
+
+SCRATCH, PUBLISHED = "scratch", "published"
 
 
 @dataclass(frozen=True)
@@ -54,27 +59,26 @@ class Entry:
 
 
 def entry(
-    name: str, size: int, sizes: int, classes: int, recipe: str, changes: list[str], start: str = "scratch"
+    name: str, size: int, classes: int, recipe: str, changes: Sequence[str] = (), start: str = SCRATCH, label: str = ""
 ) -> Entry:
-    """What `name` means at `size`, one of so many `sizes`: the baseline, a network of ours, one in a JSON file, or a
-    user's `package.module:factory`.
+    """What `name` means at `size`: the baseline, a network of ours, one in a JSON file, or a user's
+    `package.module:factory`. `start` is where its weights come from, `label` what its name has behind it in the table.
 
     Raises: UsageError where nothing has that name, SizeError where the network does not fit the size, RefusedError
     where a factory does not give a module for so many classes.
     """
-    label = f"@{size}" if sizes > 1 else ""
     protocol = f"1-crop {size}x{size}"
     if name == shallow.NAME:
         key = _key(name, size)
         candidate = Candidate(
-            key, name + label, "shallow", "shallow", size, "scratch", protocol, 0, 0, "classifier alone", "HOG + SVM"
+            key, name + label, "shallow", "shallow", size, SCRATCH, protocol, 0, 0, "classifier alone", "HOG + SVM"
         )
         return Entry(candidate, None, recipe_of("auto", None))
     if ":" in name:
         spec = ModelSpec(name, factory=name)
         make(spec, (3, size, size), classes)  # why: a module that does not fit is known before any training
         params, macs = torch_costs(spec, (3, size, size), classes)
-        taken, note = changed(recipe_of(recipe, None), changes), ""
+        taken, note = changed(recipe_of(recipe, None, start), changes), ""
         own = "trained without a run folder, which takes a network of topfive's: no model is kept"
         family, kind, counted = "yours", "module", "torch"
         notes = [own]
@@ -82,7 +86,7 @@ def entry(
         network = for_small_images(network_called(name), size)
         spec, costs = ModelSpec(network.name, network), count(with_classes(network, classes), (3, size, size))
         params, macs = costs.params, costs.macs
-        taken, note = adapted(changed(recipe_of(recipe, network), changes), network, size)
+        taken, note = adapted(changed(recipe_of(recipe, network, start), changes), network, size)
         family = facts(network.paper).family if network.paper in known() else "yours"
         kind, counted = "network", "topfive"
         notes = [note] if note else []
@@ -96,12 +100,20 @@ def entry(
     )
 
 
-def recipe_of(name: str, network: Network | None) -> Recipe:
+def recipe_of(name: str, network: Network | None, start: str = SCRATCH) -> Recipe:
     """The recipe called `name`, as `train --recipe` has it; `auto` is ours for a network of this kind, `paper` is that
     of its own paper. Raises: UsageError where no recipe has that name."""
     if name == "auto":
-        return suited(network)
-    return papers.get(papers.default_for(network) if name == "paper" else name, network)
+        return suited(network) if start == SCRATCH else finetune()
+    recipe = papers.get(papers.default_for(network) if name == "paper" else name, network)
+    # why: what was learnt before stands, and continues learning
+    return recipe if start == SCRATCH else msgspec.structs.replace(recipe, whitened=False)
+
+
+def published(network: str) -> Known | None:
+    """The weights on the net that a network can begin with; None where there are none."""
+    there = [known for known in libraries.known("torchvision") if known.network == network and known.url]
+    return there[-1] if there else None  # why the last: the library lists its better ones last
 
 
 def failure(error: Exception, factory: str | None) -> TopfiveError:

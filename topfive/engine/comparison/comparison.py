@@ -1,21 +1,24 @@
 """The main job: accuracy on the user's images against operations, parameters, memory and latency on this machine."""
 
 import datetime
+import itertools
 import platform
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from traceback import clear_frames
 
 import msgspec
 
+from topfive.data.fetching import fetch_weights
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
-from topfive.engine.comparison.candidates import Entry, entry, failure
+from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.planning import SHARE, Need, Plan, Planned, fitting, planned, seconds_each, too_short
 from topfive.engine.comparison.trials import Place, key_of, run_trial
@@ -29,7 +32,7 @@ from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import marked, row
-from topfive.results.progress import Progress
+from topfive.results.progress import Progress, counting
 from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
 from topfive.results.runs import Reading
 
@@ -51,6 +54,8 @@ class Contract(msgspec.Struct, frozen=True):
     epochs: int | None = None
     batch: int | None = None
     recipe: str = "auto"
+    starts: tuple[str, ...] = (SCRATCH,)  # scratch, published, or a run or file of weights
+    weights: str | None = None  # the folder of published weights, which are fetched into it where they are not there
     optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
 
     @property
@@ -78,11 +83,12 @@ class Comparison:
         self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
         self.datas: dict[tuple[Reading, int], Data] = {}  # the images as they were read, by how and at which size
+        self.left_out: list[str] = []  # candidates that there cannot be, in sentences
+        self.starts: dict[str, Path] = {}  # by the candidate's key: the weights that it begins with
         self.fresh = False  # whether the plan was made by this process, which then has its minutes to keep to
         setting = Setting(source.name, source.fingerprint, source.classes, str(machine), place.workers)
-        for size in contract.sizes:
-            for name in contract.networks:
-                self._add(name, size)
+        for start, size, name in itertools.product(contract.starts, contract.sizes, contract.networks):
+            self._add(name, size, start)
         self.folder = Folder(place.folder, setting, machine)
 
     def close(self) -> None:
@@ -147,6 +153,8 @@ class Comparison:
         the trial being saved; UsageError where the minutes are too few.
         """
         yield from self._said()
+        yield from self.left_out
+        self._fetch(progress)
         yield from self._timed(progress)
         plan = yield from self._planned(progress)
         finished = self.folder.trials()
@@ -182,7 +190,9 @@ class Comparison:
         try:
             data = self._read(one, progress)
             yield from self._said()
-            record, said = run_trial(one, self.source, data, work.seeded(seed), kind, self.place, tick)
+            record, said = run_trial(
+                one, self.source, data, work.seeded(seed), kind, self.place, tick, self.starts.get(one.candidate.key)
+            )
         except (DataError, Interrupted):  # the others have the same images
             raise
         except Exception as error:
@@ -192,6 +202,16 @@ class Comparison:
         note_unreadable(self.place.folder, data.unreadable.values())  # again: a file may have gone since
         yield from said
         yield record
+
+    def _fetch(self, progress: Tick) -> None:
+        """The weights that candidates begin with, which are fetched where that was asked for and they are not there."""
+        for one in self._to_train():
+            start = one.candidate.start
+            if start == PUBLISHED and one.network and (known := published(one.network.name)):
+                folder = Path(self.contract.weights) if self.contract.weights else None
+                self.starts[one.candidate.key] = fetch_weights(known.key, folder, counting(progress, "MB", 1e6))
+            elif start != SCRATCH:
+                self.starts[one.candidate.key] = Path(start)
 
     def _late(self, seconds: float) -> bool:
         """Whether a trial would end after the time that was given; never for a plan that is repeated."""
@@ -331,17 +351,14 @@ class Comparison:
         said, self.folder.notes = self.folder.notes, []
         return said
 
-    def _add(self, name: str, size: int) -> None:
+    def _add(self, name: str, size: int, start: str) -> None:
         contract = self.contract
+        label = f"@{size}" * (len(contract.sizes) > 1) + f" from {Path(start).name}" * (start != SCRATCH)
         try:
-            one = entry(
-                name,
-                size,
-                len(contract.sizes),
-                len(self.source.classes),
-                contract.recipe,
-                contract.changes,
-            )
+            one = entry(name, size, len(self.source.classes), contract.recipe, contract.changes, start, label)
+            if start == PUBLISHED and not (one.network and published(one.network.name)):
+                self.left_out.append(f"{name} has no published weights, and is left out of {PUBLISHED}")
+                return
             self.entries[one.candidate.key] = one
         except UsageError:
             raise

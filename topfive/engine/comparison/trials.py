@@ -15,7 +15,9 @@ from topfive.data.sources import Source
 from topfive.engine.benchmark.energy import Energy
 from topfive.engine.benchmark.measuring import Machine
 from topfive.engine.comparison.candidates import Entry
+from topfive.engine.inference.models import open_model
 from topfive.engine.models.modules import make
+from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
 from topfive.engine.training.loading import Data
 from topfive.engine.training.loop import train
@@ -24,7 +26,7 @@ from topfive.networks.layers import Network, with_classes
 from topfive.recipes.plan import total_steps
 from topfive.recipes.recipe import Recipe
 from topfive.results.records import EpochRecord, TrialRecord
-from topfive.results.runs import holds_run, load_run
+from topfive.results.runs import Begun, holds_run, load_run
 
 TRIALS = "trials"  # the run folders of the trials, within the comparison's
 
@@ -58,10 +60,11 @@ def run_trial(
     machine: Machine,
     place: Place,
     tick: Tick,
+    weights: Path | None = None,
 ) -> tuple[TrialRecord, list[str]]:
     """Train `entry` by `recipe`, whose seed it is, at `place`; and what is to be said of it.
 
-    A run that was interrupted is continued. Raises: what `Job` raises.
+    It begins with `weights`, if any. A run that was interrupted is continued. Raises: what `Job` raises.
     """
     rows: list[EpochRecord] = []
     steps, seen, began, energy = total_steps(recipe, len(data)), 0, time.perf_counter(), Energy()
@@ -76,8 +79,14 @@ def run_trial(
     if network := entry.network:
         trial = folder_of(place.folder, network, recipe, size, source)
         job = Job(network, source, recipe, size, machine, Group(), trial, max_bad=place.max_bad, data=data)
-        said += job.open(list(place.command), place.workers)
-        epochs = job.epochs(shlex.join(place.command), stepped=stepped, last_alone=True)
+        start = (
+            Start(open_model(str(weights), network.name), job.network, source.classes, recipe.init_layers)
+            if weights
+            else None
+        )
+        begun = Begun(str(weights), start.model.sha256) if start else None
+        said += job.open(list(place.command), place.workers, start=begun)
+        epochs = job.epochs(shlex.join(place.command), start=start, stepped=stepped, last_alone=True)
     else:
         assert entry.spec
         torch.manual_seed(recipe.seed)
