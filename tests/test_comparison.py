@@ -1,7 +1,6 @@
 """The main job from the command line: what it leaves behind, what it says, and what it does when it is disturbed."""
 
 import contextlib
-import hashlib
 import json
 import os
 import pty
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +21,8 @@ from test_checkpoints import EACH, TINY, Stopping
 
 from topfive.cli import main
 from topfive.data.sources import folder
-from topfive.engine.comparison import DEFAULT, Comparison, subject
+from topfive.engine.comparison.candidates import DEFAULT, entry
+from topfive.engine.comparison.comparison import Comparison
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import tables
@@ -70,7 +71,8 @@ def test_a_folder_of_three_classes_from_end_to_end(
     colours: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["hog-svm", "cifar-resnet-20", "beside:small"]
-    command = ["compare", *names, "--data", str(colours), "--epochs", "2", "--batch", "8", "--out", "out"]
+    command = ["compare", *names, "--data", str(colours), "--epochs", "2", "--batch", "8", "--seeds", "2", "--out"]
+    command.append("out")
     assert main([*command, "--format", "json"]) == 0
     printed = capfd.readouterr()
     rows = {row["name"]: row for row in json.loads(printed.out)["rows"]}
@@ -79,6 +81,9 @@ def test_a_folder_of_three_classes_from_end_to_end(
         assert row["images"] == len(folder(colours).val)  # the damaged one is an error, where it is among them
         assert row["protocol"] == "1-crop 32x32" and row["top5_accuracy"] is None  # three classes
         assert 0 <= row["top1_low"] <= row["top1_accuracy"] <= row["top1_high"] <= 1
+        assert row["seeds"] == ([0] if row["name"] == "hog-svm" else [0, 1])
+        assert row["top1_accuracy"] == pytest.approx(sum(row["accuracies"]) / len(row["accuracies"]))
+        assert row["latency_ms"] <= row["latency_p90_ms"]
         for figure in ("params", "macs", "latency_ms", "throughput", "memory_training_bytes", "training_seconds"):
             # why: what the shallow row needs may all fit into memory that the process has already
             assert row[figure] > 0 or (row["name"] == "hog-svm" and figure == "memory_training_bytes"), (row, figure)
@@ -98,17 +103,27 @@ def test_a_folder_of_three_classes_from_end_to_end(
         assert main([*command, "--format", "json"]) == 0
     assert json.loads(capfd.readouterr().out)["rows"] == list(rows.values())
 
-    # another setting in the same folder is refused, naming what differs
-    command[command.index("--epochs") + 1] = "3"
+    # images that come otherwise are another comparison, which is refused, naming what differs
     Path("out/machine.json").write_text("{}")
-    assert main(command) == 2
-    assert "epochs 2 there, 3 now" in capfd.readouterr().err
+    assert main([*command, "--workers", "1"]) == 2
+    assert "workers None there, 1 now" in capfd.readouterr().err
     assert Path("out/machine.json").read_text() == "{}"  # and nothing was written there
 
 
 def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One is refused before anything is read, one fails when it is trained; the last one asks for a tensor's values."""
-    command = ["compare", "beside:wrong", "beside:late", "beside:looks", "--data", str(colours), "--epochs", "1"]
+    command = [
+        "compare",
+        "beside:wrong",
+        "beside:late",
+        "beside:looks",
+        "--data",
+        str(colours),
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+    ]
     assert main([*command, "--out", "out", "--format", "json"]) == 4  # as `beside:wrong` by itself
     printed = capfd.readouterr()
     wrong, late, looks = json.loads(printed.out)["rows"]
@@ -127,7 +142,10 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
 def test_timings_that_other_programs_disturbed_are_called_so(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
     try:
-        assert main(["compare", "beside:small", "--data", str(colours), "--epochs", "1", "--out", "out"]) == 0
+        assert (
+            main(["compare", "beside:small", "--data", str(colours), "--epochs", "1", "--seeds", "1", "--out", "out"])
+            == 0
+        )
     finally:
         for process in spinning:
             process.kill()
@@ -137,7 +155,19 @@ def test_timings_that_other_programs_disturbed_are_called_so(colours: Path, capf
 
 
 def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:
-    command = [sys.executable, "-m", "topfive", "compare", "hog-svm", "--data", str(colours), "--out", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "topfive",
+        "compare",
+        "hog-svm",
+        "--data",
+        str(colours),
+        "--epochs",
+        "1",
+        "--out",
+        "out",
+    ]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"})
     os.close(theirs)
@@ -157,15 +187,15 @@ def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:
     process = subprocess.Popen(
         [*command, "--epochs", "500", "--out", "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    rows = Path("out/rows.jsonl")
+    rows, plan = Path("out/trials.jsonl"), Path("out/plan.json")
     deadline = time.monotonic() + 600
-    while not rows.exists() and time.monotonic() < deadline:
+    while not plan.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 130 and "Traceback" not in err
-    assert "1 of 2 rows are kept in out" in err and "hog-svm" in out
+    assert "one training is kept in out" in err and "hog-svm" in out
     assert len(rows.read_text().splitlines()) == 1 and Path("out/report.html").exists()
 
 
@@ -177,6 +207,11 @@ def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:
         (["compare", "--data", "nowhere"], 3, "there is no folder or file 'nowhere'"),
         (["compare", "--published", "alexnet"], 2, "--published"),
         (["compare", "alexnet", "--epochs", "0"], 2, "--epochs 0"),
+        (["compare", "alexnet", "--minutes", "0"], 2, "--minutes 0"),
+        (["compare", "alexnet", "--minutes", "1", "--epochs", "1"], 2, "--minutes and --epochs"),
+        (["compare", "alexnet", "--size", "32,big"], 2, "--size 32,big"),
+        (["compare", "alexnet", "--seeds", "0"], 2, "--seeds 0"),
+        (["compare", "cifar-resnet-20", "--minutes", "0.01", "--data", "data"], 2, "--minutes 0.01 is too little"),
         (["compare", "nothing.json"], 2, "there is no file 'nothing.json'"),
         (["compare", "beside:absent", "--data", "data"], 4, "beside:absent cannot be imported"),
         (["compare", "beside:wrong", "--data", "data"], 4, "beside:wrong"),
@@ -196,13 +231,13 @@ def test_too_many_damaged_images_end_it_before_training(colours: Path, capfd: py
     for i in range(25):
         (colours / "blue" / f"bad{i}.jpg").write_bytes(b"")
     assert main(["compare", "cifar-resnet-20", "--data", str(colours), "--out", "out"]) == 3
-    assert "empty file" in capfd.readouterr().err and not Path("out/rows.jsonl").exists()
+    assert "empty file" in capfd.readouterr().err and not Path("out/trials.jsonl").exists()
 
 
 def test_every_default_network_fits_the_sizes_that_are_chosen_by_default() -> None:
     for name in DEFAULT[1:]:
         for size in (32, 64, 128, 224):
-            assert subject(name, size).network is not None
+            assert entry(name, size, 10, "auto").network is not None
 
 
 @pytest.fixture
@@ -210,14 +245,31 @@ def tiny(directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     """A comparison of one small network, which learns in seconds."""
     (tmp_path / "tiny.json").write_bytes(msgspec.json.encode(TINY))
     monkeypatch.chdir(tmp_path)
-    return ["compare", "tiny.json", "--data", str(directions), "--size", "32", "--epochs", "2", "--batch", "8"]
+    return [
+        "compare",
+        "tiny.json",
+        "--data",
+        str(directions),
+        "--size",
+        "32",
+        "--seeds",
+        "1",
+        "--epochs",
+        "2",
+        "--batch",
+        "8",
+    ]
+
+
+def trials(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(out, "trials.jsonl").read_text().splitlines()]
 
 
 def kept(out: str) -> tuple[dict[str, object], bytes]:
-    """What the row of a comparison says of what was learnt, and the weights of its network."""
-    (row,) = (json.loads(line) for line in Path(out, "rows.jsonl").read_text().splitlines())
+    """What the trial of a comparison says of what was learnt, and the weights of its network."""
+    (row,) = trials(out)
     weights = newest_in(Path(out, row["trial"])).read("model.safetensors")
-    return {name: row[name] for name in ("top1_accuracy", "images", "curve", "epochs", "learning_rate")}, weights
+    return {name: row[name] for name in ("key", "seed", "scores", "curve", "epochs", "learning_rate")}, weights
 
 
 def test_a_network_that_was_interrupted_goes_on_where_it_was_and_is_a_model(
@@ -236,18 +288,18 @@ def test_a_network_that_was_interrupted_goes_on_where_it_was_and_is_a_model(
         stopping.setattr("topfive.engine.training.job.Checkpointer", Stopping)
         stopping.setattr(Stopping, "at", EACH + 3)
         assert main([*tiny, "--out", "stopped"]) == 143
-        assert "0 of 1 rows are kept in stopped; continue with: topfive compare" in capsys.readouterr().err
+        assert "stopped; continue with: topfive compare" in capsys.readouterr().err
     assert newest_in(Path("stopped/trials/tiny-seed0")).step == EACH + 3
     shutil.copytree("stopped", "otherwise")  # without a row, the setting may be another: trained anew, beside it
     assert main([*tiny[:-1], "16", "--out", "otherwise"]) == 0
     assert newest_in(Path("otherwise/trials/tiny-seed0")).step == EACH + 3
-    (row,) = (json.loads(line) for line in Path("otherwise/rows.jsonl").read_text().splitlines())
+    (row,) = trials("otherwise")
     assert re.fullmatch(r"trials/tiny-[0-9a-f]{8}-seed0", row["trial"])
     assert main([*tiny, "--out", "stopped"]) == 0
     assert kept("stopped") == kept("alone")
 
     # killed between the end of the training and the row: nothing is trained again
-    Path("stopped/rows.jsonl").unlink()
+    Path("stopped/trials.jsonl").unlink()
     with monkeypatch.context() as nothing:
         nothing.setattr("topfive.engine.training.optimizers.Optimizer.step", lambda *_: pytest.fail("it was trained"))
         assert main([*tiny, "--out", "stopped"]) == 0
@@ -283,17 +335,15 @@ def test_a_comparison_trains_as_train_does_by_the_recipe_that_is_named(
 ) -> None:
     tiny += ["--recipe", "fast"]
     assert main([*tiny, "--out", "compared"]) == 0
-    assert (
-        "fast, as topfive train --recipe fast takes it, epochs 2, batch 8" in Path("compared/report.html").read_text()
-    )
+    assert "fast; epochs 2, batch 8" in Path("compared/report.html").read_text()
     train = ["train", "tiny.json", str(directions), "--size", "32", "--epochs", "2", "--batch", "8", "--recipe", "fast"]
     assert main([*train, "--seed", "0", "--out", "trained"]) == 0
     weights = [newest_in(Path(run)).read("model.safetensors") for run in ("trained", "compared/trials/tiny-seed0")]
     assert weights[0] == weights[1]
     capsys.readouterr()
     tiny[-1] = "quick"
-    assert main([*tiny, "--out", "compared"]) == 2
-    assert "recipe 'fast' there, 'quick' now" in capsys.readouterr().err
+    assert main([*tiny, "--out", "compared"]) == 0
+    assert [trial["trial"].count("-") for trial in trials("compared")] == [1, 2]  # beside the one by the other recipe
     tiny[-1] = "fats"
     assert main(tiny) == 2 and "did you mean fast" in capsys.readouterr().err
 
@@ -308,36 +358,57 @@ def test_two_at_once_in_one_folder_are_refused(tiny: list[str], capsys: pytest.C
         lock.release()
 
 
-def test_the_rows_of_a_comparison_of_before_it_had_trials_are_kept(
+def test_the_folder_of_a_comparison_of_an_earlier_topfive_is_refused(
+    tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("old").mkdir()
+    Path("old/rows.jsonl").write_text("{}")
+    Path("old/setting.json").write_text("{}")
+    assert main([*tiny, "--out", "old"]) == 2
+    assert "earlier topfive: give another --out" in capsys.readouterr().err
+
+
+def test_more_seeds_and_networks_use_what_is_there(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([*tiny, "--out", "out"]) == 0
+    before = trials("out")
+    Path("other.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, name="other")))
+    more = [*tiny, "other.json", "--out", "out"]
+    more[more.index("--seeds") + 1] = "2"
+    assert main(more) == 0
+    after = trials("out")
+    assert after[: len(before)] == before and [trial["seed"] for trial in after] == [0, 0, 1, 1]
+
+
+def test_a_plan_for_minutes_is_kept_to_after_a_kill(
     tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main([*tiny, "--out", "old", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    (before,) = (json.loads(line) for line in Path("old/rows.jsonl").read_text().splitlines())
-    setting = json.loads(Path("old/setting.json").read_text())
-    assert setting.pop("recipe") == "quick" and before.pop("trial") and before.pop("notes") == []
-    entry = subject("tiny.json", 32)
-    assert before["key"] == hashlib.sha256(msgspec.json.encode((entry, setting))).hexdigest()[:16]
-    Path("old/rows.jsonl").write_text(json.dumps(before) + "\n")
-    Path("old/setting.json").write_text(json.dumps(setting))
-    shutil.rmtree("old/trials")
-    monkeypatch.setattr(Comparison, "_read", lambda *_: pytest.fail("the images were read again"))
-    assert main([*tiny, "--out", "old", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"] == [{**rows[0], "trial": ""}]
+    command = [*tiny[: tiny.index("--epochs")], "--batch", "8", "--minutes", "0.6", "--format", "json"]
+    with monkeypatch.context() as stopping:
+        stopping.setattr("topfive.engine.training.job.Checkpointer", Stopping)
+        stopping.setattr(Stopping, "at", EACH + 3)
+        assert main([*command, "--out", "one"]) == 143
+    shutil.copytree("one", "two")
+    rows = []
+    for out in ("one", "two"):
+        capsys.readouterr()
+        assert main([*command, "--out", out]) == 0
+        rows += json.loads(capsys.readouterr().out)["rows"]
+    assert kept("one") == kept("two")
+    assert rows[0]["epochs"] > 1 and rows[0]["epochs"] == rows[1]["epochs"]
 
 
 def test_two_networks_of_one_name_have_a_run_folder_each(tiny: list[str]) -> None:
     Path("other.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, body=chain(fc=Linear(3)))))
     assert main([*tiny, "other.json", "--out", "out"]) == 0
-    trials = [json.loads(line)["trial"] for line in Path("out/rows.jsonl").read_text().splitlines()]
-    assert trials[0] == "trials/tiny-seed0" and re.fullmatch(r"trials/tiny-[0-9a-f]{8}-seed0", trials[1])
+    runs = [trial["trial"] for trial in trials("out")]
+    assert runs[0] == "trials/tiny-seed0" and re.fullmatch(r"trials/tiny-[0-9a-f]{8}-seed0", runs[1])
 
 
 def test_a_comparison_computes_a_batch_in_parts_where_memory_is_short(
-    tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("topfive.engine.training.job._device_bytes", lambda machine: 100_000)
-    assert main([*tiny, "--out", "out"]) == 0
-    (row,) = (json.loads(line) for line in Path("out/rows.jsonl").read_text().splitlines())
+    assert main([*tiny, "--out", "out", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["training_batch"] < 8 and "parts, for this machine's memory" in row["notes"][0]
     assert "parts, for this machine&#39;s memory" in Path("out/report.html").read_text()

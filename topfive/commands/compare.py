@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ def compare(
     from topfive.data.outputs import mark, placed
     from topfive.report import comparison as reporting
 
-    command = command_line()
+    command, began = command_line(), time.perf_counter()
     if published:
         if data or networks:
             raise UsageError("--published is about all networks and trains none: leave out names and --data")
@@ -157,7 +158,7 @@ def compare(
         optional=not networks,
     )
     page = placed(source, "", report, "--report") if report else folder / "report.html"
-    comparison = Comparison(source, contract, machine, Place(folder, command, workers, max_bad))
+    comparison = Comparison(source, contract, machine, Place(folder, command, workers, max_bad, began))
     say(str(source), quiet)
     for line in (*source.notes, str(machine), *overlooked(device)):
         say(line, quiet)
@@ -166,9 +167,10 @@ def compare(
             for made in comparison.run(tick):
                 say(made if isinstance(made, str) else _told(made, comparison.name_of(made)), quiet)
     except (KeyboardInterrupt, Interrupted) as stop:
-        kept = f"{sum(map(len, comparison.trials().values()))} trainings are kept in {folder}"
+        count = sum(map(len, comparison.trials().values()))
+        kept = "one training is" if count == 1 else f"{count} trainings are"
         kind = type(stop) if isinstance(stop, Interrupted) else Interrupted
-        raise kind(f"stopped; {kept}; continue with: {shlex.join(command)}") from None
+        raise kind(f"stopped; {kept} kept in {folder}; continue with: {shlex.join(command)}") from None
     finally:
         comparison.close()
         _finish(comparison, folder, page, format, quiet)

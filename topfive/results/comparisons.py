@@ -13,7 +13,7 @@ from topfive.results.statistics import Right, mean_interval, not_told_apart
 class Candidate(msgspec.Struct, frozen=True):
     """What a row says of its network before anything is trained."""
 
-    key: str  # of the network's value, its size and what it starts from
+    key: str  # of the network's value, its size, what it starts from and what it is trained by
     name: str
     family: str
     kind: str  # network, module (a user's own) or shallow

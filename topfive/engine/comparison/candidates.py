@@ -78,7 +78,9 @@ def entry(
         spec = ModelSpec(name, factory=name)
         make(spec, (3, size, size), classes)  # why: a module that does not fit is known before any training
         params, macs = torch_costs(spec, (3, size, size), classes)
-        taken, note = changed(recipe_of(recipe, None, start), changes), ""
+        # why no smaller images: whether a module of the user's own takes them too is not known
+        taken = msgspec.structs.replace(recipe_of(recipe, None, start), progressive_resize=())
+        taken = changed(taken, changes)
         own = "trained without a run folder, which takes a network of topfive's: no model is kept"
         family, kind, counted = "yours", "module", "torch"
         notes = [own]
@@ -90,7 +92,7 @@ def entry(
         family = facts(network.paper).family if network.paper in known() else "yours"
         kind, counted = "network", "topfive"
         notes = [note] if note else []
-    key = _key(spec.network or name, size, start)
+    key = _key(spec.network or name, size, start, taken)
     return Entry(
         Candidate(
             key, spec.name + label, family, kind, size, start, protocol, params, macs, counted, taken.name, tuple(notes)

@@ -20,7 +20,17 @@ from topfive.engine.benchmark.arithmetic import fastest
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
 from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
 from topfive.engine.comparison.folder import Folder, Setting
-from topfive.engine.comparison.planning import SHARE, Need, Plan, Planned, fitting, planned, seconds_each, too_short
+from topfive.engine.comparison.planning import (
+    AFTER,
+    Need,
+    Plan,
+    Planned,
+    fitting,
+    left_of,
+    planned,
+    seconds_each,
+    too_short,
+)
 from topfive.engine.comparison.trials import Place, key_of, run_trial
 from topfive.engine.models.modules import make
 from topfive.engine.training.job import Job, decoding, fitted
@@ -78,7 +88,6 @@ class Comparison:
     """
 
     def __init__(self, source: Source, contract: Contract, machine: Machine, place: Place) -> None:
-        self.began = time.perf_counter()
         self.source, self.contract, self.machine, self.place = source, contract, machine, place
         self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
@@ -215,8 +224,11 @@ class Comparison:
 
     def _late(self, seconds: float) -> bool:
         """Whether a trial would end after the time that was given; never for a plan that is repeated."""
-        minutes, passed = self.contract.minutes, time.perf_counter() - self.began
-        return minutes is not None and self.fresh and passed + 0.95 * seconds > 60 * minutes
+        minutes = self.contract.minutes
+        return minutes is not None and self.fresh and self._passed() + 0.95 * seconds + AFTER > 60 * minutes
+
+    def _passed(self) -> float:
+        return time.perf_counter() - self.place.began
 
     def _to_train(self) -> list[Entry]:
         return [one for key, one in self.entries.items() if one.spec and key not in self.failures]
@@ -276,7 +288,7 @@ class Comparison:
                 yield self._failed(one, error)
         minutes, seconds = self.contract.minutes, plan.seconds
         if needs and minutes is not None and seconds is None:
-            left = 60 * minutes * SHARE - (time.perf_counter() - self.began)
+            left = left_of(minutes, self._passed())
             kept = fitting(needs, left)
             if len(kept) < len(needs) and not (kept and self.contract.optional):
                 raise too_short(needs, left, minutes)
@@ -422,5 +434,9 @@ class Comparison:
     def _recipes(self, rows: Sequence[ComparisonRow]) -> str:
         used = ", ".join(dict.fromkeys(row.recipe for row in rows if row.kind != "shallow"))
         seconds = self.folder.plan(self.contract.plan).seconds
-        each = f"{seconds:.0f} s of training each" if seconds is not None else ", ".join(self.contract.changes)
+        each = (
+            f"{seconds:.0f} s of training each"
+            if seconds is not None
+            else ", ".join(self.contract.changes).replace("=", " ")
+        )
         return "; ".join(filter(None, [used, each]))

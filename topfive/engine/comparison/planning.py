@@ -17,7 +17,8 @@ from topfive.recipes.plan import ended, steps_of_epoch
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import Candidate
 
-SHARE = 0.96  # of the minutes that is planned: the rest is for the page, and for a machine that was quicker before
+SHARE = 0.97  # of the minutes that is planned, for a machine that was quicker when it was timed
+AFTER = 6.0  # seconds for figures, the page and the end
 EVALUATIONS = 4  # of a training, the last one included, as far as its recipe has them
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
@@ -71,6 +72,11 @@ def seconds_each(needs: Sequence[Need], left: float) -> float:
     """The seconds of steps that every training gets where there are `left` for all trainings together."""
     trials = sum(need.seeds for need in needs)
     return (left - sum(need.seeds * need.beside for need in needs)) / trials
+
+
+def left_of(minutes: float, passed: float) -> float:
+    """The seconds that there are for trainings when so many have passed since the command began."""
+    return 60 * minutes * SHARE - AFTER - passed
 
 
 def fitting(needs: Sequence[Need], left: float) -> list[Need]:

@@ -5,7 +5,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -50,6 +50,7 @@ class Place:
     command: Sequence[str] = ()
     workers: int | None = None
     max_bad: str | None = None
+    began: float = field(default_factory=time.perf_counter)  # when what the minutes are of did
 
 
 def run_trial(

@@ -1,0 +1,84 @@
+"""How long the trainings of a comparison are: equal time, whole schedules, and a plan that is kept."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.comparison.candidates import entry, recipe_of
+from topfive.engine.comparison.planning import (
+    EVALUATIONS,
+    Need,
+    fitting,
+    left_of,
+    planned,
+    seconds_each,
+    too_short,
+    within,
+)
+from topfive.engine.training.timing import Estimate
+from topfive.networks import get
+from topfive.recipes.plan import plan_points, steps_of_epoch, total_steps
+from topfive.recipes.recipe import Recipe, learning_rate
+
+IMAGES = 1000
+FAST = recipe_of("fast", get("resnet-18"))  # half the side for half of the epochs, three quarters until 0.8 of them
+SECONDS = {32: 0.001, 64: 0.004, 48: 0.00225}
+
+
+def spent(recipe: Recipe, size: int = 64) -> float:
+    """Seconds of the steps, added up one by one."""
+    each = steps_of_epoch(IMAGES, recipe.batch)
+    steps = range(total_steps(recipe, IMAGES))
+    return sum(SECONDS[recipe.side(step // each + 1, size)] * IMAGES / each for step in steps)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 2, 4.1, 9, 33, 250])
+def test_as_many_steps_as_fit_and_a_schedule_that_ends_with_them(seconds: float) -> None:
+    image = {side: SECONDS[side] for side in {FAST.side(epoch, 64) for epoch in range(1, FAST.epochs + 1)}}
+    recipe = within(FAST, image, IMAGES, 64, seconds)
+    step = IMAGES * max(image.values()) / steps_of_epoch(IMAGES, recipe.batch)
+    # why so many: another epoch can move the epochs at which the side grows
+    assert seconds - 0.05 * seconds - 2 * step <= spent(recipe) <= seconds + 1e-9 or total_steps(recipe, IMAGES) == 1
+    last = total_steps(recipe, IMAGES) - 1
+    assert learning_rate(recipe, last / (last + 1)) < 0.05 * recipe.peak or last < 20
+    assert [point["step"] for point in plan_points(recipe, IMAGES)][-1] == last
+    assert -(-recipe.epochs // recipe.evaluate_every) <= EVALUATIONS
+
+
+def needs(*epochs: float, seeds: int = 2) -> list[Need]:
+    """Networks for which an epoch takes so many seconds, and an evaluation a quarter of one."""
+    names = ("alexnet", "googlenet", "resnet-18", "resnet-50")
+    made = []
+    for name, epoch in zip(names, epochs):
+        one = entry(name, 64, 10, "quick")
+        candidate = msgspec.structs.replace(one.candidate, params=0)
+        estimate = Estimate(0.0, {64: epoch / IMAGES}, 0.25)
+        made.append(Need(candidate, one.recipe, this_machine("cpu"), estimate, IMAGES, seeds))
+    return made
+
+
+def total(taken: Sequence[Need], seconds: float) -> float:
+    return sum(need.seeds * (seconds + need.beside) for need in taken)
+
+
+def test_every_training_gets_the_same_share_of_what_is_left() -> None:
+    taken = needs(1, 2, 10)
+    seconds = seconds_each(taken, left_of(4, 30))
+    assert total(taken, seconds) == pytest.approx(left_of(4, 30)) and left_of(4, 30) < 4 * 60 - 30
+    plans = [planned(need, seconds) for need in taken]
+    assert [plan.seconds for plan in plans] == [seconds + need.beside for need in taken]
+    epochs = [total_steps(plan.recipe, IMAGES) / steps_of_epoch(IMAGES, 64) for plan in plans]
+    assert epochs[0] == pytest.approx(seconds, rel=0.05) and epochs[2] == pytest.approx(seconds / 10, rel=0.05)
+
+
+def test_too_few_minutes_are_said_with_how_many_it_takes_and_what_would_fit() -> None:
+    taken, minutes, passed = needs(1, 2, 60, seeds=3), 3.0, 20.0
+    left = left_of(minutes, passed)
+    assert [need.candidate.name for need in fitting(taken, left)] == ["alexnet", "googlenet"]
+    said = str(too_short(taken, left, minutes))
+    assert "resnet-18" in said and "60 s" in said and "alexnet, googlenet would fit" in said
+    enough = float(said.partition("trainings: --minutes ")[2].partition(",")[0])
+    assert enough > minutes and fitting(taken, left_of(enough + 1, passed)) == taken
+    assert fitting(taken, left_of(enough - 1, passed)) != taken
