@@ -63,7 +63,8 @@ from topfive.report.pages import check as checked
 from topfive.results import predictions
 from topfive.results.runs import newest_in
 from topfive.system import as_text
-from topfive.weights.names import network_called, theirs
+from topfive.weights.matching import theirs
+from topfive.weights.names import network_called
 
 GROUPS, EACH = 20, 10
 VERSION = cache(version)

@@ -13,6 +13,7 @@ PAPERS = ["alexnet", "zfnet", "nin", "vgg", "googlenet", "bn_inception", "incept
 OF_ALL_PAPERS = {
     "layers",
     "costs",
+    "shapes",
     "receptive_fields",
     "descriptions",
     "variations",

@@ -12,9 +12,9 @@ import torch
 from topfive.cli import main
 from topfive.engine.benchmark import arithmetic
 from topfive.engine.benchmark.arithmetic import Rate, chosen, fastest, repeated
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import ModelSpec
+from topfive.engine.models.specs import ModelSpec
 from topfive.networks import get
 
 SHAPE = (3, 32, 32)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import open_model
 from topfive.engine.models.modules import build
 from topfive.engine.models.tensors import packed, unpacked
@@ -34,7 +34,8 @@ from topfive.networks.resnet import AKAMASTER
 from topfive.recipes.recipe import OneCycle, Recipe, Sgd
 from topfive.results.records import EpochRecord
 from topfive.results.runs import newest_in
-from topfive.weights.names import network_called, theirs
+from topfive.weights.matching import theirs
+from topfive.weights.names import network_called
 
 TINY = Network(
     "tiny",

@@ -20,7 +20,7 @@ from PIL import Image
 from test_checkpoints import EACH, TINY, Stopping
 
 from topfive.cli import main
-from topfive.data.sources import folder
+from topfive.data.class_folders import folder
 from topfive.engine.comparison import DEFAULT, Comparison, subject
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from topfive.data.class_folders import folder
 from topfive.data.decoding import Unreadable
 from topfive.data.opening import digits
-from topfive.data.sources import folder
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.loading import (
     Data,

@@ -10,8 +10,8 @@ from PIL import Image
 from test_checkpoints import TINY
 
 from topfive.cli import main
+from topfive.data.class_folders import folder
 from topfive.data.outputs import MARK, mark
-from topfive.data.sources import folder
 from topfive.data.stores import write_aside
 from topfive.data.unlabelled import images as below
 from topfive.errors import DataError

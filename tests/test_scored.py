@@ -17,7 +17,8 @@ from PIL import Image
 from test_checkpoints import TINY
 
 from topfive.cli import main
-from topfive.data.sources import folder, split
+from topfive.data.class_folders import folder
+from topfive.data.sources import split
 from topfive.errors import RefusedError
 from topfive.results import predictions
 from topfive.results.runs import IMAGES, _sealed, load_run, newest_in

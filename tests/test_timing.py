@@ -8,7 +8,7 @@ import pytest
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.training import timing
 from topfive.engine.training.job import Job
 from topfive.engine.training.processes import Group

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.inference.models import About, Model, open_model
 from topfive.engine.models.modules import Classifier, Net, build
 from topfive.engine.models.towers import Towers, split, table
@@ -547,7 +547,7 @@ def test_each_tower_stays_on_its_device_in_training_and_in_evaluation() -> None:
 def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
     directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("topfive.engine.benchmark.measuring.torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("topfive.engine.benchmark.machine.torch.cuda.is_available", lambda: False)
     (tmp_path / "small.json").write_bytes(msgspec.json.encode(small()))
     command = ["train", str(tmp_path / "small.json"), str(directions), "--size", "32", "--recipe", "quick", "--towers"]
     assert main([*command, "--dry-run"]) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from topfive.data.opening import digits
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.loading import Data, prepare
 from topfive.engine.training.loop import _parts, train

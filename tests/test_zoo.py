@@ -37,12 +37,13 @@ from test_names import cifar_names
 from topfive.cli import main
 from topfive.data import decoding
 from topfive.data.check.checking import check
+from topfive.data.class_folders import folder
 from topfive.data.decoding import Unreadable, decode, decode_region
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
-from topfive.data.sources import Source, folder
+from topfive.data.sources import Source
 from topfive.data.stores import read_file
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import open_model, save
 from topfive.engine.training.loading import prepare
 from topfive.engine.training.loop import train

@@ -125,7 +125,7 @@ def _run(
 ) -> Comparison:
     """All that is known here of the engine's comparison."""
     from topfive.engine import comparison as engine
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.training.loading import default_size
 
     machine = engine.machine_of(folder, this_machine(device))

@@ -96,7 +96,8 @@ def compare(
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import DISTURBED, overlooked, this_machine
+    from topfive.engine.benchmark.machine import overlooked, this_machine
+    from topfive.engine.benchmark.measuring import DISTURBED
     from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
     from topfive.engine.training.loading import default_size, most_unreadable
     from topfive.recipes import papers

@@ -90,7 +90,7 @@ def evaluate(
 
     from topfive.data.imagenet import without
     from topfive.data.outputs import mark, placed
-    from topfive.engine.benchmark.measuring import device_of, overlooked, this_machine
+    from topfive.engine.benchmark.machine import device_of, overlooked, this_machine
     from topfive.engine.inference.models import open_model, with_names
     from topfive.engine.inference.prediction import ensemble, fits, judge, together
     from topfive.engine.training import processes
@@ -301,9 +301,9 @@ def predict(
         text, markdown, csv or json.
     """
     examine([model])
-    from topfive.data.check.findings import shown as printable
+    from topfive.data.check.phrases import shown as printable
     from topfive.data.unlabelled import images as named
-    from topfive.engine.benchmark.measuring import overlooked, this_machine
+    from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.inference.models import open_model, with_names
     from topfive.engine.inference.prediction import Predictor, likeliest, predicted
     from topfive.recipes import protocols

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from topfive.data.sources import Source
-    from topfive.engine.benchmark.measuring import Machine
+    from topfive.engine.benchmark.machine import Machine
     from topfive.engine.training.initial_weights import Start
     from topfive.engine.training.job import Job
     from topfive.engine.training.timing import Estimate
@@ -114,7 +114,7 @@ def train(
 
     from topfive.data.opening import open_source
     from topfive.data.outputs import placed
-    from topfive.engine.benchmark.measuring import device_of
+    from topfive.engine.benchmark.machine import device_of
     from topfive.engine.training.job import Job, adapted, fitted, network_of
     from topfive.engine.training.loading import most_unreadable
     from topfive.engine.training.processes import Group
@@ -222,7 +222,7 @@ def resume(
     import msgspec
 
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import device_of, resumed_on
+    from topfive.engine.benchmark.machine import device_of, resumed_on
     from topfive.engine.training.loading import most_unreadable
     from topfive.networks.layers import Network as Value
     from topfive.recipes.recipe import Recipe
@@ -309,8 +309,8 @@ def _machine(
     import os
 
     from topfive.engine.benchmark.arithmetic import fastest, repeated
-    from topfive.engine.benchmark.measuring import overlooked, resumed_on, this_machine
-    from topfive.engine.models.modules import ModelSpec
+    from topfive.engine.benchmark.machine import overlooked, resumed_on, this_machine
+    from topfive.engine.models.specs import ModelSpec
     from topfive.results.progress import Progress
     from topfive.results.runs import holds_run, load_run
 

@@ -19,10 +19,13 @@ import msgspec
 from PIL import Image
 
 from topfive import system
-from topfive.data.archives import Archive, Index, Local, Member
+from topfive.data.archives import Archive
 from topfive.data.decoding import Unreadable
-from topfive.data.sources import Item, Source, Tree
+from topfive.data.indexes import Index, Member
+from topfive.data.places import Local
+from topfive.data.sources import Item, Source
 from topfive.data.stores import Joined, Progress, cache_folder, digest, write_aside
+from topfive.data.trees import Tree
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.system import as_text
 

@@ -15,21 +15,11 @@ from pathlib import Path
 import msgspec
 
 from topfive.data.archives import ARCHIVES, Archive, archive
+from topfive.data.class_folders import SCORED_WHOLE
 from topfive.data.decoding import Unreadable, is_image, not_an_image
-from topfive.data.sources import (
-    SCORED_WHOLE,
-    SPLIT_HERE,
-    TRAIN,
-    VAL,
-    Item,
-    Source,
-    Tree,
-    few,
-    fingerprint,
-    kinds_of,
-    split,
-)
+from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Item, Source, few, fingerprint, split
 from topfive.data.stores import Joined, Progress, cache_folder, digest, plain, write_aside
+from topfive.data.trees import Tree, kinds_of
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")

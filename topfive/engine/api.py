@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from topfive.data.sources import Source
 from topfive.engine.benchmark.arithmetic import fastest
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.inference.models import About, Model, open_model
 from topfive.engine.inference.prediction import fits, judge
 from topfive.engine.models import modules
-from topfive.engine.models.modules import Classifier, ModelSpec, Net
+from topfive.engine.models.modules import Classifier, Net
+from topfive.engine.models.specs import ModelSpec
 from topfive.engine.training import loop
 from topfive.engine.training.job import Job, adapted, fitted
 from topfive.engine.training.loading import default_size, prepare

@@ -21,8 +21,9 @@ from topfive.data.sources import Source
 from topfive.data.stores import write_aside
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
-from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
-from topfive.engine.models.modules import ModelSpec, make, torch_costs
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
+from topfive.engine.models.specs import ModelSpec, make, torch_costs
 from topfive.engine.training.job import Job, OutOfMemory, adapted, decoding, fitted, out_of_memory
 from topfive.engine.training.loading import (
     BAD_FILES,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from topfive.data.check.findings import shown
+from topfive.data.check.phrases import shown
 from topfive.data.cifar import CIFAR10
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError

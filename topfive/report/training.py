@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from topfive.data.check.findings import counted, shown
+from topfive.data.check.phrases import counted, shown
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.plan import field_rows, steps_of_epoch
 from topfive.recipes.recipe import Recipe

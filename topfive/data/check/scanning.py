@@ -16,7 +16,7 @@ import msgspec
 from PIL import __version__ as pillow
 
 from topfive import system
-from topfive.data.check.duplicates import SIGNATURE, signature
+from topfive.data.check.signatures import SIGNATURE, signature
 from topfive.data.decoding import MOST_PIXELS, Unreadable
 from topfive.data.sources import Item, Source
 from topfive.data.stores import Progress, cache_folder, silent, write_aside

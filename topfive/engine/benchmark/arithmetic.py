@@ -19,10 +19,12 @@ from torch.nn import functional
 
 from topfive.data.stores import cache_folder, write_aside
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import DISTURBED, Machine
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED
 from topfive.engine.benchmark.threads import use_threads
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import ModelSpec, Net, make, torch_costs
+from topfive.engine.models.modules import Net
+from topfive.engine.models.specs import ModelSpec, make, torch_costs
 from topfive.networks.costs import count
 from topfive.networks.layers import with_classes
 

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import Machine, memory_peak, memory_start, summarise, time_runs
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import summarise, time_runs
+from topfive.engine.benchmark.memory import memory_peak, memory_start
 from topfive.engine.training.loading import Images
 from topfive.engine.training.validation import score
 from topfive.errors import UsageError

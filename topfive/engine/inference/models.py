@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from topfive.data.cifar import CIFAR10
+from topfive.data.class_folders import WNID
 from topfive.data.imagenet import imagenet_classes
-from topfive.data.sources import WNID, Source, listed
+from topfive.data.sources import Source, listed
 from topfive.data.stores import write_aside
 from topfive.engine.inference.foreign import read_foreign
 from topfive.engine.models.modules import Classifier, build
@@ -28,7 +29,8 @@ from topfive.recipes.protocols import PROTOCOLS, SQUARE, Protocol
 from topfive.results.runs import Checkpoint, newest_in, open_checkpoint
 from topfive.weights.inspection import examined
 from topfive.weights.libraries import Known, recognised
-from topfive.weights.names import COUNTER, Match, network_called, recognise
+from topfive.weights.matching import COUNTER, Match, recognise
+from topfive.weights.names import network_called
 from topfive.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, timm_config
 
 HUB = ("model.safetensors", "pytorch_model.bin")  # what timm's files are called that have a config.json beside them

@@ -21,7 +21,7 @@ from torch import Tensor
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Source
 from topfive.data.views import views
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.inference.backends import Backend, engine
 from topfive.engine.inference.models import About, Model, columns, same_classes
 from topfive.engine.models.modules import Classifier, build, converted

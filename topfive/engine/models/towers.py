@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from topfive.engine.models.modules import Net, Shape, build
 from topfive.errors import UsageError
-from topfive.networks.costs import count, shape_after
+from topfive.networks.costs import count
 from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
     BatchNorm,
@@ -39,6 +39,7 @@ from topfive.networks.layers import (
     leaves,
 )
 from topfive.networks.receptive_fields import VALUE_BYTES
+from topfive.networks.shapes import shape_after
 
 Row = dict[str, str | int]
 

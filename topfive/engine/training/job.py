@@ -14,7 +14,7 @@ import torch
 
 from topfive.data.opening import lasting
 from topfive.data.sources import Source
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
 from topfive.engine.training.checkpoints import Checkpointer

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from topfive.engine.benchmark.measuring import Machine, memory_peak
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.memory import memory_peak
 from topfive.engine.models.modules import Classifier, Net
 from topfive.engine.models.towers import Towers
 from topfive.engine.training.loading import Batch, Data, augmented, mixed, uniforms

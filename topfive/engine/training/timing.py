@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from topfive.data.sources import Source
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import DISTURBED, Machine
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED
 from topfive.engine.models.modules import Classifier
 from topfive.engine.training.job import Job
 from topfive.engine.training.loading import Data, chosen, prepare

@@ -18,7 +18,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from topfive.data.check.findings import counted, shown
+from topfive.data.check.phrases import counted, shown
 from topfive.report.figures.canvas import COLOURS, INK, MUTED, Sheet, limits
 from topfive.report.figures.labels import around, place_labels, sampled
 from topfive.report.figures.series import gids, interval, ops, ops_unit, significant, top1

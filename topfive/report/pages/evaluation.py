@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from topfive.data.check.findings import shown
+from topfive.data.check.phrases import shown
 from topfive.report.evaluation import short_names
 from topfive.report.figures import evaluation as evaluation_figures
 from topfive.report.figures import series

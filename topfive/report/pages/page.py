@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from topfive.data.check.findings import counted, shown
+from topfive.data.check.phrases import counted, shown
 from topfive.report.figures import canvas, series
 from topfive.report.figures import comparison as comparison_figures
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from topfive.data.check.findings import shown
+from topfive.data.check.phrases import shown
 from topfive.report.figures import training as training_figures
 from topfive.report.pages.page import Cell, Column, Row, accuracy, both, facts, number, publish
 from topfive.report.tables import clock, scaled
