@@ -7,6 +7,7 @@ and decides nothing of this is left out: pages, figures and timings, but for a f
 
 import contextlib
 import csv
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -35,9 +36,11 @@ from safetensors.torch import save_file
 
 from topfive import cli
 from topfive.commands import compare as comparing
-from topfive.commands import evaluate as judging
 from topfive.commands import train as training
 from topfive.commands.data import check
+from topfive.commands.evaluate import Evaluating, evaluate
+from topfive.commands.models import Running
+from topfive.commands.predict import predict
 from topfive.data import packing
 from topfive.data.check import checking
 from topfive.data.check.scanning import Seen
@@ -629,6 +632,10 @@ def ran(command: Callable[..., None], *arguments: str, **options: Any) -> Told:
     """A command as cli.py runs it, but for reading its options. What is no sentence of its own is a bug of ours."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     code = 0
+    for function, name, kind in ((evaluate, "options", Evaluating), (predict, "running", Running)):
+        if command is function:
+            inside = {field.name for field in dataclasses.fields(kind)} & options.keys()
+            options[name] = kind(**{field: options.pop(field) for field in inside})
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             command(*arguments, **options)
@@ -838,7 +845,7 @@ class Trial:
         if len(order) == 1:
             return str(path), said, (order[0], "more")
         if orders["natural"] != orders["imagefolder"]:  # which nobody may guess
-            told = ran(judging.evaluate, str(path), self.made.where, out=self.here("guess"))
+            told = ran(evaluate, str(path), self.made.where, out=self.here("guess"))
             assert told.code == 2 and "have two orders" in told.sentence, told
         return str(path), said, orders[said]
 
@@ -848,9 +855,7 @@ class Trial:
         model, said, outputs = self.model(kind)
         table = self.here(f"{kind}.csv")
         shared: dict[str, Any] = {"batch": 8, "precision": "float32", "format": "json"}
-        told = ran(
-            judging.evaluate, model, made.where, predictions=table, out=self.here(f"of {kind}"), classes=said, **shared
-        )
+        told = ran(evaluate, model, made.where, predictions=table, out=self.here(f"of {kind}"), classes=said, **shared)
         alone = made.whole and kind not in ("run", "copy")
         scored = {name for name in made.used() if alone or self.parts.get(name) == "validation"}
         if all(made.pixels(name, True) is None for name in scored):
@@ -868,7 +873,7 @@ class Trial:
             np.testing.assert_allclose(found.scores, shares, atol=2e-5)
         if kind == "run" and self.seed % 3 == 0:
             again = self.here("again.csv")
-            own = ran(judging.evaluate, model, predictions=again, out=self.here("own"), **shared)
+            own = ran(evaluate, model, predictions=again, out=self.here("own"), **shared)
             assert own.code == 0
             assert Path(again).read_text() == Path(table).read_text()
         if kind not in ("run", "copy") or self.seed % 2:
@@ -888,7 +893,7 @@ class Trial:
         if files and Path(model).stem == "named":
             places.append([os.path.join(made.where, name) for name in self.chance.sample(files, min(4, len(files)))])
         for there in places:
-            told = ran(judging.predict, model, *there, top=len(outputs), classes=said, **shared)
+            told = ran(predict, model, *there, top=len(outputs), classes=said, **shared)
             rows = {row["image"]: row for row in told.json["rows"]}
             top = os.path.dirname(made.where) if Path(made.where).name == "all.tar" else made.where.rstrip("/")
             written = {as_text(name): name for name in made.images}
@@ -925,9 +930,9 @@ class Trial:
         classifier = Classifier(build(about.network), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)).eval()
         path = self.root / "m.safetensors"
         save(Model("", "", "", about, classifier), path)
-        told = ran(judging.evaluate, str(path), self.made.where, out=self.here("evaluate"))
+        told = ran(evaluate, str(path), self.made.where, out=self.here("evaluate"))
         assert (told.code, told.sentence, told.out) == (3, trained.sentence, "")
-        told = ran(judging.predict, str(path), self.made.where, format="json")
+        told = ran(predict, str(path), self.made.where, format="json")
         assert told.code in (0, 3) and told.err.count("\ntopfive: ") <= 1
 
 
