@@ -1,7 +1,5 @@
 """What the commands that use trained networks share: how a model is run, and what it is before torch is imported."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
