@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from topfive.errors import UsageError
-from topfive.networks.layers import (
-    Concat,
-)
+from topfive.networks.layers import Concat
 
 VALUE_BYTES = 4
 

@@ -22,9 +22,7 @@ from topfive.networks.layers import (
     ZeroPad,
     pair,
 )
-from topfive.networks.receptive_fields import (
-    SizeError,
-)
+from topfive.networks.receptive_fields import SizeError
 
 
 def shape_after(layer: Layer, shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -8,12 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from topfive.errors import UsageError, did_you_mean
-from topfive.recipes.augmentations import (
-    AUGMENTATIONS,
-    Augmentation,
-    RandomResizedCrop,
-    ScaleJitterCrop,
-)
+from topfive.recipes.augmentations import AUGMENTATIONS, Augmentation, RandomResizedCrop, ScaleJitterCrop
 from topfive.recipes.recipe import Recipe, Steps
 
 _KINDS = "optimizer", "schedule"  # as keys of `sources` these tell of the kind alone; its fields have keys of their own

@@ -12,9 +12,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 from msgspec.structs import replace
 
 from topfive.errors import RefusedError, UsageError, did_you_mean
-from topfive.networks import (
-    ALIASES,
-)
+from topfive.networks import ALIASES
 from topfive.networks.layers import (
     BatchNorm,
     Chain,

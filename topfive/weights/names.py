@@ -25,10 +25,7 @@ from topfive.networks import (
     squeezenet,
     vgg,
 )
-from topfive.networks.layers import (
-    Network,
-    from_json,
-)
+from topfive.networks.layers import Network, from_json
 from topfive.networks.variations import batch_normalized
 from topfive.weights import preprocessing
 from topfive.weights.preprocessing import HALF, Preprocessing, timm

@@ -256,14 +256,7 @@ def judge(
         labels = at[[item.label for item in source.val]]
         told = {names[i]: reason for i, reason in sorted(reasons.items())}
         seen = Predictions(
-            one.model.about.classes,
-            names,
-            labels,
-            rows,
-            told,
-            one.described,
-            one.model.name,
-            source.name,
+            one.model.about.classes, names, labels, rows, told, one.described, one.model.name, source.name
         )
         judged.append(Evaluation(one.model, one.protocol, seen, _cost(one, group), _engine(one), tuple(notes)))
     return judged

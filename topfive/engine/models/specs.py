@@ -11,10 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from topfive.engine.models.modules import Shape, build
 from topfive.errors import RefusedError
-from topfive.networks.layers import (
-    Network,
-    with_classes,
-)
+from topfive.networks.layers import Network, with_classes
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
