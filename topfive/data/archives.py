@@ -1,24 +1,22 @@
 """Tars and zips, here or at a URL, read in place by position; nothing is extracted."""
 
-import contextlib
 import tarfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from topfive.data.decoding import START, Unreadable
 from topfive.data.indexes import DAMAGED, Index, Info, Member, not_taken, safe_name, tar_index, zip_index
 from topfive.data.places import Local, Remote
-from topfive.data.stores import MOST_MEMBER, Entry, Progress, cache_folder, digest, silent, write_aside
+from topfive.data.stores import MOST_MEMBER, Entry, Progress, cached, digest, silent
 from topfive.errors import DataError, ResourceError
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
-INDEXED = "2"  # changes with what an index holds, so that those of before are made anew
+INDEXED = "3"  # changes with what an index holds, so that those of before are made anew
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
 
@@ -122,15 +120,9 @@ def archive(where: Path | str, progress: Progress = silent) -> Archive | Held:
 
 def _cached(file: Local | Remote, progress: Progress) -> Index:
     stamp = file.stamp()
-    kept = cache_folder() / "indexes" / f"{digest([INDEXED, file.place()])}.msgpack"
-    with contextlib.suppress(OSError, msgspec.MsgspecError):  # a cache that is damaged or of old is made anew
-        index = msgspec.msgpack.decode(kept.read_bytes(), type=Index)
-        if index.stamp == stamp:
-            return index
-    index = zip_index(file, stamp) if str(file).lower().endswith(".zip") else tar_index(file, stamp, progress)
-    with contextlib.suppress(OSError, UnicodeError):  # a home that cannot be written to costs time, not the run; so
-        write_aside(kept, msgspec.msgpack.encode(index))  # do names that are no text
-    return index
+    indexed = zip_index if str(file).lower().endswith(".zip") else partial(tar_index, progress=progress)
+    name = f"indexes/{digest([INDEXED, file.place()])}.msgpack"
+    return cached(name, stamp, Index, lambda: indexed(file, stamp))
 
 
 def _held(file: Local, progress: Progress) -> Held:

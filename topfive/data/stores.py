@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from topfive.data.decoding import START, Unreadable, is_image
 from topfive.system import BINARY
 
 MOST_MEMBER = 2**30  # bytes of one image, far beyond any: a size that lies takes no memory
+T = TypeVar("T")
 Progress = Callable[[str, int, int], object]  # what is done, how much of it, of how much
 
 
@@ -234,6 +235,27 @@ class Pixels:
 def cache_folder() -> Path:
     """Where what can be made again is kept; never inside a source."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topfive"
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A result in the cache, and what it is the result of."""
+
+    of: str
+    result: msgspec.Raw
+
+
+def cached(name: str, of: str, kind: type[T], make: Callable[[], T]) -> T:
+    """What `make` gives, kept under a name in the cache folder for as long as `of` stays the same."""
+    path = cache_folder() / name
+    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):  # one that is damaged or old is made anew
+        kept = msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
+        if kept.of == of:
+            return msgspec.msgpack.decode(kept.result, type=kind)
+    result = make()
+    # a home that cannot be written to costs time, not the run; so do names that are no text
+    with contextlib.suppress(OSError, UnicodeError):
+        write_aside(path, msgspec.msgpack.encode(_Kept(of, msgspec.Raw(msgspec.msgpack.encode(result)))))
+    return result
 
 
 def write_aside(path: Path, content: bytes) -> None:
