@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, assert_never
+from math import prod
+from typing import NamedTuple
 
 from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
@@ -10,14 +11,11 @@ from topfive.networks.layers import (
     Chain,
     Concat,
     Conv,
-    Dropout,
     GlobalPool,
     Layer,
     Linear,
     Pool,
-    Relu,
     Residual,
-    ResponseNorm,
     SqueezeExcite,
     ZeroPad,
     pair,
@@ -64,29 +62,32 @@ def _windows(layer: Conv | Pool, height: int, width: int, path: str) -> tuple[in
     return out[0], out[1]
 
 
-def leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(params, weights, macs) of a layer that is not made of others."""
-    channels, height, width = shape
+def parameters(layer: Layer, shape: tuple[int, int, int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """(name, shape) of what a layer that is not made of others learns from maps of `shape`, as torch lays it out."""
+    channels = shape[0]
     match layer:
         case Conv(filters, size, _, _, groups, bias):
-            kernel_h, kernel_w = pair(size)
-            weights = filters * (channels // groups) * kernel_h * kernel_w
-            return weights + filters * bias, weights, weights * out[1] * out[2]
+            return _affine("", (filters, channels // groups, *pair(size)), bias)
         case Linear(units, bias):
-            weights = units * channels * height * width
-            return weights + units * bias, weights, weights
+            return _affine("", (units, prod(shape)), bias)
         case BatchNorm():
-            return 2 * channels, 0, 0
+            return ("weight", (channels,)), ("bias", (channels,))
         case SqueezeExcite(reduction):
             squeezed = channels // reduction
-            weights = 2 * channels * squeezed
-            return weights + squeezed + channels, weights, weights
-        case Pool() | GlobalPool() | Relu() | ResponseNorm() | Dropout() | ZeroPad():
-            return 0, 0, 0
-        case Chain() | Concat() | Residual():
-            raise AssertionError("made of other layers")
+            return _affine("fc1.", (squeezed, channels)) + _affine("fc2.", (channels, squeezed))
         case _:
-            assert_never(layer)
+            return ()
+
+
+def _affine(path: str, weight: tuple[int, ...], bias: bool = True) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return ((f"{path}weight", weight), (f"{path}bias", weight[:1]))[: 1 + bias]
+
+
+def leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(params, weights, macs) of a layer that is not made of others; weights are kernels alone."""
+    sizes = [size for _, size in parameters(layer, shape)]
+    weights = sum(prod(size) for size in sizes if len(size) > 1)
+    return sum(map(prod, sizes)), weights, weights * out[1] * out[2] if isinstance(layer, Conv) else weights
 
 
 class Total(NamedTuple):

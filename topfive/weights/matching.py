@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from math import prod
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 from msgspec.structs import replace
@@ -20,13 +19,11 @@ from topfive.networks.layers import (
     Layer,
     Linear,
     Network,
-    SqueezeExcite,
     children,
     leaves,
-    pair,
     with_classes,
 )
-from topfive.networks.shapes import shape_after
+from topfive.networks.shapes import parameters, shape_after
 from topfive.weights.names import INSTEAD, ORIGINS, OURS, Origin, Rules, Shape, network_called
 
 COUNTER = ".num_batches_tracked"  # of batch normalisation: nothing that is computed depends on it
@@ -146,33 +143,14 @@ def _field(found: re.Match[str], field: re.Match[str]) -> str:
 
 def _weights(layer: Layer, shape: tuple[int, int, int], path: str) -> Iterator[Weight]:
     """`path` ends in a dot, or is empty."""
-    channels = shape[0]
-    match layer:
-        case Conv(filters, size, groups=groups, bias=bias):
-            yield Weight(f"{path}weight", (filters, channels // groups, *pair(size)))
-            if bias:
-                yield Weight(f"{path}bias", (filters,))
-        case Linear(units, bias):
-            yield from _linear(path, units, shape, bias)
-        case BatchNorm():
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                yield Weight(f"{path}{name}", (channels,))
-        case SqueezeExcite(reduction):
-            yield from _linear(f"{path}fc1.", channels // reduction, (channels, 1, 1))
-            yield from _linear(f"{path}fc2.", channels, (channels // reduction, 1, 1))
-        case Chain(layers):
-            for name, child in layers:
-                yield from _weights(child, shape, f"{path}{name}.")
-                shape = shape_after(child, shape)
-        case _:
-            for name, child in children(layer):
-                yield from _weights(child, shape, f"{path}{name}.")
-
-
-def _linear(path: str, units: int, shape: tuple[int, int, int], bias: bool = True) -> Iterator[Weight]:
-    yield Weight(f"{path}weight", (units, prod(shape)), (units, *shape))
-    if bias:
-        yield Weight(f"{path}bias", (units,))
+    for name, sizes in parameters(layer, shape):
+        behind = shape if isinstance(layer, Linear) else (*sizes[1:], 1, 1)  # what a unit looks at, as a map
+        yield Weight(f"{path}{name}", sizes, (sizes[0], *behind) if len(sizes) == 2 else None)
+    if isinstance(layer, BatchNorm):
+        yield from (Weight(f"{path}{name}", (shape[0],)) for name in ("running_mean", "running_var"))
+    for name, child in children(layer):
+        yield from _weights(child, shape, f"{path}{name}.")
+        shape = shape_after(child, shape) if isinstance(layer, Chain) else shape
 
 
 def _rules(origin: Origin, network: Network) -> Rules:
