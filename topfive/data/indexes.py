@@ -60,12 +60,13 @@ DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError)
 
 
 def tar_index(file: Local | Remote, stamp: str, progress: Progress) -> Index:
+    """Where each member of a tar lies. Raises: DataError for no tar, or two members of one name."""
     members: dict[str, Member] = {}
     folders: set[str] = set()
     passed: Counter[str] = Counter()
     with file.open() as opened:
         end = file.size()
-        for name, info, _ in _tar_members(opened, 0, end, "", 1, passed, str(file)):
+        for name, info in _tar_members(opened, 0, end, "", 1, passed, str(file)):
             if info.isdir():
                 folders.add(name)
             elif name in members:
@@ -79,7 +80,7 @@ def tar_index(file: Local | Remote, stamp: str, progress: Progress) -> Index:
 
 def _tar_members(
     opened: BinaryIO, start: int, end: int, below: str, depth: int, passed: Counter[str], where: str
-) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """Every safe regular member and folder between two positions, tars inside taken as folders."""
     opened.seek(start)
     inner: list[tuple[str, int, int]] = []
@@ -95,13 +96,13 @@ def _tar_members(
                 continue
             name = below + name
             if info.isdir():
-                yield name, info, tar
+                yield name, info
             elif not info.isreg() or info.issparse():
                 passed["links, devices and the like"] += 1
             elif name.endswith(".tar") and depth < DEEPEST:
                 inner.append((name, info.offset_data, info.offset_data + info.size))
             else:
-                yield name, info, tar
+                yield name, info
         # why: tarfile takes a damaged header for the end, and would leave out the rest without a word
         opened.seek(tar.offset)
         if any(opened.read(512)) and tar.offset < end:
@@ -115,6 +116,7 @@ def _tar_members(
 
 
 def zip_index(file: Local | Remote, stamp: str) -> Index:
+    """Where each member of a zip lies. Raises: DataError for no zip, or two members of one name."""
     members: dict[str, Member] = {}
     folders: set[str] = set()
     passed: Counter[str] = Counter()
@@ -155,4 +157,5 @@ def safe_name(name: str, passed: Counter[str]) -> str | None:
 
 
 def not_taken(file: object, passed: Counter[str]) -> tuple[str, ...]:
+    """A note for each reason that members were left out by."""
     return tuple(f"{file}: not taken: {count:,} ({why})" for why, count in passed.items())

@@ -29,6 +29,7 @@ def shape_after(layer: Layer, shape: tuple[int, int, int]) -> tuple[int, int, in
 
 
 def leaf_shape(layer: Layer, shape: tuple[int, int, int], path: str) -> tuple[int, int, int]:
+    """The shape that a layer gives that is not made of others. Raises: SizeError naming `path`."""
     channels, height, width = shape
     match layer:
         case Conv(filters, _, _, _, groups):
@@ -91,6 +92,8 @@ def leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, 
 
 
 class Total(NamedTuple):
+    """What a layer gives and costs in all; `depth` is in layers with weights on the longest path."""
+
     shape: tuple[int, int, int]
     depth: int
     params: int

@@ -19,6 +19,7 @@ SAFETENSORS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "f
 
 
 def read_safetensors(file: BinaryIO, size: int) -> Weights:
+    """The tensors of a safetensors file of `size` bytes. Raises: Unfit."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER:

@@ -90,6 +90,7 @@ def _holds(value: Value) -> bool:
 def weights_of(
     kind: Literal["safetensors", "torch"], tensors: list[Listed], start: int, path: tuple[str, ...], notes: list[str]
 ) -> Weights:
+    """The tensors with the names that they have without what wraps them. Raises: Unfit."""
     names = [tensor.name for tensor in tensors if tensor.name != COUNTER]
     if not names:
         raise Unfit("it holds no tensor")

@@ -19,6 +19,7 @@ STRAY = re.compile(
 
 
 def unreadable(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Images that cannot be read, in either split."""
     for val in (True, False):
         bad = [i for i, image in enumerate(look.seen) if image.reason and look.val(i) == val]
         if not bad:
@@ -44,6 +45,7 @@ def unreadable(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def folders(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Folders that are no classes, two names of one class, classes made of copies."""
     counts, held = look.counts(False), look.counts(True)
     sizes = counts + held
     alike: dict[str, list[int]] = defaultdict(list)
@@ -82,6 +84,7 @@ def folders(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def unbalanced(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Classes of unequal size, and those with few training images."""
     counts, held = look.counts(False), look.counts(True)
     (most, high), (least, low) = counts.most_common(1)[0], counts.most_common()[-1]
     if low and high / low >= UNBALANCED:
@@ -108,6 +111,7 @@ def unbalanced(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def untested(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Classes without validation images, few of those in all, and splits that differ."""
     counts, held = look.counts(False), look.counts(True)
     train, tested = len(look.parts[False]), len(look.parts[True])
     missing = [label for label, count in held.items() if not count]

@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 
 def exact_across(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Validation images that are in training too, pixel for pixel."""
     leaks = copies.exact_leaks
     if leaks:
         yield Finding(
@@ -27,6 +28,7 @@ def exact_across(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def near_across(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Validation images with copies in training that are not exact."""
     leaks = copies.near_leaks
     if leaks:
         yield Finding(
@@ -41,6 +43,7 @@ def near_across(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def alike_across(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Validation images with probable copies, or look-alikes, in training."""
     told = {*copies.exact_leaks, *copies.near_leaks}
     probable = {i: there for i, there in copies.across(duplicates.PROBABLY).items() if i not in told}
     if probable:
@@ -92,6 +95,7 @@ def _gain(look: Look, leaks: dict[int, set[int]]) -> str:
 
 
 def two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Images that are there under two labels, exactly or nearly."""
     groups = [group for group in copies.exact if len({look.label(i) for i in group}) > 1]
     if groups:
         concerned = [i for group in groups for i in group]
@@ -131,6 +135,7 @@ def two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def exact_inside(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Exact copies within a split."""
     for val in (False, True):
         groups = [[i for i in group if look.val(i) == val] for group in copies.exact]
         groups = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
@@ -139,6 +144,7 @@ def exact_inside(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def near_inside(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Copies within a split that are not exact."""
     by_images = {pair[:2]: pair for pair in copies.near}
     for val in (False, True):
         groups = copies.near_groups[val]

@@ -25,6 +25,7 @@ DONE = {
 
 
 def sizes(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Images that are very small, very long, or of one colour."""
     if not look.readable:
         return
     shorter = {i: look.seen[i].shorter for i in look.readable}
@@ -107,6 +108,7 @@ def telling(look: Look, copies: Copies) -> Iterator[Finding]:
 
 
 def noted(look: Look, copies: Copies) -> Iterator[Finding]:
+    """Several formats, and what decoding noted of images."""
     formats = Counter(look.seen[i].format for i in look.readable)
     if len(formats) > 1:
         names = ", ".join(f"{name or 'raw pixels'} ({count:,})" for name, count in formats.most_common())

@@ -27,14 +27,17 @@ def _plural(what: str, count: int) -> str:
 
 
 def are(what: int | Iterable[object]) -> str:
+    """The verb for so many."""
     return "is" if (what if isinstance(what, int) else len(list(what))) == 1 else "are"
 
 
 def have(what: Sequence[object]) -> str:
+    """The verb for so many."""
     return "has" if len(what) == 1 else "have"
 
 
 def some(names: Sequence[str]) -> str:
+    """The first five names, and how many more."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
@@ -44,8 +47,10 @@ def percent(fraction: float) -> str:
 
 
 def points(fraction: float) -> str:
+    """A fraction in percentage points."""
     return percent(fraction).replace("%", "points")
 
 
 def size(image: Seen) -> str:
+    """`640x480`."""
     return f"{image.width}x{image.height}"

@@ -27,10 +27,12 @@ def signature(image: Image.Image) -> bytes:
 
 
 def brightness(seen: Bytes) -> Bytes:
+    """`(N, 32, 32)` of signatures `(N, 1152)`."""
     return seen[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
 
 
 def colours(seen: Bytes) -> Array:
+    """`(N, 2, 8, 8)` of signatures `(N, 1152)`, 0 where there is no colour."""
     return seen[:, SIDE * SIDE :].reshape(-1, 2, COLOUR, COLOUR).astype(np.float32) - 128
 
 
@@ -71,6 +73,7 @@ def middle_of(values: Bytes | Array, shift: tuple[int, int] = (0, 0)) -> Array:
 
 
 def laplacian(view: Array) -> Array:
+    """The second differences of `(N, H, W)`, edges repeated."""
     wide = np.pad(view, ((0, 0), (1, 1), (1, 1)), mode="edge")
     return np.asarray(
         wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:] - 4 * view, np.float32
