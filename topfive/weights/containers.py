@@ -4,7 +4,7 @@ import io
 import json
 import struct
 import zipfile
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from topfive.weights.pickles import DEEPEST, LARGEST, Pairs, Reader, Unfit, Value, shown
 from topfive.weights.state_dicts import Listed, Weights, repeated, state_of, weights_of
@@ -47,7 +47,7 @@ def read_safetensors(file: BinaryIO, size: int) -> Weights:
 
 def _entry(name: str, entry: Value) -> tuple[int, int, Listed]:
     """(first byte, byte behind the last, tensor)."""
-    fields: dict[str, Any] = dict(entry) if type(entry) is Pairs else {}
+    fields: dict[str, Value] = dict(entry) if type(entry) is Pairs else {}
     dtype, shape, offsets = (fields.get(field, "") for field in ("dtype", "shape", "data_offsets"))
     if not (
         fields
