@@ -26,7 +26,7 @@ from topfive.engine.training import loop as training
 from topfive.engine.training.checkpoints import MODEL, Checkpointer, model_of
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import TrainState
+from topfive.engine.training.loop import Training
 from topfive.engine.training.processes import Group
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
 from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
@@ -56,7 +56,7 @@ TINY = Network(
 )
 RECIPE = Recipe(epochs=3, batch=8, ema_decay=0.9, schedule=OneCycle(0.2), clip=5.0, whitened=True)
 EACH = 12  # steps of an epoch
-TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+TIMES = ("seconds", "images_per_second", "data_wait", "memory_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,13 @@ class Stopping(Checkpointer):
 
     at, evaluating = 0, False
 
-    def step(self, position: TrainState, model: torch.nn.Module, learner: object) -> None:
+    def step(self, training: Training, evaluating: bool = False) -> None:
+        position = training.state
         twice = position.batch == EACH and position.step in (getattr(self, "seen", -1), self.resumed)
         if position.step == self.at and twice == self.evaluating:
             self.asked = int(signal.SIGTERM)
         self.seen = position.step
-        super().step(position, model, learner)  # type: ignore[arg-type]
+        super().step(training, evaluating)
 
 
 # the steps after which it is stopped; .5 is during the evaluation that follows

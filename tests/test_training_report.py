@@ -94,7 +94,7 @@ def measured(
                 "side": side(epoch),
                 "seconds": seconds * epoch,
                 "images_per_second": 3000.25 + epoch,
-                "waiting": 0.0234,
+                "data_wait": 0.0234,
                 "first_gradient": 0.31,
                 "last_gradient": 1.27,
                 "memory_bytes": 2_058_000_000 + epoch,

@@ -135,16 +135,16 @@ def compare(
                 for note in row.notes:
                     say(f"{row.name}: {note}", quiet)
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
-                if row.waiting > MUCH_WAITING:
+                if row.data_wait > MUCH_WAITING:
                     say(
-                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for images; more "
+                        f"{row.name}: {row.data_wait:.0%} of the training time was spent waiting for images; more "
                         "--workers, or topfive data pack, would help",
                         quiet,
                     )
-                if row.wanting > DISTURBED:
+                if row.cpu_contention > DISTURBED:
                     say(
-                        f"{row.name}: other programs had {row.wanting:.1f} of the {machine.threads} processors while "
-                        "it was timed: its latency and throughput are worse than they would be alone",
+                        f"{row.name}: other programs had {row.cpu_contention:.1f} of the {machine.threads} processors "
+                        "while it was timed: its latency and throughput are worse than they would be alone",
                         quiet,
                     )
     except (KeyboardInterrupt, Interrupted) as stop:

@@ -457,10 +457,11 @@ def _train(
 
     from topfive.engine.training import processes
     from topfive.engine.training.job import Job
-    from topfive.engine.training.loading import BAD_FILES, Data
+    from topfive.engine.training.loading import BAD_FILES
     from topfive.engine.training.tensorboard import Events
     from topfive.report import training as training_report
     from topfive.results.progress import Progress
+    from topfive.results.records import EpochRecord
     from topfive.results.runs import Begun
 
     group = processes.joined(machine.device)
@@ -485,39 +486,34 @@ def _train(
         wanted = tensorboard or (folder / "tensorboard").is_dir()  # why: a run continues with all that it wrote
         events = Events(folder / "tensorboard") if wanted and group.is_main else None
         rows: list[EpochRecord] = []
-        total, seen, began = len(source.train) * recipe.epochs, 0, 0.0
         try:
             with bar(quiet) as progress:
+                seen = 0
 
                 def reading(count: int) -> None:
                     nonlocal seen
                     seen += count
                     progress(Progress(f"reading {source.name}", seen / (len(source.train) + len(source.val))))
 
-                def ready(data: Data) -> None:
-                    nonlocal seen, began
-                    seen, began = 0, perf_counter()
-                    if data.skipped and group.is_main:
-                        say(f"{data.skipped}; all of them: {folder / BAD_FILES}", False)
-
-                def stepped(count: int) -> None:
-                    nonlocal seen
-                    seen += count
-                    done = len(rows) / recipe.epochs * total
+                data = job.read(reading)
+                if data.skipped and group.is_main:
+                    say(f"{data.skipped}; all of them: {folder / BAD_FILES}", False)
+                began, before = perf_counter(), None
+                for event in job.steps(shlex.join(command_line()), save_every, beginning):
+                    if isinstance(event, EpochRecord):
+                        rows.append(event)
+                        if events:
+                            events.add(event)
+                        say(_told(event, size), quiet)
+                        continue
+                    before = event.images if before is None else before  # of a resumed run
                     progress(
                         Progress(
                             f"{network.name}: epoch {len(rows) + 1} of {recipe.epochs}",
-                            min(1.0, max(seen, done) / total),
-                            f"{seen / (perf_counter() - began):,.0f} images/s",
+                            event.images / (len(data) * recipe.epochs),
+                            f"{(event.images - before) / (perf_counter() - began):,.0f} images/s",
                         )
                     )
-
-                resuming = shlex.join(command_line())
-                for row in job.epochs(resuming, save_every, beginning, reading, stepped, ready):
-                    rows.append(row)
-                    if events:
-                        events.add(row)
-                    say(_told(row, size), quiet)
         finally:
             if rows and group.is_main:
                 sections = [training_report.run_section(job.stated(command), rows)]
@@ -564,11 +560,11 @@ def _told(row: EpochRecord, size: int) -> str:
     scores, seen = row.scores, SQUARE.describe(size)
     bad = f", {scores.unreadable:,} of them unreadable: errors" if scores and scores.unreadable else ""
     val = f", validation {scores.top1_accuracy:.1%} ({seen}, n = {scores.images:,}{bad})" if scores else ""
-    slow = f", {row.waiting:.0%} of the time waiting for images: more --workers, or topfive data pack, would help"
+    slow = f", {row.data_wait:.0%} of the time waiting for images: more --workers, or topfive data pack, would help"
     return (
         f"epoch {row.epoch}: loss {row.loss:.3f}, training {row.train_accuracy:.1%} (augmented){val}, "
         f"{row.images_per_second:,.0f} images/s, {row.seconds:,.0f} s"
-        f"{slow if row.waiting > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
+        f"{slow if row.data_wait > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
     )
 
 

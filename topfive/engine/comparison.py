@@ -33,7 +33,7 @@ from topfive.engine.training.loading import (
     note_unreadable,
     prepare,
 )
-from topfive.engine.training.loop import train
+from topfive.engine.training.loop import Training, train
 from topfive.engine.training.processes import Group
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, RefusedError, ResourceError, TopfiveError, UsageError
@@ -49,6 +49,7 @@ from topfive.results.progress import Progress
 from topfive.results.records import Benchmark, ComparisonRow, EpochRecord, FailedRow, Scores
 from topfive.results.runs import Lock, Reading, holds_run, load_run
 from topfive.results.statistics import interval
+from topfive.results.version1 import result_of_now
 from topfive.weights.names import network_called
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
@@ -266,11 +267,13 @@ class Comparison:
         return ", ".join([f"{setting.recipe}, as topfive train --recipe {setting.recipe} takes it", *changes])
 
     def _waiting(self) -> str:
-        most = max(self.rows(), key=lambda row: row.waiting, default=None)
-        return "" if most is None else f"at most {most.waiting:.0%} of the training time ({most.name})"
+        most = max(self.rows(), key=lambda row: row.data_wait, default=None)
+        return "" if most is None else f"at most {most.data_wait:.0%} of the training time ({most.name})"
 
     def _disturbed(self) -> str:
-        found = [f"{row.wanting:.1f} while {row.name} was" for row in self.rows() if row.wanting > DISTURBED]
+        found = [
+            f"{row.cpu_contention:.1f} while {row.name} was" for row in self.rows() if row.cpu_contention > DISTURBED
+        ]
         return f"other processes used CPU cores: {', '.join(found)} measured" if found else ""
 
     def _reading(self, entry: ModelSpec | None) -> Reading:
@@ -356,7 +359,7 @@ class Comparison:
             learning_rate=recipe.peak,
             precision=machine.precision,
             memory_format=machine.memory_format,
-            waiting=sum(epoch.waiting for epoch in epochs) / len(epochs),
+            data_wait=sum(epoch.data_wait for epoch in epochs) / len(epochs),
             curve=_curve(epochs),
             trial=trial.relative_to(self.folder).as_posix() if trial else "",
             notes=tuple(filter(None, (left_out, in_parts, unkept))),
@@ -389,26 +392,23 @@ class Comparison:
     ) -> list[EpochRecord]:
         """Train, as `topfive train` does; a module of the user's own without a folder, which has no place for it."""
         rows: list[EpochRecord] = []
-        seen, began = 0, time.perf_counter()
-
-        def stepped(images: int) -> None:
-            nonlocal seen
-            seen += images
-            done = max(seen / len(data), len(rows)) / recipe.epochs
-            rate = f"{seen / (time.perf_counter() - began):,.0f} images/s"
-            tick(f"{entry.name}: training", 0.1 + 0.9 * min(1.0, done), rate)
-
         if entry.network and trial:
             size, bad = self.setting.size, self.max_bad
             job = Job(entry.network, self.source, recipe, size, machine, Group(), trial, max_bad=bad, data=data)
             self.notes += job.open(self.command, self.setting.workers)
-            epochs = job.epochs(shlex.join(self.command), stepped=stepped, last_alone=True)
+            events = job.steps(shlex.join(self.command), last_alone=True)
         else:
             torch.manual_seed(recipe.seed)
             net = make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
-            epochs = train(net, data, recipe, machine, stepped)
-        for row in epochs:
-            rows.append(row)
+            events = train(Training(net, data, recipe, machine))
+        before, began = 0, time.perf_counter()
+        for event in events:
+            if isinstance(event, EpochRecord):
+                rows.append(event)
+                continue
+            before = before or event.images  # why: a resumed network has images that were not trained on now
+            rate = f"{(event.images - before) / (time.perf_counter() - began):,.0f} images/s"
+            tick(f"{entry.name}: training", 0.1 + 0.9 * event.images / (recipe.epochs * len(data)), rate)
         return rows
 
     def _shallow_row(self, data: Data, tick: Callable[..., None]) -> ComparisonRow:
@@ -501,7 +501,7 @@ class Comparison:
         rows: dict[str, ComparisonRow] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                row = msgspec.json.decode(line, type=ComparisonRow)
+                row = msgspec.convert(result_of_now(msgspec.json.decode(line)), ComparisonRow)
             except msgspec.MsgspecError:
                 continue  # why: a run killed while it wrote leaves half a line; that row is made again
             if row.unreadable and row.images != len(self.source.val):

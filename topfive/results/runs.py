@@ -30,7 +30,8 @@ import msgspec
 from topfive import system
 from topfive.data.outputs import MARK, MARKED
 from topfive.errors import RefusedError, ResourceError, UsageError
-from topfive.results.version1 import recipe_of_now, source_of_now
+from topfive.results.records import EpochRecord
+from topfive.results.version1 import recipe_of_now, result_of_now, source_of_now
 
 VERSION = 1  # of the manifest
 KEPT = {"step": 2, "best": 1}
@@ -175,14 +176,8 @@ class Run:
         return found
 
     def rows(self) -> list[dict[str, object]]:
-        """What `write_rows` wrote. Raises: RefusedError, ResourceError."""
-        path = self.folder / "rows.jsonl"
-        if not path.exists():
-            return []
-        try:
-            return msgspec.json.Decoder(dict[str, object]).decode_lines(_read(path))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RefusedError(f"{path} is damaged: {error}") from None
+        """What `write_rows` wrote, with today's names. Raises: RefusedError, ResourceError."""
+        return _rows_in(self.folder, dict[str, object])
 
     def write_rows(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Replace all rows. Raises: ResourceError."""
@@ -255,6 +250,21 @@ def load_run(folder: Path) -> Stated:
     stated = _unsealed(folder / "run.json", Stated)
     recipe, source = recipe_of_now(stated.recipe), source_of_now(stated.source)
     return msgspec.structs.replace(stated, recipe=recipe, source=source)
+
+
+def load_rows(folder: Path) -> list[EpochRecord]:
+    """The records of a run's epochs so far. Raises: RefusedError, ResourceError."""
+    return _rows_in(folder, EpochRecord)
+
+
+def _rows_in(folder: Path, kind: type[T]) -> list[T]:
+    path = folder / "rows.jsonl"
+    if not path.exists():
+        return []
+    try:
+        return [msgspec.convert(result_of_now(msgspec.json.decode(line)), kind) for line in _read(path).splitlines()]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{path} is damaged: {error}") from None
 
 
 def newest_in(folder: Path, kind: str = "step", damaged: list[str] | None = None) -> Checkpoint:

@@ -67,7 +67,7 @@ def fastest(
     if (rates := known.get(key)) is None:
         load = Load()
         rates, when = _measure(subject, input, classes, part, kinds), "measured now"
-        if load.wanting(machine.threads) <= DISTURBED:
+        if load.contention(machine.threads) <= DISTURBED:
             _keep(key, rates)
     return chosen(machine, rates, when)
 

@@ -66,6 +66,6 @@ def fit_and_measure(
     load = Load()
     latency = [seconds / 2 for seconds in time_runs(lambda: decide(one_pair), machine)]
     batches = time_runs(lambda: decide(many), machine)
-    wanting = load.wanting(1)  # why: the features are computed by one thread
-    measured = summarise(latency, batches, len(many), inference_bytes, training_bytes, len(images), wanting)
+    cpu_contention = load.contention(1)  # why: the features are computed by one thread
+    measured = summarise(latency, batches, len(many), inference_bytes, training_bytes, len(images), cpu_contention)
     return scores, measured, svm.coef_.size + svm.intercept_.size, seconds

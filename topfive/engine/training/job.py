@@ -29,7 +29,7 @@ from topfive.engine.training.loading import (
     repeated,
     usual_side,
 )
-from topfive.engine.training.loop import train
+from topfive.engine.training.loop import Step, Training, records, train
 from topfive.engine.training.processes import Group
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
@@ -152,28 +152,32 @@ class Job:
             raise
         return [*self.run.notes, *notes] if self.run else []
 
-    def epochs(
-        self,
-        again: str,
-        every: float = 120.0,
-        start: Start | None = None,
-        reading: Callable[[int], object] = lambda count: None,
-        stepped: Callable[[int], object] = lambda count: None,
-        ready: Callable[[Data], object] = lambda data: None,
-        last_alone: bool = False,
-    ) -> Iterator[EpochRecord]:
-        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that continues.
+    def epochs(self, again: str, every: float = 120.0, start: Start | None = None) -> Iterator[EpochRecord]:
+        """The records of `steps` alone."""
+        return records(self.steps(again, every, start))
 
-        `start` is what it begins with in place of random numbers, `last_alone` saves no best epoch beside the last.
-        Raises: what `train` and the run's folder raise.
+    def steps(
+        self, again: str, every: float = 120.0, start: Start | None = None, last_alone: bool = False
+    ) -> Iterator[Step | EpochRecord]:
+        """Train; each step and each epoch, the records of before it was interrupted first.
+
+        The whole state is saved every so many seconds; `again` is the command that continues. `start` is what it begins
+        with in place of random numbers, `last_alone` saves no best epoch beside the last. Raises: what `train` and the
+        run's folder raise.
         """
-        data = self._read(reading)
-        ready(data)
-        net = self.network_for(data, start)
-        keeper = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
+        data = self.read()
+        training = Training(self.network_for(data, start), data, self.recipe, self.machine, self.group)
+        checkpointer = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
         try:
-            with keeper.listening():
-                yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
+            with checkpointer.listening():
+                checkpointer.restore(training)
+                yield from training.state.rows
+                for event in train(training):
+                    if isinstance(event, Step):
+                        checkpointer.step(training, event.evaluating)
+                    else:
+                        checkpointer.epoch(training)
+                    yield event
         except DivergedError as error:
             last = self.run.newest() if self.run else None
             kept = f"; the last good state is {last.folder}" if last else ""
@@ -231,7 +235,8 @@ class Job:
             "memory_bytes": self.costs.training_bytes(part),
         }
 
-    def _read(self, progress: Callable[[int], object]) -> Data:
+    def read(self, progress: Callable[[int], object] = lambda count: None) -> Data:
+        """The images, read once. Raises: DataError where too many cannot be, and lets go of the folder then."""
         try:
             crop = self.recipe.augmentation.crop
             data = self.data
@@ -239,6 +244,7 @@ class Job:
                 data = prepare(
                     self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad
                 )
+                self.data = data
             if data.unreadable and self.run:
                 note_unreadable(self.folder, data.unreadable.values())
             return data

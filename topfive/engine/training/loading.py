@@ -642,9 +642,9 @@ def mixed(
         else:
             side = torch.tensor([math.sqrt(1 - kept)])
             y, x = (torch.tensor([value], dtype=torch.float32) for value in random.random(2))
-            patch = _patch(pixels.shape[-1], side, side, y, x).to(pixels.device)
-            pixels = torch.where(patch[:, None], other.to(pixels.dtype), pixels)
-            kept = 1 - float(patch.float().mean())
+            patch = _patch(pixels.shape[-1], side, side, y, x)
+            pixels = torch.where(patch[:, None].to(pixels.device), other.to(pixels.dtype), pixels)
+            kept = 1 - float(patch.float().mean())  # why of the patch on the CPU: no device is waited for
         targets = kept * targets + (1 - kept) * targets.roll(1, 0)
     smoothing = augmentation.smoothing
     return pixels, targets * (1 - smoothing) + smoothing / classes
