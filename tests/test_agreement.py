@@ -51,7 +51,8 @@ from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
 from topfive.engine.training.checkpoints import MODEL
-from topfive.engine.training.loading import Data, InMemory, Streaming
+from topfive.engine.training.datasets import Data, InMemory
+from topfive.engine.training.streaming import Streaming
 from topfive.networks.layers import Chain, Conv, Linear, Network, Relu, with_classes
 from topfive.networks.resnet import TORCHVISION
 from topfive.recipes.augmentations import Augmentation, Centre

@@ -19,18 +19,12 @@ from topfive.data.opening import digits
 from topfive.data.sources import folder
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.models.modules import build
-from topfive.engine.training.loading import (
-    Data,
-    InMemory,
-    Streaming,
-    augmented,
-    epoch_batches,
-    epoch_order,
-    mixed,
-    prepare,
-    uniforms,
-)
+from topfive.engine.training.augmentation import augmented, mixed
+from topfive.engine.training.datasets import Data, InMemory
+from topfive.engine.training.loading import prepare
 from topfive.engine.training.loop import Training, records, train
+from topfive.engine.training.sampling import epoch_batches, epoch_order, uniforms
+from topfive.engine.training.streaming import Streaming
 from topfive.errors import DataError
 from topfive.networks import get
 from topfive.networks.layers import with_classes

@@ -12,8 +12,8 @@ from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.training import timing
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.job import Job
-from topfive.engine.training.loading import Data
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, estimate
 from topfive.networks import get

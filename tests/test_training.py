@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 from topfive.data.opening import digits
 from topfive.engine.benchmark.measuring import this_machine
 from topfive.engine.models.modules import build
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.gradients import parts_of
-from topfive.engine.training.loading import Data, prepare
+from topfive.engine.training.loading import prepare
 from topfive.engine.training.loop import Step, Training, records, train
 from topfive.errors import DivergedError
 from topfive.networks import get

@@ -634,7 +634,7 @@ def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor
 def test_the_whole_zoo_among_good_images_changes_no_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
 ) -> None:
-    monkeypatch.setattr("topfive.engine.training.loading.MOST_UNREADABLE", len(BAD))
+    monkeypatch.setattr("topfive.engine.training.unreadable.MOST_UNREADABLE", len(BAD))
     good(tmp_path / "good")
     alone, none = trained(folder(tmp_path / "good"), workers)
     among, passed = trained(folder(infested(tmp_path / "good")), workers)

@@ -98,7 +98,8 @@ def compare(
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.measuring import DISTURBED, overlooked, this_machine
     from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
-    from topfive.engine.training.loading import default_size, most_unreadable
+    from topfive.engine.training.sizes import default_size
+    from topfive.engine.training.unreadable import most_unreadable
     from topfive.recipes import papers
     from topfive.results.progress import counting
 

@@ -116,8 +116,8 @@ def train(
     from topfive.data.outputs import placed
     from topfive.engine.benchmark.measuring import device_of
     from topfive.engine.training.job import Job, adapted, fitted, network_of
-    from topfive.engine.training.loading import most_unreadable
     from topfive.engine.training.processes import Group
+    from topfive.engine.training.unreadable import most_unreadable
     from topfive.recipes import papers
     from topfive.recipes.editing import changed
     from topfive.results.progress import counting
@@ -223,7 +223,7 @@ def resume(
 
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.measuring import device_of, resumed_on
-    from topfive.engine.training.loading import most_unreadable
+    from topfive.engine.training.unreadable import most_unreadable
     from topfive.networks.layers import Network as Value
     from topfive.recipes.recipe import Recipe
     from topfive.results.progress import counting
@@ -457,8 +457,8 @@ def _train(
 
     from topfive.engine.training import processes
     from topfive.engine.training.job import Job
-    from topfive.engine.training.loading import BAD_FILES
     from topfive.engine.training.tensorboard import Events
+    from topfive.engine.training.unreadable import BAD_FILES
     from topfive.report import training as training_report
     from topfive.results.progress import Progress
     from topfive.results.records import EpochRecord

@@ -17,8 +17,9 @@ from topfive.engine.models import modules
 from topfive.engine.models.modules import Classifier, ModelSpec, Net
 from topfive.engine.training import loop
 from topfive.engine.training.job import Job, adapted, fitted
-from topfive.engine.training.loading import default_size, prepare
+from topfive.engine.training.loading import prepare
 from topfive.engine.training.processes import Group
+from topfive.engine.training.sizes import default_size
 from topfive.engine.training.whitening import whiten
 from topfive.errors import RefusedError, UsageError
 from topfive.networks.layers import Linear, Network, chain, with_classes

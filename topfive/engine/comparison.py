@@ -23,18 +23,12 @@ from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
 from topfive.engine.models.modules import ModelSpec, make, torch_costs
+from topfive.engine.training.datasets import Data, InMemory
 from topfive.engine.training.job import Job, OutOfMemory, adapted, decoding, fitted, out_of_memory
-from topfive.engine.training.loading import (
-    BAD_FILES,
-    Data,
-    InMemory,
-    TooManyUnreadable,
-    chosen,
-    note_unreadable,
-    prepare,
-)
+from topfive.engine.training.loading import chosen, prepare
 from topfive.engine.training.loop import Training, train
 from topfive.engine.training.processes import Group
+from topfive.engine.training.unreadable import BAD_FILES, TooManyUnreadable, note_unreadable
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, RefusedError, ResourceError, TopfiveError, UsageError
 from topfive.networks.costs import count

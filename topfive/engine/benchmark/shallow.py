@@ -12,7 +12,7 @@ import torch
 
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.measuring import Machine, memory_peak, memory_start, summarise, time_runs
-from topfive.engine.training.loading import Images
+from topfive.engine.training.pixels import Images
 from topfive.engine.training.validation import score
 from topfive.errors import UsageError
 from topfive.results.records import Benchmark, Scores

@@ -18,19 +18,13 @@ from topfive.engine.benchmark.measuring import Machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
 from topfive.engine.training.checkpoints import Checkpointer
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.initial_weights import Start
-from topfive.engine.training.loading import (
-    Data,
-    TooManyUnreadable,
-    chosen,
-    default_size,
-    note_unreadable,
-    prepare,
-    repeated,
-    usual_side,
-)
+from topfive.engine.training.loading import chosen, prepare, repeated
 from topfive.engine.training.loop import Step, Training, records, train
 from topfive.engine.training.processes import Group
+from topfive.engine.training.sizes import default_size, usual_side
+from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadable
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.networks.costs import count

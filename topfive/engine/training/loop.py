@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from topfive.engine.benchmark.measuring import Machine, memory_peak
 from topfive.engine.models.modules import Classifier
+from topfive.engine.training.augmentation import augmented, mixed
+from topfive.engine.training.datasets import Batch, Data
 from topfive.engine.training.gradients import Gradients
-from topfive.engine.training.loading import Batch, Data, augmented, mixed, uniforms
 from topfive.engine.training.optimizers import Optimizer
 from topfive.engine.training.processes import Group
+from topfive.engine.training.sampling import uniforms
 from topfive.engine.training.validation import of_all, score_batch, total
 from topfive.errors import DivergedError
 from topfive.recipes.plan import steps_of_epoch

@@ -13,8 +13,9 @@ from topfive.data.sources import Source
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.measuring import DISTURBED, Machine
 from topfive.engine.models.modules import Classifier
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.job import Job
-from topfive.engine.training.loading import Data, chosen, prepare
+from topfive.engine.training.loading import chosen, prepare
 from topfive.engine.training.loop import Step, Training, train
 from topfive.engine.training.validation import evaluate
 from topfive.recipes.recipe import Recipe, side_of

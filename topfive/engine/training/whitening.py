@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from topfive.engine.models.modules import normalised
-from topfive.engine.training.loading import Data
+from topfive.engine.training.datasets import Data
 from topfive.recipes.recipe import Recipe
 
 CHANNELS = 3
