@@ -25,8 +25,9 @@ from topfive.engine.comparison import DEFAULT, Comparison, subject
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import tables
+from topfive.results.locks import Lock
 from topfive.results.records import ComparisonRow, FailedRow
-from topfive.results.runs import Lock, newest_in
+from topfive.results.runs import newest_in
 
 FACTORY = """
 import torch

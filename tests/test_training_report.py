@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -34,8 +35,8 @@ from topfive.report.training import (
     write,
 )
 from topfive.results import runs
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Stated, open_run
+from topfive.results.records import EpochRecord, Stated
+from topfive.results.runs import open_run
 
 PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
@@ -378,7 +379,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 
 
 def test_what_a_killed_write_leaves_goes_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_report.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     write(tmp_path, stated(), [], "topfive train")
     (left,) = (path.name for path in tmp_path.iterdir() if path.name != "report.html")
     assert runs.LEFTOVER.fullmatch(left)

@@ -461,8 +461,7 @@ def _train(
     from topfive.engine.training.unreadable import BAD_FILES
     from topfive.report import training as training_report
     from topfive.results.progress import Progress
-    from topfive.results.records import EpochRecord
-    from topfive.results.runs import Begun
+    from topfive.results.records import Begun, EpochRecord
 
     group = processes.joined(machine.device)
     quiet = quiet or not group.is_main

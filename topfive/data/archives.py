@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from topfive.data.decoding import START, Unreadable
-from topfive.data.stores import MOST_MEMBER, Entry, Progress, cache_folder, digest, plain, silent, write_aside
+from topfive.data.files import write_whole
+from topfive.data.stores import MOST_MEMBER, Entry, Progress, cache_folder, digest, plain, silent
 from topfive.errors import DataError, ResourceError, UsageError
 
 MOST_IN_MEMORY = 2 * 2**30  # bytes of a compressed tar, which has no positions to read by and so is held in memory
@@ -231,7 +232,7 @@ def _cached(file: Local | Remote, progress: Progress) -> Index:
             return index
     index = _zip_index(file, stamp) if str(file).lower().endswith(".zip") else _tar_index(file, stamp, progress)
     with contextlib.suppress(OSError, UnicodeError):  # a home that cannot be written to costs time, not the run; so
-        write_aside(kept, msgspec.msgpack.encode(index))  # do names that are no text
+        write_whole(kept, msgspec.msgpack.encode(index))  # do names that are no text
     return index
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from topfive.data.archives import ARCHIVES, Archive, archive
 from topfive.data.decoding import Unreadable, is_image, not_an_image
+from topfive.data.files import write_whole
 from topfive.data.sources import (
     SCORED_WHOLE,
     SPLIT_HERE,
@@ -29,7 +30,7 @@ from topfive.data.sources import (
     kinds_of,
     split,
 )
-from topfive.data.stores import Joined, Progress, cache_folder, digest, plain, write_aside
+from topfive.data.stores import Joined, Progress, cache_folder, digest, plain
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")
@@ -209,7 +210,7 @@ def _samples(shard: Archive) -> _Known:
         raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
     known = _Known(shard.stamp, tuple(samples), tuple(left_out))
     with contextlib.suppress(OSError, UnicodeError):
-        write_aside(kept, msgspec.msgpack.encode(known))
+        write_whole(kept, msgspec.msgpack.encode(known))
     return known
 
 

@@ -5,12 +5,10 @@ made anew when the archive's size or time of change differ. Only regular members
 a name that leads out of the archive cannot do harm, because nothing is written; it is counted and said.
 """
 
-import contextlib
 import errno
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -234,23 +232,6 @@ class Pixels:
 def cache_folder() -> Path:
     """Where what can be made again is kept; never inside a source."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topfive"
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, with the permissions that new files have here."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # why not tempfile: what it makes is for its owner alone, and others may share a folder of results
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
 
 
 def plain(text: str) -> str:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 import torch
 
+from topfive.data.files import write_whole
 from topfive.data.outputs import mark
 from topfive.data.sources import Source
-from topfive.data.stores import write_aside
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
@@ -39,9 +39,10 @@ from topfive.recipes import ours, papers
 from topfive.recipes.augmentations import Centre, Crop
 from topfive.recipes.editing import changed
 from topfive.recipes.recipe import Recipe
+from topfive.results.locks import Lock
 from topfive.results.progress import Progress
-from topfive.results.records import Benchmark, ComparisonRow, EpochRecord, FailedRow, Scores
-from topfive.results.runs import Lock, Reading, holds_run, load_run
+from topfive.results.records import Benchmark, ComparisonRow, EpochRecord, FailedRow, Reading, Scores
+from topfive.results.runs import holds_run, load_run
 from topfive.results.statistics import interval
 from topfive.results.version1 import result_of_now
 from topfive.weights.names import network_called
@@ -203,7 +204,7 @@ class Comparison:
                 continue
             row = msgspec.structs.replace(row, key=key)
             rows = [*self._finished().values(), row]
-            write_aside(self.folder / "rows.jsonl", msgspec.json.Encoder().encode_lines(rows))
+            write_whole(self.folder / "rows.jsonl", msgspec.json.Encoder().encode_lines(rows))
             note_unreadable(self.folder, data.unreadable.values())  # again: a file may have gone since
             done += work
             yield row
@@ -296,7 +297,7 @@ class Comparison:
             data = prepare(self.source, self.setting.size, Centre(), None, tick, reading, self.max_bad)
         except TooManyUnreadable as error:
             raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
-        write_aside(self.folder / DECODING, msgspec.json.encode(dict(data.done.most_common())))
+        write_whole(self.folder / DECODING, msgspec.json.encode(dict(data.done.most_common())))
         note_unreadable(self.folder, data.unreadable.values())
         self.data = data
         return data
@@ -487,8 +488,8 @@ class Comparison:
                 what = "; ".join(changed)
                 stay = "; images that cannot be read may stay there (--max-bad)" if self.unreadable() else ""
                 raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out{stay}")
-        write_aside(self.folder / MACHINE, msgspec.json.format(msgspec.json.encode(self.machine)))
-        write_aside(stated, msgspec.json.format(msgspec.json.encode(self.setting)))
+        write_whole(self.folder / MACHINE, msgspec.json.format(msgspec.json.encode(self.machine)))
+        write_whole(stated, msgspec.json.format(msgspec.json.encode(self.setting)))
 
     def _finished(self) -> dict[str, ComparisonRow]:
         path = self.folder / "rows.jsonl"

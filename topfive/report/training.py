@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 import msgspec
 
 from topfive.data.check.findings import counted, shown
+from topfive.data.files import written_aside
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.plan import field_rows, steps_of_epoch
 from topfive.recipes.recipe import Recipe
 from topfive.report.tables import WIDTH, Column, Row, Section, clock, scaled
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Stated, find_runs, load_rows, load_run
+from topfive.results.records import EpochRecord, Stated
+from topfive.results.runs import find_runs, load_rows, load_run
 from topfive.results.statistics import interval
 from topfive.system import locked
 
@@ -346,57 +346,47 @@ def write(folder: Path, stated: Stated, rows: Sequence[EpochRecord], again: str)
     epochs = epoch_rows(rows)
     tested = [row for row in epochs if row["images"]]
     best = _best(epochs)
-    aside = (
-        folder / f"curves-0.{os.getpid()}.tmp"
-    )  # why: what a killed process leaves of that name, the next one removes
     try:
-        aside.mkdir(parents=True, exist_ok=True)
-        made = (
-            canvas.save(training_figures.training(epochs, marked=marked(epochs)), aside / "curves.png")
-            if epochs
-            else []
-        )
-        page = trained.render(
-            aside / "report.html",
-            answer=f"{answer(stated, rows, '–')}.",
-            name=stated.name,
-            rows=epochs,
-            marked=marked(epochs),
-            best=best["epoch"] if best else None,
-            protocol=_protocol(stated),
-            fields=field_rows(recipe),
-            differs=recipe.differs,
-            classes=[
-                f"{name} ({words})" if words != name else name
-                for name, words in zip(images.classes, images.words or images.classes)
-            ],
-            meta={
-                "source": f"{images.name}: {images.train:,} training and {images.val:,} validation images",
-                "where": images.where,
-                "split": images.split,
-                "classes": len(images.classes),
-                "fingerprint": images.fingerprint,
-                "decoding": stated.decoding,
-                "recipe": recipe.name,
-                "seed": recipe.seed,
-                "machine": stated.machine,
-                "processes": stated.world,
-                "versions": stated.versions,
-                "made": stated.made,
-                "command": again,
-                "notes": [
-                    *images.notes,
-                    *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
-                    *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
+        with written_aside(folder) as aside:
+            if epochs:
+                canvas.save(training_figures.training(epochs, marked=marked(epochs)), aside / "curves.png")
+            trained.render(
+                aside / "report.html",
+                answer=f"{answer(stated, rows, '–')}.",
+                name=stated.name,
+                rows=epochs,
+                marked=marked(epochs),
+                best=best["epoch"] if best else None,
+                protocol=_protocol(stated),
+                fields=field_rows(recipe),
+                differs=recipe.differs,
+                classes=[
+                    f"{name} ({words})" if words != name else name
+                    for name, words in zip(images.classes, images.words or images.classes)
                 ],
-            },
-        )
-        for path in (*made, page):
-            os.replace(path, folder / path.name)
+                meta={
+                    "source": f"{images.name}: {images.train:,} training and {images.val:,} validation images",
+                    "where": images.where,
+                    "split": images.split,
+                    "classes": len(images.classes),
+                    "fingerprint": images.fingerprint,
+                    "decoding": stated.decoding,
+                    "recipe": recipe.name,
+                    "seed": recipe.seed,
+                    "machine": stated.machine,
+                    "processes": stated.world,
+                    "versions": stated.versions,
+                    "made": stated.made,
+                    "command": again,
+                    "notes": [
+                        *images.notes,
+                        *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
+                        *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
+                    ],
+                },
+            )
     except OSError as error:
         raise ResourceError(f"the page in {folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder / "report.html"
 
 

@@ -136,3 +136,36 @@ class FailedRow(msgspec.Struct, frozen=True):
     family: str
     kind: str
     failed: str
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How the images come to a training, which its result depends on."""
+
+    side: int | None  # of the squares that are kept in memory; None where they are read anew in every epoch
+    workers: int | None = None  # that read them anew; their number changes nothing
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The weights that a training began with."""
+
+    where: str
+    sha256: str
+
+
+class Stated(msgspec.Struct, frozen=True):
+    """What a run is, in JSON's own types."""
+
+    network: dict[str, object]
+    name: str
+    recipe: dict[str, object]
+    size: int
+    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, val, split, upright, notes
+    decoding: str
+    machine: dict[str, object]
+    versions: dict[str, str]
+    command: list[str]
+    world: int
+    made: str
+    towers: bool = False
+    reading: Reading | None = None  # None where it was not recorded yet
+    start: Begun | None = None

@@ -18,8 +18,9 @@ from PIL import __version__ as pillow
 from topfive import system
 from topfive.data.check.duplicates import SIGNATURE, signature
 from topfive.data.decoding import MOST_PIXELS, Unreadable
+from topfive.data.files import write_whole
 from topfive.data.sources import Item, Source
-from topfive.data.stores import Progress, cache_folder, silent, write_aside
+from topfive.data.stores import Progress, cache_folder, silent
 from topfive.errors import ResourceError
 
 CHUNK = 64  # images that a process reads at once
@@ -112,7 +113,7 @@ def cached(source: Source, what: str, kind: type[T], make: Callable[[], T]) -> T
     # a home that cannot be written to costs time, not the run; so do reasons with names that are no text
     with contextlib.suppress(OSError, UnicodeError):
         kept = Kept(_key(source), msgspec.Raw(msgspec.msgpack.encode(result)))
-        write_aside(cache_folder() / "scans" / f"{source.stamp}.{what}", msgspec.msgpack.encode(kept))
+        write_whole(cache_folder() / "scans" / f"{source.stamp}.{what}", msgspec.msgpack.encode(kept))
     return result
 
 

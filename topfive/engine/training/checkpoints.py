@@ -15,8 +15,9 @@ from topfive.engine.models.tensors import packed, unpacked
 from topfive.engine.training.loop import READ_EVERY, Training, TrainState
 from topfive.engine.training.processes import Group
 from topfive.errors import Interrupted, RefusedError, Terminated
+from topfive.results.checkpoints import Checkpoint
 from topfive.results.records import EpochRecord
-from topfive.results.runs import Checkpoint, Run, load_rows
+from topfive.results.runs import Run, load_rows
 from topfive.results.version1 import result_of_now
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"

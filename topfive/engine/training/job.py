@@ -34,8 +34,8 @@ from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.plan import steps_of_epoch
 from topfive.recipes.recipe import Recipe, side_of
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
+from topfive.results.records import Begun, EpochRecord, Reading, Stated
+from topfive.results.runs import Run, load_run, open_run
 from topfive.results.scored import recorded
 from topfive.weights.names import network_called
 
