@@ -227,7 +227,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, images: Pa
 def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """All runs have the same arithmetic, whichever would be the fastest at the moment."""
     machine = this_machine()
-    monkeypatch.setattr("topfive.commands.train._machine", lambda *given: machine)
+    monkeypatch.setattr("topfive.commands.session.machine_for", lambda *given: machine)
 
 
 @pytest.fixture
