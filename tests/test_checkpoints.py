@@ -32,8 +32,9 @@ from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated,
 from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
 from topfive.networks.resnet import AKAMASTER
 from topfive.recipes.recipe import OneCycle, Recipe, Sgd
+from topfive.results import seals
 from topfive.results.records import EpochRecord
-from topfive.results.runs import newest_in
+from topfive.results.runs import load_rows, newest_in
 from topfive.weights.names import network_called, theirs
 
 TINY = Network(
@@ -497,3 +498,25 @@ def test_the_side_of_an_epoch_is_the_networks_own_where_nothing_else_is_said() -
         assert Recipe(epochs=4).side(1, size) == size
     growing = Recipe(epochs=4, progressive_resize=((0.5, 0.5), (0.75, 0.75)))
     assert [growing.side(epoch, 227) for epoch in (1, 2, 3, 4)] == [128, 128, 160, 227]
+
+
+def test_a_run_made_when_fields_had_other_names_continues(
+    images: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`waiting` and `wanting` are `data_wait` and `cpu_contention` since."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
+    monkeypatch.setattr(Stopping, "at", EACH + 3)
+    with pytest.raises(Terminated):
+        run(images, folder)
+    (manifest,) = (folder / "checkpoints").glob("step-*/manifest.json")
+    for path in (manifest, folder / "rows.jsonl"):
+        text = path.read_text()
+        assert '"data_wait' in text
+        path.write_text(text.replace('"data_wait', '"waiting'))
+    text = manifest.read_bytes().rpartition(seals.SEAL)[0]
+    manifest.write_bytes(text + seals._seal(text))
+    assert all(row.data_wait > 0 for row in load_rows(folder))
+    monkeypatch.setattr(Stopping, "at", -1)
+    run(images, folder)
+    assert end(folder) == undisturbed

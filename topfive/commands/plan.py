@@ -56,6 +56,8 @@ def _estimate(job: Job, workers: int | None, quiet: bool) -> Estimate:
 
 def show_plan(job: Job, out: Path | None, workers: int | None, timed: Estimate | None, format: Format) -> None:
     """What a training would do, without any of it but a few steps."""
+    import msgspec
+
     from topfive.data.outputs import mark
     from topfive.engine.models.towers import table
     from topfive.recipes.plan import field_rows, plan_points, plan_rows
@@ -67,11 +69,12 @@ def show_plan(job: Job, out: Path | None, workers: int | None, timed: Estimate |
     recipe, size, images = job.recipe, job.size, len(job.source.train)
     timed = timed or _estimate(job, workers, False)
     seconds = timed.seconds(recipe, images, size)
-    about = {**job.plan(), "seconds": seconds, "seconds_of": timed}
-    rows = [{**row, "side": recipe.side(row["first_epoch"], size)} for row in plan_rows(recipe, images)]
+    plan = job.plan()
+    about = {**msgspec.structs.asdict(plan), "seconds": seconds, "seconds_of": timed}
+    rows = plan_rows(recipe, images, size)
     said = [
-        f"{recipe.name}: {about['steps']:,} steps, {about['training_ops'] / 1e15:,.3g} P-ops in training, about "
-        f"{about['memory_bytes'] / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
+        f"{recipe.name}: {plan.steps:,} steps, {plan.training_ops / 1e15:,.3g} P-ops in training, about "
+        f"{plan.memory_bytes / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
         f"about {duration(seconds)} here, going by a few steps made now; reading: {duration(timed.reading)} of it",
         *timed.notes,
         *recipe.differs,

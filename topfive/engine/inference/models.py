@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -220,7 +219,7 @@ def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
 
 def save(model: Model, path: Path) -> None:
     """Write the model as a file of ours, whole or not at all. Raises: OSError."""
-    about: dict[str, Any] = msgspec.to_builtins(model.about)
+    about: dict[str, object] = msgspec.to_builtins(model.about)
     write_whole(path, packed(model.classifier.state_dict(), about))
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import msgspec
 from torch import Tensor
@@ -35,7 +34,7 @@ class Checkpointer:
         self,
         run: Run | None,
         group: Group,
-        about: Mapping[str, Any],
+        about: Mapping[str, object],
         every: float,
         again: str,
         last_alone: bool = False,
@@ -128,6 +127,6 @@ def best(rows: list[EpochRecord]) -> EpochRecord | None:
     return max(scored)[2] if scored else None
 
 
-def model_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def model_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The evaluated weights in a checkpoint, and what they are the weights of."""
     return unpacked(checkpoint.read(MODEL), str(checkpoint.folder / MODEL))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -46,6 +45,14 @@ MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded images 
 
 class OutOfMemory(ResourceError):
     """Of a step of a training."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a training takes, as an estimate before anything runs."""
+
+    steps: int
+    training_ops: int
+    memory_bytes: int
 
 
 class Job:
@@ -201,7 +208,7 @@ class Job:
             whiten(net, data, self.recipe)
         return net
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """What a model's file says of itself: enough to use it without its source."""
         source = self.source
         return {
@@ -216,18 +223,18 @@ class Job:
             "recipe": self.recipe.name,
         }
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> Plan:
         """Steps, operations and an estimate of the memory, before anything runs."""
         images, recipe = len(self.source.train), self.recipe
         part = -(-recipe.batch // (recipe.accumulation_steps * self.group.world))
-        return {
-            "steps": recipe.epochs * steps_of_epoch(images, recipe.batch),
-            "training_ops": sum(
+        return Plan(
+            steps=recipe.epochs * steps_of_epoch(images, recipe.batch),
+            training_ops=sum(
                 6 * count(self.network, (3, side, side)).macs * images
                 for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))
             ),
-            "memory_bytes": self.costs.training_bytes(part),
-        }
+            memory_bytes=self.costs.training_bytes(part),
+        )
 
     def read(self, progress: Callable[[int], object] = lambda count: None) -> Data:
         """The images, read once. Raises: DataError where too many cannot be, and lets go of the folder then."""
