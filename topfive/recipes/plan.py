@@ -40,7 +40,8 @@ def steps_of_epoch(count: int, batch: int) -> int:
 def plan_rows(recipe: Recipe, images: int, size: int | None = None) -> list[dict[str, Cell]]:
     """A row for each change of the schedule or of the images' side: epochs, steps, learning rates, side.
 
-    The side is in pixels where `size` is the full one, else its share of that. Where the validation error decides, `lr_to` is the lowest rate that there may be; `how` says what decides.
+    The side is in pixels where `size` is the full one, else its share of that. Where the validation error decides,
+    `lr_to` is the lowest rate that there may be; `how` says what decides.
     """
     each = steps_of_epoch(images, recipe.batch)
     starts = [*_changes(recipe, each), recipe.epochs * each]
