@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from topfive.commands import session
 from topfive.console import bar, say, write
 from topfive.errors import UsageError
 from topfive.report.tables import Format
+
+if TYPE_CHECKING:
+    from topfive.networks.layers import Network
+    from topfive.recipes.recipe import Recipe
+    from topfive.results.records import Stated
 
 
 def resume(
@@ -46,25 +52,18 @@ def resume(
     """
     from pathlib import Path
 
-    import msgspec
-
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.measuring import device_of, resumed_on
     from topfive.engine.training import processes
     from topfive.engine.training.job import Job
     from topfive.engine.training.unreadable import most_unreadable
-    from topfive.networks.layers import Network as Value
-    from topfive.recipes.recipe import Recipe
     from topfive.results.progress import counting
     from topfive.results.runs import load_run
     from topfive.results.scored import still_there
 
     most_unreadable(max_bad, 0)
     stated = load_run(Path(run))
-    try:
-        network, recipe = msgspec.convert(stated.network, Value), msgspec.convert(stated.recipe, Recipe)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{run} is of another topfive: {error}") from None
+    network, recipe = _network_and_recipe(run, stated)
     device = device_of(device) if device else resumed_on(str(stated.machine["device"]), run)
     place = data or str(stated.source.get("path") or stated.source["where"])
     still_there(run, place, f"topfive resume {shlex.quote(run)} --data NEW")
@@ -78,6 +77,19 @@ def resume(
         Job(network, source, recipe, stated.size, machine, group, Path(run), stated.towers, max_bad),
         session.Session(stated.command, start, workers, save_every, quiet, format, resume=True),
     )
+
+
+def _network_and_recipe(run: str, stated: Stated) -> tuple[Network, Recipe]:
+    """Raises: UsageError where this version has not the fields that the run was made with."""
+    import msgspec
+
+    from topfive.networks.layers import Network
+    from topfive.recipes.recipe import Recipe
+
+    try:
+        return msgspec.convert(stated.network, Network), msgspec.convert(stated.recipe, Recipe)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{run} is of another topfive: {error}") from None
 
 
 def runs(folder: str = "runs", /, *, verify: bool = False, format: Format = "text") -> None:
