@@ -57,7 +57,8 @@ torch.manual_seed(0)
 recipe = Recipe(epochs=3, batch=8, lr=0.1, lr_batch=8, accumulation_steps=int(sys.argv[3]))
 rows = list(records(train(Training(build(network, (3, 32, 32)), data, recipe, machine, group))))
 if group.is_main:
-    print(json.dumps([[row.loss, row.train_accuracy, row.scores.images, row.scores.correct1] for row in rows]))
+    seen = [row.scores.images - row.scores.unreadable for row in rows]
+    print(json.dumps([[row.loss, row.train_accuracy, n, row.scores.correct1] for row, n in zip(rows, seen)]))
 processes.left()
 """
 
