@@ -56,7 +56,7 @@ def alone(model: str, images: Path) -> None:
     from topfive.engine.inference.backends import engine, forms
     from topfive.engine.inference.models import open_model
     from topfive.engine.models.modules import normalised
-    from topfive.engine.training.loading import decode
+    from topfive.engine.training.pixels import decode
     from topfive.networks.costs import count
 
     machine, opened = this_machine(), open_model(model)
@@ -190,7 +190,7 @@ def agreement(run: str) -> None:
     from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.inference.backends import engine
     from topfive.engine.inference.models import open_model
-    from topfive.engine.training.loading import decode
+    from topfive.engine.training.pixels import decode
     from topfive.engine.training.validation import score
 
     machine, opened = this_machine(), open_model(run)

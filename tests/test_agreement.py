@@ -49,12 +49,12 @@ from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine import comparison
 from topfive.engine.benchmark import arithmetic
-from topfive.engine.benchmark.measuring import Benchmark
 from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
 from topfive.engine.training.checkpoints import MODEL
-from topfive.engine.training.loading import Data, InMemory, Streaming
+from topfive.engine.training.datasets import Data, InMemory
+from topfive.engine.training.streaming import Streaming
 from topfive.networks.layers import Chain, Conv, Linear, Network, Relu, with_classes
 from topfive.networks.resnet import TORCHVISION
 from topfive.recipes.augmentations import Augmentation, Centre
@@ -64,6 +64,7 @@ from topfive.report import evaluation as evaluation_report
 from topfive.report import training as training_report
 from topfive.report.pages import check as checked
 from topfive.results import predictions
+from topfive.results.records import Benchmark
 from topfive.results.runs import newest_in
 from topfive.system import as_text
 from topfive.weights.matching import theirs

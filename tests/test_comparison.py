@@ -25,8 +25,9 @@ from topfive.engine.comparison import DEFAULT, Comparison, subject
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import tables
+from topfive.results.locks import Lock
 from topfive.results.records import ComparisonRow, FailedRow
-from topfive.results.runs import Lock, newest_in
+from topfive.results.runs import newest_in
 
 FACTORY = """
 import torch
@@ -259,10 +260,10 @@ import os, signal, sys
 from topfive.cli import main
 from topfive.engine.training.checkpoints import Checkpointer
 step = Checkpointer.step
-def killed(self, position, *others):
+def killed(self, training, *others):
     self.every = 0.0
-    step(self, position, *others)
-    if position.step == 15:
+    step(self, training, *others)
+    if training.state.step == 15:
         os.kill(os.getpid(), signal.SIGKILL)
 Checkpointer.step = killed
 main(sys.argv[1:])

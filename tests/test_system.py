@@ -27,9 +27,11 @@ from topfive.engine.benchmark import measuring, memory
 from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import two_devices
+from topfive.engine.training.augmentation import augmented
 from topfive.engine.training.job import fitted
-from topfive.engine.training.loading import COLUMNS, _Crops, augmented
 from topfive.engine.training.processes import joined
+from topfive.engine.training.sampling import COLUMNS
+from topfive.engine.training.streaming import _Crops
 from topfive.errors import UsageError
 from topfive.networks import get, squeezenet
 from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Relu

@@ -23,8 +23,7 @@ from topfive.engine.models.towers import Towers, split, table
 from topfive.engine.training.checkpoints import Checkpointer
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import TrainState
-from topfive.engine.training.optimizers import Optimizer
+from topfive.engine.training.loop import Training
 from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
 from topfive.networks import get
@@ -431,7 +430,7 @@ def test_what_autograd_keeps_falls_as_the_table_says(real: tuple[Net, Towers]) -
 
 # --- as a training --------------------------------------------------------------------------------------------------
 
-TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+TIMES = ("seconds", "images_per_second", "data_wait", "memory_bytes")
 # What a towers run must not notice: batches in parts, clipped gradients, averaged weights, a velocity with its rate.
 # The rate is low: at 0.01 one device differs from itself by 2e-4 where its start is changed by one part in 10^7, as a
 # gradient jumps where a maximum or a ReLU changes sides.
@@ -501,10 +500,10 @@ def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, cro
 
 
 class Stopping(Checkpointer):
-    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
-        if position.step == EACH + 3 != self.resumed:
+    def step(self, training: Training, evaluating: bool = False) -> None:
+        if training.state.step == EACH + 3 != self.resumed:
             self.asked = int(signal.SIGTERM)
-        super().step(position, model, learner)
+        super().step(training, evaluating)
 
 
 def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(

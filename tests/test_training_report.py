@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -21,21 +22,12 @@ from topfive.recipes.recipe import Recipe
 from topfive.report import tables
 from topfive.report import training as training_report
 from topfive.report.figures import training as training_figures
+from topfive.report.figures.series import interval
 from topfive.report.pages import training as trained
-from topfive.report.training import (
-    answer,
-    duration,
-    epoch_rows,
-    interval,
-    marked,
-    run_section,
-    runs_rows,
-    runs_section,
-    write,
-)
+from topfive.report.training import answer, duration, epoch_rows, marked, run_section, runs_rows, runs_section, write
 from topfive.results import runs
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Stated, open_run
+from topfive.results.records import EpochRecord, Stated
+from topfive.results.runs import open_run
 
 PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
@@ -94,7 +86,7 @@ def measured(
                 "side": side(epoch),
                 "seconds": seconds * epoch,
                 "images_per_second": 3000.25 + epoch,
-                "waiting": 0.0234,
+                "data_wait": 0.0234,
                 "first_gradient": 0.31,
                 "last_gradient": 1.27,
                 "memory_bytes": 2_058_000_000 + epoch,
@@ -378,7 +370,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 
 
 def test_what_a_killed_write_leaves_goes_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_report.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     write(tmp_path, stated(), [], "topfive train")
     (left,) = (path.name for path in tmp_path.iterdir() if path.name != "report.html")
     assert runs.LEFTOVER.fullmatch(left)

@@ -126,7 +126,7 @@ def _run(
     """All that is known here of the engine's comparison."""
     from topfive.engine import comparison as engine
     from topfive.engine.benchmark.machine import this_machine
-    from topfive.engine.training.loading import default_size
+    from topfive.engine.training.sizes import default_size
 
     machine = engine.machine_of(folder, this_machine(device))
     shared = (size or default_size(source), epochs, batch, seed, str(machine), None)

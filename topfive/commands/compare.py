@@ -99,7 +99,8 @@ def compare(
     from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.benchmark.measuring import DISTURBED
     from topfive.engine.comparison import DEFAULT, Comparison, Setting, machine_of
-    from topfive.engine.training.loading import default_size, most_unreadable
+    from topfive.engine.training.sizes import default_size
+    from topfive.engine.training.unreadable import most_unreadable
     from topfive.recipes import papers
     from topfive.results.progress import counting
 
@@ -136,16 +137,16 @@ def compare(
                 for note in row.notes:
                     say(f"{row.name}: {note}", quiet)
                 say(f"{row.name}: {measured} after {row.training_seconds:.0f} s", quiet)
-                if row.waiting > MUCH_WAITING:
+                if row.data_wait > MUCH_WAITING:
                     say(
-                        f"{row.name}: {row.waiting:.0%} of the training time was spent waiting for images; more "
+                        f"{row.name}: {row.data_wait:.0%} of the training time was spent waiting for images; more "
                         "--workers, or topfive data pack, would help",
                         quiet,
                     )
-                if row.wanting > DISTURBED:
+                if row.cpu_contention > DISTURBED:
                     say(
-                        f"{row.name}: other programs had {row.wanting:.1f} of the {machine.threads} processors while "
-                        "it was timed: its latency and throughput are worse than they would be alone",
+                        f"{row.name}: other programs had {row.cpu_contention:.1f} of the {machine.threads} processors "
+                        "while it was timed: its latency and throughput are worse than they would be alone",
                         quiet,
                     )
     except (KeyboardInterrupt, Interrupted) as stop:

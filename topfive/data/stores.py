@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topfive.data.decoding import START, Unreadable, is_image
+from topfive.data.files import write_whole
 from topfive.system import BINARY
 
 MOST_MEMBER = 2**30  # bytes of one image, far beyond any: a size that lies takes no memory
@@ -254,25 +254,8 @@ def cached(name: str, of: str, kind: type[T], make: Callable[[], T]) -> T:
     result = make()
     # a home that cannot be written to costs time, not the run; so do names that are no text
     with contextlib.suppress(OSError, UnicodeError):
-        write_aside(path, msgspec.msgpack.encode(_Kept(of, msgspec.Raw(msgspec.msgpack.encode(result)))))
+        write_whole(path, msgspec.msgpack.encode(_Kept(of, msgspec.Raw(msgspec.msgpack.encode(result)))))
     return result
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, with the permissions that new files have here."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # why not tempfile: what it makes is for its owner alone, and others may share a folder of results
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
 
 
 def plain(text: str) -> str:

@@ -16,26 +16,20 @@ from typing import NamedTuple
 import msgspec
 import torch
 
+from topfive.data.files import write_whole
 from topfive.data.outputs import mark
 from topfive.data.sources import Source
-from topfive.data.stores import write_aside
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.models.specs import ModelSpec, make, torch_costs
+from topfive.engine.training.datasets import Data, InMemory
 from topfive.engine.training.job import Job, OutOfMemory, adapted, decoding, fitted, out_of_memory
-from topfive.engine.training.loading import (
-    BAD_FILES,
-    Data,
-    InMemory,
-    TooManyUnreadable,
-    chosen,
-    note_unreadable,
-    prepare,
-)
-from topfive.engine.training.loop import train
+from topfive.engine.training.loading import chosen, prepare
+from topfive.engine.training.loop import Training, train
 from topfive.engine.training.processes import Group
+from topfive.engine.training.unreadable import BAD_FILES, TooManyUnreadable, note_unreadable
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, RefusedError, ResourceError, TopfiveError, UsageError
 from topfive.networks.costs import count
@@ -46,10 +40,12 @@ from topfive.recipes import ours, papers
 from topfive.recipes.augmentations import Centre, Crop
 from topfive.recipes.editing import changed
 from topfive.recipes.recipe import Recipe
+from topfive.results.locks import Lock
 from topfive.results.progress import Progress
-from topfive.results.records import Benchmark, ComparisonRow, EpochRecord, FailedRow, Scores
-from topfive.results.runs import Lock, Reading, holds_run, load_run
+from topfive.results.records import Benchmark, ComparisonRow, EpochRecord, FailedRow, Reading, Scores
+from topfive.results.runs import holds_run, load_run
 from topfive.results.statistics import interval
+from topfive.results.version1 import result_of_now
 from topfive.weights.names import network_called
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
@@ -209,7 +205,7 @@ class Comparison:
                 continue
             row = msgspec.structs.replace(row, key=key)
             rows = [*self._finished().values(), row]
-            write_aside(self.folder / "rows.jsonl", msgspec.json.Encoder().encode_lines(rows))
+            write_whole(self.folder / "rows.jsonl", msgspec.json.Encoder().encode_lines(rows))
             note_unreadable(self.folder, data.unreadable.values())  # again: a file may have gone since
             done += work
             yield row
@@ -267,11 +263,13 @@ class Comparison:
         return ", ".join([f"{setting.recipe}, as topfive train --recipe {setting.recipe} takes it", *changes])
 
     def _waiting(self) -> str:
-        most = max(self.rows(), key=lambda row: row.waiting, default=None)
-        return "" if most is None else f"at most {most.waiting:.0%} of the training time ({most.name})"
+        most = max(self.rows(), key=lambda row: row.data_wait, default=None)
+        return "" if most is None else f"at most {most.data_wait:.0%} of the training time ({most.name})"
 
     def _disturbed(self) -> str:
-        found = [f"{row.wanting:.1f} while {row.name} was" for row in self.rows() if row.wanting > DISTURBED]
+        found = [
+            f"{row.cpu_contention:.1f} while {row.name} was" for row in self.rows() if row.cpu_contention > DISTURBED
+        ]
         return f"other processes used CPU cores: {', '.join(found)} measured" if found else ""
 
     def _reading(self, entry: ModelSpec | None) -> Reading:
@@ -300,7 +298,7 @@ class Comparison:
             data = prepare(self.source, self.setting.size, Centre(), None, tick, reading, self.max_bad)
         except TooManyUnreadable as error:
             raise DataError(f"{error}; all of them: {note_unreadable(self.folder, error.unreadable)}") from None
-        write_aside(self.folder / DECODING, msgspec.json.encode(dict(data.done.most_common())))
+        write_whole(self.folder / DECODING, msgspec.json.encode(dict(data.done.most_common())))
         note_unreadable(self.folder, data.unreadable.values())
         self.data = data
         return data
@@ -357,7 +355,7 @@ class Comparison:
             learning_rate=recipe.peak,
             precision=machine.precision,
             memory_format=machine.memory_format,
-            waiting=sum(epoch.waiting for epoch in epochs) / len(epochs),
+            data_wait=sum(epoch.data_wait for epoch in epochs) / len(epochs),
             curve=_curve(epochs),
             trial=trial.relative_to(self.folder).as_posix() if trial else "",
             notes=tuple(filter(None, (left_out, in_parts, unkept))),
@@ -390,26 +388,23 @@ class Comparison:
     ) -> list[EpochRecord]:
         """Train, as `topfive train` does; a module of the user's own without a folder, which has no place for it."""
         rows: list[EpochRecord] = []
-        seen, began = 0, time.perf_counter()
-
-        def stepped(images: int) -> None:
-            nonlocal seen
-            seen += images
-            done = max(seen / len(data), len(rows)) / recipe.epochs
-            rate = f"{seen / (time.perf_counter() - began):,.0f} images/s"
-            tick(f"{entry.name}: training", 0.1 + 0.9 * min(1.0, done), rate)
-
         if entry.network and trial:
             size, bad = self.setting.size, self.max_bad
             job = Job(entry.network, self.source, recipe, size, machine, Group(), trial, max_bad=bad, data=data)
             self.notes += job.open(self.command, self.setting.workers)
-            epochs = job.epochs(shlex.join(self.command), stepped=stepped, last_alone=True)
+            events = job.steps(shlex.join(self.command), last_alone=True)
         else:
             torch.manual_seed(recipe.seed)
             net = make(entry, (3, self.setting.size, self.setting.size), len(self.setting.classes))
-            epochs = train(net, data, recipe, machine, stepped)
-        for row in epochs:
-            rows.append(row)
+            events = train(Training(net, data, recipe, machine))
+        before, began = 0, time.perf_counter()
+        for event in events:
+            if isinstance(event, EpochRecord):
+                rows.append(event)
+                continue
+            before = before or event.images  # why: a resumed network has images that were not trained on now
+            rate = f"{(event.images - before) / (time.perf_counter() - began):,.0f} images/s"
+            tick(f"{entry.name}: training", 0.1 + 0.9 * event.images / (recipe.epochs * len(data)), rate)
         return rows
 
     def _shallow_row(self, data: Data, tick: Callable[..., None]) -> ComparisonRow:
@@ -494,15 +489,15 @@ class Comparison:
                 what = "; ".join(changed)
                 stay = "; images that cannot be read may stay there (--max-bad)" if self.unreadable() else ""
                 raise UsageError(f"{self.folder} holds another comparison ({what}): give another --out{stay}")
-        write_aside(self.folder / MACHINE, msgspec.json.format(msgspec.json.encode(self.machine)))
-        write_aside(stated, msgspec.json.format(msgspec.json.encode(self.setting)))
+        write_whole(self.folder / MACHINE, msgspec.json.format(msgspec.json.encode(self.machine)))
+        write_whole(stated, msgspec.json.format(msgspec.json.encode(self.setting)))
 
     def _finished(self) -> dict[str, ComparisonRow]:
         path = self.folder / "rows.jsonl"
         rows: dict[str, ComparisonRow] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                row = msgspec.json.decode(line, type=ComparisonRow)
+                row = msgspec.convert(result_of_now(msgspec.json.decode(line)), ComparisonRow)
             except msgspec.MsgspecError:
                 continue  # why: a run killed while it wrote leaves half a line; that row is made again
             if row.unreadable and row.images != len(self.source.val):

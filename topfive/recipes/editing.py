@@ -39,6 +39,7 @@ def changed(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     return msgspec.structs.replace(new, sources=sources)
 
 
+# why Any: the plain form of a recipe is JSON, whose types `_wanted` asks the structs for
 def _put(values: dict[str, Any], assignment: str) -> str:
     """Set a field of a recipe's plain form; the path of it."""
     path, equals, text = (part.strip() for part in assignment.partition("="))

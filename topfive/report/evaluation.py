@@ -1,7 +1,5 @@
 """What `topfive evaluate` shows: a row a model and protocol, for the terminal, the page and machines."""
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from topfive.data.check.phrases import shown
 from topfive.data.cifar import CIFAR10
+from topfive.data.files import written_aside
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.networks.papers import PublishedError, facts, known
@@ -166,27 +165,23 @@ def write(
     from topfive.report.figures import evaluation as evaluation_figures
     from topfive.report.pages import evaluation as evaluated
 
-    aside = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        aside.mkdir(parents=True, exist_ok=True)
-        made = canvas.save(evaluation_figures.ladder(rows), aside / "ladder.png") if ladder else []
-        finished = evaluated.render(
-            aside / page.name,
-            answer=f"{answer(rows)}.",
-            rows=rows,
-            ladder=ladder,
-            sentences=sentences,
-            shown=shown,
-            names=words,
-            thumbnails=thumbnails,
-            meta=meta,
-        )
-        for path in (*made, finished):
-            os.replace(path, page.with_name(path.name))
+        with written_aside(page.parent) as aside:
+            if ladder:
+                canvas.save(evaluation_figures.ladder(rows), aside / "ladder.png")
+            evaluated.render(
+                aside / page.name,
+                answer=f"{answer(rows)}.",
+                rows=rows,
+                ladder=ladder,
+                sentences=sentences,
+                shown=shown,
+                names=words,
+                thumbnails=thumbnails,
+                meta=meta,
+            )
     except OSError as error:
         raise ResourceError(f"{page} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sections(

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -11,18 +10,19 @@ from typing import Any
 import msgspec
 
 from topfive.data.check.phrases import counted, shown
+from topfive.data.files import written_aside
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.recipes.plan import field_rows, steps_of_epoch
 from topfive.recipes.recipe import Recipe
 from topfive.report.tables import WIDTH, Column, Row, Section, clock, scaled
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Stated, find_runs, load_run
+from topfive.results.records import EpochRecord, Stated
+from topfive.results.runs import find_runs, load_rows, load_run
 from topfive.results.statistics import interval
 from topfive.system import locked
 
 MOST_ROWS = 30  # of one run in its table
 STEPS_BETWEEN = (2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)  # epochs, of which one is shown
-FEWEST_FIRST = ("memory_bytes", "gradients", "waiting", "side")  # what a narrow table leaves out
+FEWEST_FIRST = ("memory_bytes", "gradients", "data_wait", "side")  # what a narrow table leaves out
 
 RUN_KEYS = ("name", "source", "recipe", "size", "epochs_done", "epochs", "images", "best_accuracy", "best_low",
             "best_high", "best_epoch", "last_accuracy", "top5_accuracy", "seconds", "step", "steps")  # fmt: skip
@@ -68,7 +68,7 @@ def epoch_rows(rows: Sequence[EpochRecord]) -> list[dict[str, Any]]:
                 "top5_accuracy": scores.top5_accuracy if scores else None,
                 "lr": row.lr,
                 "images_per_second": row.images_per_second,
-                "waiting": row.waiting,
+                "data_wait": row.data_wait,
                 "first_gradient": _number(row.first_gradient),
                 "last_gradient": _number(row.last_gradient),
                 "memory_bytes": row.memory_bytes,
@@ -209,7 +209,7 @@ def _epoch_columns(epochs: Sequence[Mapping[str, Any]]) -> list[Column]:
         Column("top5", "top-5\n(%)"),
         Column("lr", "lr", _rate),
         Column("images_per_second", "rate\n(/s)", scaled(1, 0)),
-        Column("waiting", "wait\n(%)", percent),
+        Column("data_wait", "wait\n(%)", percent),
         Column("gradients", "gradient\n1st/last"),
         Column("memory_bytes", "peak\n(MB)", scaled(1e6, 0)),
         Column("seconds", "time\n(m:s)", lambda value: clock(value)[2:])
@@ -291,7 +291,7 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
         steps = recipe.epochs * steps_of_epoch(images.train, recipe.batch)
         row |= {"name": stated.name, "source": images.name, "recipe": recipe.name, "size": stated.size}
         row |= {"epochs_done": 0, "epochs": recipe.epochs, "steps": steps}
-        epochs = epoch_rows(_rows_in(folder))
+        epochs = epoch_rows(load_rows(folder))
         row["step"] = _newest_step(folder)
     except TopfiveError as error:
         return {**row, "state": "damaged" if isinstance(error, RefusedError) else "unreadable", "why": str(error)}
@@ -306,17 +306,6 @@ def _run_row(root: Path, folder: Path) -> dict[str, Any]:
     else:
         row["state"] = {True: "running", False: "interrupted", None: "unfinished"}[locked(folder / "lock")]
     return row
-
-
-def _rows_in(folder: Path) -> list[EpochRecord]:
-    """What the run wrote so far. Raises: RefusedError, ResourceError."""
-    path = folder / "rows.jsonl"
-    try:
-        return msgspec.json.Decoder(EpochRecord).decode_lines(path.read_bytes()) if path.exists() else []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{path} is damaged: {error}") from None
-    except OSError as error:
-        raise ResourceError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _newest_step(folder: Path) -> int:
@@ -357,57 +346,47 @@ def write(folder: Path, stated: Stated, rows: Sequence[EpochRecord], again: str)
     epochs = epoch_rows(rows)
     tested = [row for row in epochs if row["images"]]
     best = _best(epochs)
-    aside = (
-        folder / f"curves-0.{os.getpid()}.tmp"
-    )  # why: what a killed process leaves of that name, the next one removes
     try:
-        aside.mkdir(parents=True, exist_ok=True)
-        made = (
-            canvas.save(training_figures.training(epochs, marked=marked(epochs)), aside / "curves.png")
-            if epochs
-            else []
-        )
-        page = trained.render(
-            aside / "report.html",
-            answer=f"{answer(stated, rows, '–')}.",
-            name=stated.name,
-            rows=epochs,
-            marked=marked(epochs),
-            best=best["epoch"] if best else None,
-            protocol=_protocol(stated),
-            fields=field_rows(recipe),
-            differs=recipe.differs,
-            classes=[
-                f"{name} ({words})" if words != name else name
-                for name, words in zip(images.classes, images.words or images.classes)
-            ],
-            meta={
-                "source": f"{images.name}: {images.train:,} training and {images.val:,} validation images",
-                "where": images.where,
-                "split": images.split,
-                "classes": len(images.classes),
-                "fingerprint": images.fingerprint,
-                "decoding": stated.decoding,
-                "recipe": recipe.name,
-                "seed": recipe.seed,
-                "machine": stated.machine,
-                "processes": stated.world,
-                "versions": stated.versions,
-                "made": stated.made,
-                "command": again,
-                "notes": [
-                    *images.notes,
-                    *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
-                    *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
+        with written_aside(folder) as aside:
+            if epochs:
+                canvas.save(training_figures.training(epochs, marked=marked(epochs)), aside / "curves.png")
+            trained.render(
+                aside / "report.html",
+                answer=f"{answer(stated, rows, '–')}.",
+                name=stated.name,
+                rows=epochs,
+                marked=marked(epochs),
+                best=best["epoch"] if best else None,
+                protocol=_protocol(stated),
+                fields=field_rows(recipe),
+                differs=recipe.differs,
+                classes=[
+                    f"{name} ({words})" if words != name else name
+                    for name, words in zip(images.classes, images.words or images.classes)
                 ],
-            },
-        )
-        for path in (*made, page):
-            os.replace(path, folder / path.name)
+                meta={
+                    "source": f"{images.name}: {images.train:,} training and {images.val:,} validation images",
+                    "where": images.where,
+                    "split": images.split,
+                    "classes": len(images.classes),
+                    "fingerprint": images.fingerprint,
+                    "decoding": stated.decoding,
+                    "recipe": recipe.name,
+                    "seed": recipe.seed,
+                    "machine": stated.machine,
+                    "processes": stated.world,
+                    "versions": stated.versions,
+                    "made": stated.made,
+                    "command": again,
+                    "notes": [
+                        *images.notes,
+                        *(f"validation images: {unread(tested)}" for _ in tested[-1:] if tested[-1]["unreadable"]),
+                        *(f"epoch {row['epoch']}: {row['note']}" for row in epochs if row["note"]),
+                    ],
+                },
+            )
     except OSError as error:
         raise ResourceError(f"the page in {folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder / "report.html"
 
 

@@ -35,7 +35,7 @@ class EpochRecord(msgspec.Struct, frozen=True):
     side: int  # of the training images, in pixels
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
-    waiting: float  # the share of the training time in which the next batch was waited for
+    data_wait: float  # the share of the training time in which the next batch was waited for
     first_gradient: float | None  # norms of the gradient of the first and last kernels that learn, means over the steps
     last_gradient: float | None  # in a file a norm beyond all numbers is null
     memory_bytes: int  # the most that was in use
@@ -84,7 +84,7 @@ class Benchmark(msgspec.Struct, frozen=True):
     memory_inference_bytes: int  # one image
     memory_training_bytes: int  # one step of `training_batch` images
     training_batch: int
-    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    cpu_contention: float = 0.0  # processors that the timings lacked, since other programs had them
 
 
 class ComparisonRow(msgspec.Struct, frozen=True):
@@ -121,8 +121,8 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     learning_rate: float | None
     precision: str = ""  # of training, as is the memory format; "" for what is not torch's
     memory_format: str = ""
-    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
-    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    data_wait: float = 0.0  # the share of the training time in which the next batch was waited for
+    cpu_contention: float = 0.0  # processors that the timings lacked, since other programs had them
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
@@ -136,3 +136,36 @@ class FailedRow(msgspec.Struct, frozen=True):
     family: str
     kind: str
     failed: str
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How the images come to a training, which its result depends on."""
+
+    side: int | None  # of the squares that are kept in memory; None where they are read anew in every epoch
+    workers: int | None = None  # that read them anew; their number changes nothing
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The weights that a training began with."""
+
+    where: str
+    sha256: str
+
+
+class Stated(msgspec.Struct, frozen=True):
+    """What a run is, in JSON's own types."""
+
+    network: dict[str, object]
+    name: str
+    recipe: dict[str, object]
+    size: int
+    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, val, split, upright, notes
+    decoding: str
+    machine: dict[str, object]
+    versions: dict[str, str]
+    command: list[str]
+    world: int
+    made: str
+    towers: bool = False
+    reading: Reading | None = None  # None where it was not recorded yet
+    start: Begun | None = None

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from topfive.data.stores import cache_folder, write_aside
+from topfive.data.files import write_whole
+from topfive.data.stores import cache_folder
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED
@@ -69,7 +70,7 @@ def fastest(
     if (rates := known.get(key)) is None:
         load = Load()
         rates, when = _measure(subject, input, classes, part, kinds), "measured now"
-        if load.wanting(machine.threads) <= DISTURBED:
+        if load.contention(machine.threads) <= DISTURBED:
             _keep(key, rates)
     return chosen(machine, rates, when)
 
@@ -172,4 +173,4 @@ def _known() -> dict[str, Rates]:
 
 def _keep(key: str, rates: Rates) -> None:
     with contextlib.suppress(OSError):  # a home that cannot be written to costs seconds, not the run
-        write_aside(cache_folder() / CACHE, msgspec.json.format(msgspec.json.encode({**_known(), key: rates})))
+        write_whole(cache_folder() / CACHE, msgspec.json.format(msgspec.json.encode({**_known(), key: rates})))

@@ -67,7 +67,7 @@ def summarise(
     inference_bytes: int,
     training_bytes: int,
     trained: int,
-    wanting: float = 0.0,
+    cpu_contention: float = 0.0,
 ) -> Benchmark:
     """Medians and quartiles of the seconds of runs on one image and on a batch, beside the bytes."""
     low, middle, high = statistics.quantiles(latency, n=4)
@@ -83,20 +83,20 @@ def summarise(
         memory_inference_bytes=inference_bytes,
         memory_training_bytes=training_bytes,
         training_batch=trained,
-        wanting=wanting,
+        cpu_contention=cpu_contention,
     )
 
 
 def _measure_here(task: BenchmarkRequest) -> Benchmark:
     use_threads(task.machine.threads)
     _warm_up(task.machine)
-    latency, batches, inference_bytes, wanting = _infer(task)
+    latency, batches, inference_bytes, cpu_contention = _infer(task)
     trained = task.training_batch
-    return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), trained, wanting)
+    return summarise(latency, batches, task.inference_batch, inference_bytes, _train(task), trained, cpu_contention)
 
 
 def _infer(task: BenchmarkRequest) -> tuple[list[float], list[float], int, float]:
-    """Seconds of each run on one image and on a batch, the bytes that one image takes at most, `wanting`."""
+    """Seconds of each run on one image and on a batch, the bytes that one image takes at most, `cpu_contention`."""
     machine = task.machine
     before = memory_start(machine)
     module = machine.infer_form(make(task.subject, task.input, task.classes))
@@ -108,7 +108,7 @@ def _infer(task: BenchmarkRequest) -> tuple[list[float], list[float], int, float
         peak = memory_peak(machine) - before
         load = Load()
         latency, batches = time_runs(lambda: module(one), machine), time_runs(lambda: module(many), machine)
-        return latency, batches, max(0, peak), load.wanting(machine.threads)
+        return latency, batches, max(0, peak), load.contention(machine.threads)
 
 
 def _train(task: BenchmarkRequest) -> int:

@@ -26,18 +26,22 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 
 
 @torch.inference_mode()
-def evaluate(
-    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine, group: Group = Group()
-) -> Scores:
-    """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels.
+def score_batch(module: nn.Module, pixels: Tensor, labels: Tensor, machine: Machine) -> Scores:
+    """The scores of `module`, in the form for inference, on one batch."""
+    return score(module(machine.place(pixels)).float().cpu(), labels)
 
-    With several processes each has batches of its own, and the counts are of all.
-    """
+
+def total(parts: Iterable[Scores], group: Group = Group()) -> Scores:
+    """The scores of all parts, of every process."""
     images = correct1 = correct5 = few = 0
-    for pixels, labels in batches:
-        scores = score(module(machine.place(pixels)).float().cpu(), labels)
+    for scores in parts:
         images, correct1 = images + scores.images, correct1 + scores.correct1
         few += scores.correct5 is None
         correct5 += scores.correct5 or 0
     images, correct1, correct5, few = map(int, group.all_reduce(images, correct1, correct5, few))
     return Scores(images, correct1, None if few else correct5)
+
+
+def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine) -> Scores:
+    """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels."""
+    return total(score_batch(module, pixels, labels, machine) for pixels, labels in batches)

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from topfive.data.check.phrases import counted, shown
+from topfive.data.files import write_whole
 from topfive.report.figures import canvas, series
 from topfive.report.figures import comparison as comparison_figures
 
@@ -119,10 +119,7 @@ def publish(path: Path | str, template: str, names: Sequence[str] = (), **values
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **values,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
-    os.replace(unfinished, path)  # why: a page is there whole or not at all
+    write_whole(path, page.encode("utf-8", "backslashreplace"))
     return path
 
 

@@ -94,7 +94,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("Learning rate", "", _fixed("lr", "{:.3g}".format)),
         Column("Side", "pixels", _fixed("side", str)),
         Column("Rate", "images/s", number("images_per_second")),
-        Column("Waiting", "%", _fixed("waiting", scaled(0.01, 1)), tip=False),
+        Column("Waiting", "%", _fixed("data_wait", scaled(0.01, 1)), tip=False),
         Column("Gradient, first", "norm", number("first_gradient"), tip=False),
         Column("Gradient, last", "norm", number("last_gradient"), tip=False),
         Column("Memory", "MB", _fixed("memory_bytes", scaled(1e6, 0)), tip=False),
