@@ -88,6 +88,8 @@ def evaluate(
     examine(names)  # why: before torch is imported, so that a bad file is refused at once
     from pathlib import Path
 
+    from msgspec import to_builtins
+
     from topfive.data.imagenet import without
     from topfive.data.outputs import mark, placed
     from topfive.engine.benchmark.measuring import device_of, overlooked, this_machine
@@ -165,13 +167,17 @@ def evaluate(
             seen.write(path, one.predictions)
             say(str(path), quiet)
     rows = [
-        {
-            **reporting.row(one.model.name, one.model.network.name, one.protocol.key, one.predictions, left_out),
-            "views": one.cost.views,
-            "ops": one.cost.ops,
-            "ms": one.cost.ms,
-            "engine": one.engine,
-        }
+        reporting.row(
+            one.model.name,
+            one.model.network.name,
+            one.protocol.key,
+            one.predictions,
+            left_out,
+            one.cost.views,
+            one.cost.ops,
+            one.cost.ms,
+            one.engine,
+        )
         for one in judged
     ]
     sentences = [reporting.compared(one.predictions, other.predictions) for one, other in pairwise(each)]
@@ -188,21 +194,29 @@ def evaluate(
         first.predictions,
         words,
         _thumbnails(source, first.predictions),
-        {
-            "Source": f"{source} (fingerprint {source.fingerprint})",
-            "Models": [f"{one.name}: {one.network.name}, {one.where}, sha256 {one.sha256[:16]}" for one in opened],
-            "Protocols": list(dict.fromkeys(f"{one.predictions.protocol}: {one.protocol.source}" for one in judged)),
-            "Arithmetic": list(dict.fromkeys(one.engine for one in judged)),
-            "Machine": str(machine),
-            "Processes": str(group.world),
-            "Unreadable": "left out" if left_out else "counted as errors",
-            "Versions": f"topfive {version()}, torch {machine.torch_version}",
-            "Command": shlex.join(command_line()),
-        },
+        [
+            ("Source", f"{source} (fingerprint {source.fingerprint})"),
+            ("Models", "; ".join(f"{m.name}: {m.network.name}, {m.where}, sha256 {m.sha256[:16]}" for m in opened)),
+            (
+                "Protocols",
+                "; ".join(dict.fromkeys(f"{one.predictions.protocol}: {one.protocol.source}" for one in judged)),
+            ),
+            ("Arithmetic", "; ".join(dict.fromkeys(one.engine for one in judged))),
+            ("Machine", str(machine)),
+            ("Processes", str(group.world)),
+            ("Unreadable", "left out" if left_out else "counted as errors"),
+            ("Versions", f"topfive {version()}, torch {machine.torch_version}"),
+        ],
+        shlex.join(command_line()),
     )
     for line in dict.fromkeys(one.engine for one in judged):
         say(line, quiet)
-    write(format, rows, {"sentences": sentences}, reporting.sections(rows, sentences, first.predictions, words))
+    write(
+        format,
+        [to_builtins(row) for row in rows],
+        {"sentences": sentences},
+        reporting.sections(rows, sentences, first.predictions, words),
+    )
     say(str(page), quiet)
 
 

@@ -1,7 +1,6 @@
 """The sheet that figures are drawn on: letters, colours, layout, and how a figure becomes a file or SVG in a page."""
 
 import io
-import math
 import re
 import threading
 import warnings
@@ -18,8 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
-
-from topfive.report.figures.series import Row
 
 INK, MUTED, FAINT = "#1b1b1d", "#6a6a70", "#dadade"
 # Okabe and Ito's colours, told apart by the colour-blind; a user's own network is drawn in the colour of the text
@@ -119,8 +116,8 @@ class Sheet:
         return float(place[0]), float(place[1])
 
 
-def colour_of(row: Row) -> str:
-    return COLOURS.get(str(row.get("family")), MUTED)
+def colour_of(family: str) -> str:
+    return COLOURS.get(family, MUTED)
 
 
 def limits(values: Sequence[tuple[float, float]], span: float, least: float) -> tuple[float, float]:
@@ -155,10 +152,6 @@ def name_ends(sheet: Sheet, axes: Axes, frame: tuple[float, ...], ends: Sequence
         leader.set_transform(sheet.points)
         sheet.figure.add_artist(leader)
         sheet.write(frame[2] + 12, level, end.name, size, va="center_baseline", gid=end.gid)
-
-
-def finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

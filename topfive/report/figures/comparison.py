@@ -13,26 +13,26 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from topfive.report.figures.canvas import COLOURS, DASHES, INK, MUTED, End, Sheet, colour_of, finite, limits, name_ends
+from topfive.networks.papers import Winner
+from topfive.report.figures.canvas import COLOURS, DASHES, INK, MUTED, End, Sheet, colour_of, limits, name_ends
 from topfive.report.figures.labels import along, around, covered, place_labels, sampled
 from topfive.report.figures.series import (
-    Row,
+    Point,
     alike,
     decline,
     drawn,
     finding,
     gids,
-    interval,
     ops,
     ops_unit,
     pareto,
     plain_name,
     significant,
-    top1,
 )
+from topfive.results.records import ComparisonRow
 
 
-def bubbles(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None, caption: str = "") -> Figure:
+def bubbles(rows: Sequence[Point], *, narrow: bool = False, title: str | None = None, caption: str = "") -> Figure:
     """Top-1 accuracy against the operations of one image, bubble area for memory, a line along the Pareto front.
 
     The front is that of the commonest protocol's networks alone.
@@ -56,22 +56,23 @@ def bubbles(rows: Sequence[Row], *, narrow: bool = False, title: str | None = No
     return sheet.figure
 
 
-def _memory(row: Row, key: str) -> float:
-    return float(row.get(key) or 0)
+def _area(row: Point) -> int:
+    """What the area of a bubble is proportional to."""
+    return row.memory_inference_bytes if isinstance(row, ComparisonRow) else row.params
 
 
 def _bubbles(
-    rows: Sequence[Row], width: float, height: float, label_size: float, narrow: bool, title: str | None, caption: str
+    rows: Sequence[Point], width: float, height: float, label_size: float, narrow: bool, title: str | None, caption: str
 ) -> tuple[Sheet, int, int]:
     """The figure at one height, how many labels found no place, and how many lie far from their bubble."""
     costed = [row for row in rows if ops(row)]
     baselines = [row for row in rows if not ops(row)]
     names = dict(zip(map(id, rows), gids(rows), strict=True))
     unit, unit_name = ops_unit(costed)
-    memory = "memory_inference_bytes" if any(row.get("memory_inference_bytes") for row in rows) else "params"
-    largest = max((_memory(row, memory) for row in costed), default=0) or 1
+    measured = any(isinstance(row, ComparisonRow) for row in rows)
+    largest = max(map(_area, costed), default=0) or 1
     widest = (15 if narrow else 21) * (1 if len(rows) <= 15 else 0.8)  # radius of the largest bubble
-    radii = [max(widest * math.sqrt(_memory(row, memory) / largest), 2.0) for row in costed]
+    radii = [max(widest * math.sqrt(_area(row) / largest), 2.0) for row in costed]
 
     # from above: title, keys, what the vertical axis shows; from below: caption, what the horizontal axis shows
     sheet = Sheet(width, height)
@@ -80,7 +81,7 @@ def _bubbles(
     if heading:
         top = sheet.paragraph(edge, top, heading, width - 2 * edge, 11 if narrow else 13, weight="bold") - 4
     top = _families(sheet, costed, edge, top)
-    top = _sizes(sheet, costed, top, memory, largest, widest, narrow)
+    top = _sizes(sheet, costed, top, measured, largest, widest, narrow)
     if caption:
         lines = sheet.wrap(caption, width - 2 * edge, 7.5)
         bottom += 1.38 * 7.5 * len(lines)
@@ -92,20 +93,20 @@ def _bubbles(
     axes = sheet.axes(left, floor, right, ceiling)
 
     # limits wide enough for whole bubbles and a label above the highest
-    values = [(top1(row) or 0, radius + 4) for row, radius in zip(costed, radii, strict=True)]
-    values += [(end, 4.0) for row in costed for end in interval(row) or ()]
-    values += [(end, 6.0) for row in baselines for end in (top1(row) or 0, *(interval(row) or ()))]
+    values = [(row.top1 or 0, radius + 4) for row, radius in zip(costed, radii, strict=True)]
+    values += [(end, 4.0) for row in costed for end in row.interval or ()]
+    values += [(end, 6.0) for row in baselines for end in (row.top1 or 0, *(row.interval or ()))]
     low, high = limits(values, ceiling - floor, least=2.0)
     axes.set_ylim(low, high + (high - low) * 12 / (ceiling - floor))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
-    places = [float(row["ops"]) / unit for row in costed]
+    places = [(ops(row) or 0) / unit for row in costed]
     _across(axes, places, radii, right - left)
 
-    points = [sheet.at(axes, x, top1(row) or 0) for x, row in zip(places, costed, strict=True)]
+    points = [sheet.at(axes, x, row.top1 or 0) for x, row in zip(places, costed, strict=True)]
     rivals = set(map(id, alike(costed)))
     joined = [i for i, row in enumerate(costed) if id(row) in rivals]
-    front = [joined[i] for i in pareto([(places[i], top1(costed[i]) or 0) for i in joined])]
+    front = [joined[i] for i in pareto([(places[i], costed[i].top1 or 0) for i in joined])]
     segments = []
     for a, b in pairwise(front):  # from edge to edge of the bubbles
         (x0, y0), (x1, y1) = points[a], points[b]
@@ -118,8 +119,8 @@ def _bubbles(
             sheet.figure.add_artist(line)
     several = len({_one_view(row) for row in costed}) > 1
     for i in sorted(range(len(costed)), key=lambda i: -radii[i]):  # small ones on top
-        row, colour = costed[i], colour_of(costed[i])
-        band = interval(row)
+        row, colour = costed[i], colour_of(costed[i].family)
+        band = row.interval
         if band:
             axes.plot([places[i]] * 2, band, color=colour, linewidth=1.3, zorder=2, solid_capstyle="butt")
             segments.append((*sheet.at(axes, places[i], band[0]), *sheet.at(axes, places[i], band[1])))
@@ -137,8 +138,8 @@ def _bubbles(
         size = sheet.measure(labels[-1], label_size)
         choices.append(around(*points[i], radii[i], size[0] + 1, size[1]))
     for row in baselines:
-        level = top1(row) or 0
-        band = interval(row)
+        level = row.top1 or 0
+        band = row.interval
         if band:
             axes.axhspan(*band, color=MUTED, alpha=0.09, linewidth=0, zorder=0.6)
         axes.axhline(level, color=MUTED, linewidth=1.2, dashes=(5, 3), zorder=1, gid=names[id(row)])
@@ -170,8 +171,8 @@ def _bubbles(
     return sheet, taken.count(None), strained
 
 
-def _one_view(row: Row) -> bool:
-    return str(row.get("protocol") or "1-crop").startswith("1-crop")
+def _one_view(row: Point) -> bool:
+    return (row.protocol or "1-crop").startswith("1-crop")
 
 
 def _across(axes: Axes, places: Sequence[float], radii: Sequence[float], span: float) -> None:
@@ -200,10 +201,10 @@ def _across(axes: Axes, places: Sequence[float], radii: Sequence[float], span: f
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}" if value >= 0 else ""))
 
 
-def _families(sheet: Sheet, rows: Sequence[Row], left: float, top: float) -> float:
+def _families(sheet: Sheet, rows: Sequence[Point], left: float, top: float) -> float:
     """The families' names, each with a dot of its colour; the lower end of them."""
     size, x, y = 8.5, left, top - 12
-    for family in [family for family in COLOURS if any(row.get("family") == family for row in rows)]:
+    for family in [family for family in COLOURS if any(row.family == family for row in rows)]:
         needed = sheet.measure(family, size)[0] + 24
         if x + needed - 14 > sheet.width - 8:
             x, y = left, y - 13
@@ -215,16 +216,16 @@ def _families(sheet: Sheet, rows: Sequence[Row], left: float, top: float) -> flo
 
 
 def _sizes(
-    sheet: Sheet, rows: Sequence[Row], top: float, memory: str, largest: float, widest: float, narrow: bool
+    sheet: Sheet, rows: Sequence[Point], top: float, measured: bool, largest: float, widest: float, narrow: bool
 ) -> float:
     """The line above the axes: what goes up at the left, what area means at the right; the lower end of it."""
     size = 8.5
     if not rows or largest <= 1:
         sheet.write(8, top - 14, "Top-1 accuracy [%]", size + 0.5, color=MUTED)
         return top - 21
-    measured, unit = ("parameters", "M") if memory == "params" else ("memory", "MB")
-    lead = f"area: {measured}" if narrow else f"area of a bubble: {measured}"
-    if memory != "params" and not narrow:
+    what, unit = ("memory", "MB") if measured else ("parameters", "M")
+    lead = f"area: {what}" if narrow else f"area of a bubble: {what}"
+    if measured and not narrow:
         lead += " of one image"
     biggest = largest / 1e6
     # why: the largest round number that is not above the data, and a fifth of it
@@ -250,10 +251,10 @@ def _sizes(
 
 
 def history(
-    winners: Sequence[Row], human: float | None = None, *, narrow: bool = False, title: str | None = None
+    winners: Sequence[Winner], human: float | None = None, *, narrow: bool = False, title: str | None = None
 ) -> Figure:
     """The Top-5 test error of the winners of the ImageNet challenge: shallow and deep told apart, depth on the bars."""
-    winners = sorted(winners, key=lambda row: int(row["year"]))
+    winners = sorted(winners, key=lambda row: row.year)
     width = 302.0 if narrow else 691.0
     sheet = Sheet(width, 92.0 + 30 * len(winners) if narrow else 330.0)
     edge, top = 8.0, sheet.height - 4
@@ -265,9 +266,9 @@ def history(
         sheet.figure.add_artist(Circle((x + 4, y + 3), 3.6, facecolor=colour, transform=sheet.points))
         sheet.write(x + 11, y, text, 8.5, color=MUTED)
         x += sheet.measure(text, 8.5)[0] + 24
-    values = [float(row["top5_test"]) for row in winners]
-    colours = [COLOURS["plain"] if row["shallow"] else COLOURS["ResNet"] for row in winners]
-    depths = [f"{row['depth']} layers" if row.get("depth") else "" for row in winners]
+    values = [row.top5_test for row in winners]
+    colours = [COLOURS["plain"] if row.shallow else COLOURS["ResNet"] for row in winners]
+    depths = [f"{row.depth} layers" if row.depth else "" for row in winners]
     highest = max(values, default=1)
     if narrow:
         sheet.write(edge, y - 17, "Top-5 error on the test set [%]", 8.5, color=MUTED)
@@ -275,13 +276,13 @@ def history(
         axes.set_ylim(len(winners) - 0.4, -0.6)
         axes.set_xlim(0, highest)
         axes.barh(range(len(winners)), values, height=0.42, color=colours, align="edge")
-        axes.set_yticks([i + 0.05 for i in range(len(winners))], [str(row["year"]) for row in winners])
+        axes.set_yticks([i + 0.05 for i in range(len(winners))], [str(row.year) for row in winners])
         axes.xaxis.set_major_locator(NullLocator())
         axes.spines["bottom"].set_visible(False)
         axes.grid(False)
         for i, (row, value, depth) in enumerate(zip(winners, values, depths, strict=True)):
             base = sheet.at(axes, 0, i)[1] + 4
-            sheet.write(edge + 31, base, f"{row['entry']}{', ' if depth else ''}{depth}", 8.5)
+            sheet.write(edge + 31, base, f"{row.entry}{', ' if depth else ''}{depth}", 8.5)
             sheet.write(width - edge, base, f"{value:g}", 9, ha="right", weight="bold")
             if human is not None:
                 axes.plot([human, human], [i - 0.03, i + 0.45], color=INK, linewidth=1.2)
@@ -306,9 +307,9 @@ def history(
             colour = "#ffffff" if room > 24 else MUTED
             sheet.write(at_x, lift, depth, 8.5, ha="center", color=colour)
         base = sheet.at(axes, i, 0)[1]
-        sheet.write(at_x, base - 14, str(row["year"]), 9.5, ha="center", weight="bold")
+        sheet.write(at_x, base - 14, str(row.year), 9.5, ha="center", weight="bold")
         room = (width - 2 * edge - 24) / len(winners) - 4
-        for line, part in enumerate(sheet.wrap(str(row["entry"]), room, 8)[:2]):
+        for line, part in enumerate(sheet.wrap(row.entry, room, 8)[:2]):
             sheet.write(at_x, base - 26 - 11 * line, part, 8, ha="center", color=MUTED)
     if human is not None:
         axes.axhline(human, color=INK, linewidth=1, dashes=(4, 3), zorder=0.8)
@@ -317,9 +318,9 @@ def history(
     return sheet.figure
 
 
-def curves(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
+def curves(rows: Sequence[ComparisonRow], *, narrow: bool = False, title: str | None = None) -> Figure:
     """Validation accuracy and training loss after every epoch, one line per network, named at its end."""
-    trained = [row for row in rows if row.get("curve")]
+    trained = [row for row in rows if row.curve]
     width, size = (302.0, 8.5) if narrow else (691.0, 9.0)
     panel_height = max(250.0, 1.25 * size * len(trained))
     sheet = Sheet(width, 2 * panel_height + 90 if narrow else panel_height + 80)
@@ -342,8 +343,8 @@ def curves(rows: Sequence[Row], *, narrow: bool = False, title: str | None = Non
         ]
     styles: dict[int, tuple[str, Any]] = {}
     for i, row in enumerate(trained):
-        before = sum(colour_of(other) == colour_of(row) for other in trained[:i])
-        styles[i] = (colour_of(row), DASHES[before % len(DASHES)])
+        before = sum(colour_of(other.family) == colour_of(row.family) for other in trained[:i])
+        styles[i] = (colour_of(row.family), DASHES[before % len(DASHES)])
     panels = (("Validation accuracy (Top-1) [%]", "accuracy", 100.0), ("Training loss", "loss", 1.0))
     for frame, (what, key, factor) in zip(frames, panels, strict=True):
         sheet.write(frame[0] - 24, frame[3] + 9, what, 9, color=MUTED)
@@ -351,7 +352,9 @@ def curves(rows: Sequence[Row], *, narrow: bool = False, title: str | None = Non
         axes = sheet.axes(*frame)
         ends: list[End] = []
         for i, row in enumerate(trained):
-            steps = [(step["epoch"], factor * step[key]) for step in row["curve"] if finite(step.get(key))]
+            steps = [
+                (step["epoch"], factor * step[key]) for step in row.curve if math.isfinite(step.get(key, math.nan))
+            ]
             if not steps:
                 continue
             colour, dashes = styles[i]

@@ -4,7 +4,7 @@ Laid out as in `figures`, whose sheet and labels these use.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from topfive.data.check.findings import counted, shown
 from topfive.report.figures.canvas import COLOURS, INK, MUTED, Sheet, limits
 from topfive.report.figures.labels import around, place_labels, sampled
-from topfive.report.figures.series import gids, interval, ops, ops_unit, significant, top1
+from topfive.report.figures.series import gids, ops, ops_unit, significant, times
 from topfive.results.predictions import Bin
+from topfive.results.records import EvaluationRow
 from topfive.results.statistics import interval as wilson
-
-Row = Mapping[str, Any]
 
 WIDE, NARROW, EDGE = 691.0, 302.0, 8.0  # points
 RIGHT, WRONG = COLOURS["ResNet"], COLOURS["VGG"]
@@ -104,15 +103,15 @@ def confusion(
         sheet.write(left - 4, middle, names[i], size, ha="right", va="center_baseline")
     for j in [*range(0, k, every), *range(k, columns)]:
         middle = left + (j + 0.5) * cell
-        turned: dict[str, Any] = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
+        turned = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
         if j < k or every == 1 or (k - 1) % every:  # why: the last column's name would cover the one before it
             sheet.write(middle, high + 4, names[j], size, **turned)
     if cell >= size + 3 and probe.measure(f"{int(matrix.max()):,}", size)[0] <= cell - 3:
         for i, j in np.argwhere(matrix[:, :columns] > 0).tolist():
             strong = shares[i, j] > SHADES[4]
             place = left + (j + 0.5) * cell, high - (i + 0.5) * cell
-            style: dict[str, Any] = {"color": "#ffffff" if strong else INK, "ha": "center", "va": "center_baseline"}
-            sheet.write(*place, f"{int(matrix[i, j]):,}", size, **style)
+            ink = "#ffffff" if strong else INK
+            sheet.write(*place, f"{int(matrix[i, j]):,}", size, color=ink, ha="center", va="center_baseline")
     return sheet.figure
 
 
@@ -205,31 +204,32 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     return sheet.figure
 
 
-def bought(rows: Sequence[Row]) -> str:
+def bought(rows: Sequence[EvaluationRow]) -> str:
     """What `ladder` shows, in one sentence computed from its rows: the best, and the cheapest of the same model."""
     seen = _placed(rows)
     if not seen:
         return "No protocol has both an accuracy and a count of operations"
-    best = max(seen, key=lambda row: (top1(row) or 0, -float(row["ops"])))
-    first = min((row for row in seen if row["model"] == best["model"]), key=lambda row: float(row["ops"]))
-    model = f"{_short(str(best['model']))}: " if len({row["model"] for row in seen}) > 1 else ""
-    reached = f"{model}{_rung(best)} gets {top1(best):.1f} %"
+    best = max(seen, key=lambda row: (row.top1 or 0, -(row.ops or 0)))
+    first = min((row for row in seen if row.model == best.model), key=lambda row: row.ops or 0)
+    model = f"{_short(best.model)}: " if len({row.model for row in seen}) > 1 else ""
+    reached = f"{model}{_rung(best)} gets {best.top1:.1f} %"
     if first is best:
         return f"{reached}, and nothing that costs more gets more"
-    gained = (top1(best) or 0) - (top1(first) or 0)
-    times = significant(float(best["ops"]) / float(first["ops"]))
-    within = (interval(best) or (100.0, 0.0))[0] <= (top1(first) or 0)
+    gained = (best.top1 or 0) - (first.top1 or 0)
+    within = (best.interval or (100.0, 0.0))[0] <= (first.top1 or 0)
     end = ", which is within its interval" if within else ""
-    return f"{reached}, {gained:.1f} points more than {_rung(first)}, for {times} times the operations{end}"
+    return (
+        f"{reached}, {gained:.1f} points more than {_rung(first)}, for {times(best, first)} times the operations{end}"
+    )
 
 
-def ladder(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
+def ladder(rows: Sequence[EvaluationRow], *, narrow: bool = False, title: str | None = None) -> Figure:
     """Top-1 with its 95 % interval against the operations of one image, each point named by protocol and views.
 
     Several models have a colour each. The sheet grows until every label has a place of its own.
     """
     seen = _placed(rows)
-    draw = partial(_ladder, seen, bought(rows) if title is None else title, gids([named(row) for row in rows]), rows)
+    draw = partial(_ladder, seen, bought(rows) if title is None else title, gids(rows), rows)
     height = (360.0 if narrow else 400.0) * (1 + max(len(seen) - 10, 0) / 14)
     tallest = 1.6 * height
     sheet, unnamed = draw(narrow, height)
@@ -239,27 +239,27 @@ def ladder(rows: Sequence[Row], *, narrow: bool = False, title: str | None = Non
     return sheet.figure
 
 
-def named(row: Row) -> dict[str, Any]:
-    """The row with a `name` that no other row has."""
-    return {**row, "name": f"{row['model']}, {row['protocol']}"}
+def _placed(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
+    return [row for row in rows if row.top1 is not None and ops(row)]
 
 
-def _placed(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if top1(row) is not None and ops(row)]
-
-
-def _rung(row: Row) -> str:
-    return shown(str(row.get("key") or row["protocol"]))
+def _rung(row: EvaluationRow) -> str:
+    return shown(row.key or row.protocol)
 
 
 def _ladder(
-    seen: Sequence[Row], title: str, ids: Sequence[str], rows: Sequence[Row], narrow: bool, height: float
+    seen: Sequence[EvaluationRow],
+    title: str,
+    ids: Sequence[str],
+    rows: Sequence[EvaluationRow],
+    narrow: bool,
+    height: float,
 ) -> tuple[Sheet, int]:
     """The figure at one height, and how many labels found no place."""
     width = NARROW if narrow else WIDE
     unit, unit_name = ops_unit(seen)
     names = dict(zip(map(id, rows), ids, strict=True))
-    models = list(dict.fromkeys(str(row["model"]) for row in seen))
+    models = list(dict.fromkeys(row.model for row in seen))
     colours = {model: OF_MODELS[n % len(OF_MODELS)] for n, model in enumerate(models)}
     sheet = Sheet(width, height)
     top = height - 4
@@ -276,24 +276,24 @@ def _ladder(
             sheet.write(x + 11, y, name, 8.5, color=MUTED)
             x += needed
         top = y - 4
-    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} images"
+    images = "" if narrow else f" of {max((row.images for row in seen), default=0):,} images"
     sheet.write(EDGE, top - 14, f"Top-1{images} [%], with 95 % intervals", 9, color=MUTED)
     across = f"Operations of one image [{unit_name}]" + ("" if narrow else ", logarithmic")
     sheet.write(width - EDGE, 9, across, 9, color=MUTED, ha="right")
     frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
     axes = sheet.axes(*frame)
-    values = [(end, 8.0) for row in seen for end in (top1(row) or 0, *(interval(row) or ()))]
+    values = [(end, 8.0) for row in seen for end in (row.top1 or 0, *(row.interval or ()))]
     axes.set_ylim(*limits(values, frame[3] - frame[1], least=2.0))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
-    places = [float(row["ops"]) / unit for row in seen]
+    places = [(row.ops or 0) / unit for row in seen]
     _logarithmic(axes, places, frame[2] - frame[0])
 
     size = 8.0 if narrow else 9.0
-    points = [sheet.at(axes, x, top1(row) or 0) for x, row in zip(places, seen, strict=True)]
+    points = [sheet.at(axes, x, row.top1 or 0) for x, row in zip(places, seen, strict=True)]
     segments, choices, labels = [], [], []
     for row, place, point in zip(seen, places, points, strict=True):
-        colour, band = colours[str(row["model"])], interval(row)
+        colour, band = colours[row.model], row.interval
         if band:
             axes.plot([place] * 2, band, color=colour, linewidth=1.3, zorder=2, solid_capstyle="butt", alpha=0.6)
             segments.append((*sheet.at(axes, place, band[0]), *sheet.at(axes, place, band[1])))
@@ -321,12 +321,12 @@ def _ladder(
     return sheet, taken.count(None)
 
 
-def _label(row: Row, narrow: bool) -> str:
+def _label(row: EvaluationRow, narrow: bool) -> str:
     said = [_rung(row)]
-    if row.get("views") is not None:
-        said.append(counted(round(float(row["views"])), "view"))
-    if row.get("ms") is not None and not narrow:
-        said.append(f"{significant(float(row['ms']))} ms")
+    if row.views is not None:
+        said.append(counted(round(row.views), "view"))
+    if row.ms is not None and not narrow:
+        said.append(f"{significant(row.ms)} ms")
     return ", ".join(said)
 
 

@@ -1,7 +1,7 @@
 """The figures of one training: its curves, and the course of its recipe before it runs."""
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -10,7 +10,8 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from topfive.report.figures.canvas import COLOURS, DASHES, INK, MUTED, End, Sheet, name_ends
-from topfive.report.figures.series import Row, interval, significant, top1
+from topfive.report.figures.series import significant
+from topfive.results.records import EpochRecord
 
 
 def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int = 5) -> None:
@@ -28,30 +29,34 @@ def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def learnt(epochs: Sequence[Row]) -> str:
+def learnt(epochs: Sequence[EpochRecord]) -> str:
     """What `training` shows, in one sentence computed from its rows."""
 
     def moved(first: float, last: float) -> str:
         return f"{'rises' if last > first else 'falls'} from {first:.1f} to {last:.1f} %"
 
-    scored = [(row, top1(row) or 0.0) for row in epochs if top1(row) is not None]
+    scored = [(row, row.top1 or 0.0) for row in epochs if row.top1 is not None]
     if not scored:
-        first, last = (100 * float(epochs[at]["train_top1_accuracy"]) for at in (0, -1))
+        first, last = (100 * epochs[at].train_accuracy for at in (0, -1))
         said = f"is {last:.1f} %" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
         return f"Top-1 in training {said}; nothing was held against it yet"
     (_, first), (row, last) = scored[0], scored[-1]
-    said = f"is {last:.1f} % after epoch {row['epoch']}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
+    said = f"is {last:.1f} % after epoch {row.epoch}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
     best, most = max(scored, key=lambda pair: pair[1])
     if f"{most:.1f}" != f"{last:.1f}":
-        return f"Validation Top-1 {said}, with {most:.1f} % at its best in epoch {best['epoch']}"
-    trained = 100 * float(row["train_top1_accuracy"])
+        return f"Validation Top-1 {said}, with {most:.1f} % at its best in epoch {best.epoch}"
+    trained = 100 * row.train_accuracy
     return (
         f"Validation Top-1 {said}, {abs(trained - last):.1f} points {'below' if trained > last else 'above'} training"
     )
 
 
 def training(
-    epochs: Sequence[Row], *, narrow: bool = False, title: str | None = None, marked: Container[int] | None = None
+    epochs: Sequence[EpochRecord],
+    *,
+    narrow: bool = False,
+    title: str | None = None,
+    marked: Container[int] | None = None,
 ) -> Figure:
     """Top-1, loss and learning rate after every epoch, one above the other; a line where the images' side changes.
 
@@ -60,7 +65,7 @@ def training(
     width, size = (302.0, 8.5) if narrow else (691.0, 9.0)
     heights = (170.0, 110.0, 62.0) if narrow else (200.0, 125.0, 66.0)
     edge, between, below = 8.0, 40.0, 34.0
-    starts = [i for i, row in enumerate(epochs) if i and row["side"] != epochs[i - 1]["side"]]
+    starts = [i for i, row in enumerate(epochs) if i and row.side != epochs[i - 1].side]
     strip = 13.0 if starts else 0.0
     title = learnt(epochs) if title is None else title
     heading, lines = (11.0 if narrow else 13.0), 0
@@ -70,10 +75,10 @@ def training(
     top = sheet.height - 4
     if title:
         top = sheet.paragraph(edge, top, title, width - 2 * edge, heading, weight="bold") - 6
-    xs = [int(row["epoch"]) for row in epochs]
-    heads = [key for key in epochs[0] if key.startswith("auxiliary_loss_")]
-    losses = [("main" if heads else "training", [float(row["loss"]) for row in epochs])]
-    losses += [(f"auxiliary {n}", [float(row[key]) for row in epochs]) for n, key in enumerate(heads, 1)]
+    xs = [row.epoch for row in epochs]
+    heads = len(epochs[0].auxiliary_losses)
+    losses = [("main" if heads else "training", [row.loss for row in epochs])]
+    losses += [(f"auxiliary {n + 1}", [row.auxiliary_losses[n] for row in epochs]) for n in range(heads)]
     names = ["validation", "training", *(name for name, _ in losses)]
     beside = max(sheet.measure(name, size)[0] for name in names) + 18
     left, right = edge + 34, width - edge - beside
@@ -87,10 +92,10 @@ def training(
         at -= height + between
     panels = accuracies, losing, rates = [sheet.axes(*frame) for frame in frames]
     dot = "o" if len(xs) == 1 else ""
-    trained = [100 * float(row["train_top1_accuracy"]) for row in epochs]
+    trained = [100 * row.train_accuracy for row in epochs]
     accuracies.plot(xs, trained, color=MUTED, linewidth=1.4, dashes=DASHES[1][1], marker=dot, markersize=4)
     ends: list[list[End]] = [[End(xs[-1], trained[-1], "training", MUTED)], []]
-    scored = [(int(row["epoch"]), top1(row) or 0.0, interval(row)) for row in epochs if top1(row) is not None]
+    scored = [(row.epoch, row.top1 or 0.0, row.interval) for row in epochs if row.top1 is not None]
     blue = COLOURS["ResNet"]
     if scored:
         bands = [(x, *band) for x, _, band in scored if band]
@@ -104,7 +109,7 @@ def training(
         style = {"linestyle": DASHES[(n + 1) % len(DASHES)], "marker": dot, "markersize": 4}
         losing.plot(xs, values, color=MUTED, linewidth=1.4, **style)
         ends[1].append(End(xs[-1], values[-1], name, MUTED))
-    learning = [float(row["lr"]) for row in epochs]
+    learning = [row.lr for row in epochs]
     rates.plot(xs, learning, color=INK, linewidth=1.4, marker=dot, markersize=4)
 
     span = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 0.5, xs[0] + 0.5)
@@ -129,7 +134,7 @@ def training(
     taken = -math.inf
     for i in [0, *starts] if starts else []:
         x = sheet.at(accuracies, (xs[i - 1] + xs[i]) / 2, 0)[0] if i else left
-        says = f"{epochs[i]['side']} px" if i else f"images of {epochs[i]['side']} px"
+        says = f"{epochs[i].side} px" if i else f"images of {epochs[i].side} px"
         if x >= taken:  # why: where stages are short, a number less is better than two on each other
             sheet.write(x + (3 if i else 0), top - 22 - strip + 4, says, 8.5, color=MUTED)
             taken = x + sheet.measure(says, 8.5)[0] + 8
@@ -144,7 +149,7 @@ def training(
     return sheet.figure
 
 
-def course(points: Sequence[Row]) -> str:
+def course(points: Sequence[Mapping[str, float]]) -> str:
     """What `schedule` shows, in one sentence computed from its points."""
 
     def short(value: float) -> str:
@@ -171,7 +176,7 @@ def course(points: Sequence[Row]) -> str:
     return f"The learning rate {said}{sides}"
 
 
-def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
+def schedule(points: Sequence[Mapping[str, float]], *, narrow: bool = False, title: str | None = None) -> Figure:
     """The learning rate of every step, and below it the side of the images where that changes.
 
     Where the rate may be lower than `lr`, since the validation error decides, all down to `lr_low` is shaded.
