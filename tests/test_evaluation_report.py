@@ -25,6 +25,7 @@ from topfive.report import evaluation as evaluation_report
 from topfive.report import tables
 from topfive.report.evaluation import published_for, published_split, row, short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
+from topfive.report.figures import ladder as ladder_of_figures
 from topfive.report.pages import evaluation as evaluated
 from topfive.results import predictions
 from topfive.results.predictions import Predictions
@@ -154,7 +155,7 @@ def texts(figure: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("models", [1, 2])
 def test_every_rung_of_a_ladder_is_named_and_no_label_covers_another(models: int, narrow: bool) -> None:
-    figure = figures_of_evaluation.ladder(climbed(models), narrow=narrow)
+    figure = ladder_of_figures.ladder(climbed(models), narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for text in figure.texts if str(text.get_gid()).startswith("label-")]
     if models == 1:
@@ -169,10 +170,10 @@ def test_every_rung_of_a_ladder_is_named_and_no_label_covers_another(models: int
 
 def test_the_sentence_of_a_ladder_is_computed() -> None:
     rows = climbed()
-    assert figures_of_evaluation.bought(rows) == (
+    assert ladder_of_figures.bought(rows) == (
         "resnet-multi-scale gets 83.6 %, 3.6 points more than 1-crop:square, for 10 times the operations"
     )
-    assert "nothing that costs more gets more" in figures_of_evaluation.bought(rows[:1])
+    assert "nothing that costs more gets more" in ladder_of_figures.bought(rows[:1])
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])

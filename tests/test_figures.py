@@ -23,7 +23,7 @@ from test_pages import row
 
 from topfive.networks.papers import Winner
 from topfive.report import comparison as report
-from topfive.report.figures import canvas, series
+from topfive.report.figures import canvas, curves, history, series
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages.comparison import published_answer, published_caption
 from topfive.results.records import ComparisonRow, PublishedRow
@@ -157,7 +157,7 @@ WINNERS = [
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 def test_history_writes_depth_and_error_of_every_winner(narrow: bool) -> None:
-    texts = " ".join(text.get_text() for text in comparison_figures.history(WINNERS, 5.1, narrow=narrow).texts)
+    texts = " ".join(text.get_text() for text in history.history(WINNERS, 5.1, narrow=narrow).texts)
     for expected in ("8 layers", "152 layers", "25.8", "16.4", "3.57", "5.1", "every winner since 2012"):
         assert expected in texts
 
@@ -167,7 +167,7 @@ def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) ->
     steps = [{"epoch": e, "loss": 2 / e, "accuracy": 0.7 - 0.5 / e} for e in range(1, 6)]
     steps.append({"epoch": 6, "loss": math.nan, "accuracy": 0.7})
     rows = [row(f"network-{i}", 0.7, 10**9, curve=steps) for i in range(12)]
-    figure = comparison_figures.curves([*rows, row("histograms", 0.6, None, curve=[])], narrow=narrow)
+    figure = curves.curves([*rows, row("histograms", 0.6, None, curve=[])], narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for panel in ("accuracy-", "loss-"):
         boxes = [t.get_window_extent(renderer) for t in figure.texts if str(t.get_gid()).startswith(panel)]

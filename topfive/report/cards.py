@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -14,32 +13,13 @@ from topfive.networks.layers import Network, with_classes
 from topfive.report.tables import Column, Row, Section, Value, percent, scaled
 
 TRAINING_BATCH = 32
-
-_NON_BLACKLISTED = "val (48,238 non-blacklisted)"
-_SOURCES = {"paper": "", "author-repo": ", authors"}
-
-
-def _input(shape: str) -> str:
-    """`224` for 3x224x224, else the whole shape."""
-    channels, height, width = shape.split("x")
-    return width if channels == "3" and height == width else shape
+NON_BLACKLISTED = "val (48,238 non-blacklisted)"
 
 
 def _unless_zero(show: Callable[[float], str]) -> Callable[[float], str]:
     return lambda value: show(value) if value else ""
 
 
-NETWORK_COLUMNS = (
-    Column("name", "network", right=False),
-    Column("year", "year"),
-    Column("input", "input", _input),
-    Column("depth", "depth"),
-    Column("params", "params\n(M)", scaled(1e6, 2)),
-    Column("macs", "MACs\n(G)", scaled(1e9, 3)),
-    Column("top1_error", "top-1\nerror\n(%)", percent(2)),
-    Column("top5_error", "top-5\nerror\n(%)", percent(2)),
-    Column("protocol", "protocol", right=False, wraps=True),
-)
 COST_COLUMNS = (
     Column("name", "row", right=False, wraps=True),
     Column("layer", "layer", right=False, wraps=True),
@@ -105,53 +85,13 @@ def of(network: Network, input: tuple[int, int, int] | None = None) -> Sheet:
     return Sheet(network, costs, paper, paper.errors, tuple(verdicts), tuple(DIFFERS.get(network.name, [])))
 
 
-def network_rows(names: list[str]) -> list[Row]:
-    """A row a network, with its cost at the paper's input and the published error that compares best."""
-    rows: list[Row] = []
-    for name in names:
-        network = NETWORKS[name]()
-        depth, params, macs = costing.totals(network)
-        paper = papers.facts(name)
-        error = papers.best_error(name)
-        rows.append(
-            {
-                "name": name,
-                "paper": paper.title,
-                "year": paper.year,
-                "input": _x(network.input),
-                "depth": depth,
-                "params": params,
-                "macs": macs,
-                "top1_error": error.top1_error if error else None,
-                "top5_error": error.top5_error if error else None,
-                "protocol": error.measured_on if error else None,
-                "source": error.conf if error else None,
-            }
-        )
-    return rows
-
-
-def networks_section(rows: list[Row]) -> Section:
-    """The same for people: protocol and source in one column, and what its marks mean."""
-    shown: list[Row] = []
-    for row in rows:
-        protocol = str(row["protocol"] or "").replace(f", {_NON_BLACKLISTED}", " *")
-        protocol = protocol.replace("single 32x32 view, CIFAR-10 test", "CIFAR-10")
-        source = str(row["source"] or "paper")
-        shown.append({**row, "protocol": protocol + _SOURCES.get(source, f", {source}")})
-    points = ["MACs are multiply-adds. Errors are printed in a paper unless another source is named."]
-    if any("*" in str(row["protocol"]) for row in shown):
-        points.append("1-crop *: on the 48,238 non-blacklisted images of val, about 0.2 to 0.3 points optimistic.")
-    return Section("", (), shown, NETWORK_COLUMNS, points=points)
-
-
 def cost_rows(rows: tuple[costing.Row, ...]) -> list[Row]:
     """A row a layer or stage."""
     return [
         {
             "name": row.name,
             "layer": row.layer,
-            "output": _x(row.output),
+            "output": by_x(row.output),
             "params": row.params,
             "macs": row.macs,
             "weight_bytes": row.weight_bytes,
@@ -171,11 +111,11 @@ def _with_squares(rows: list[Row]) -> list[Row]:
     return [{**row, **{name: _square(row[f"{name}_height"], row[f"{name}_width"]) for name in _FIELDS}} for row in rows]
 
 
-def totals(sheet: Sheet) -> dict[str, Any]:
+def totals(sheet: Sheet) -> dict[str, Value]:
     """The whole network, as plain numbers."""
     costs = sheet.costs
     return {
-        "input": _x(costs.input),
+        "input": by_x(costs.input),
         "classes": sheet.network.classes,
         "depth": costs.depth,
         "params": costs.params,
@@ -225,7 +165,7 @@ def error_rows(sheet: Sheet) -> list[Row]:
     ]
 
 
-def document(sheet: Sheet) -> dict[str, Any]:
+def document(sheet: Sheet) -> dict[str, object]:
     """Everything but the rows themselves, for the JSON document."""
     paper = sheet.paper
     facts = ("title", "authors", "year", "venue", "arxiv", "family", "note")
@@ -291,7 +231,7 @@ def differs_section(sheet: Sheet) -> Section:
 
 def errors_section(sheet: Sheet) -> Section:
     rows: list[Row] = [
-        {**row, "split": "48,238 of val" if row["split"] == _NON_BLACKLISTED else row["split"]}
+        {**row, "split": "48,238 of val" if row["split"] == NON_BLACKLISTED else row["split"]}
         for row in error_rows(sheet)
     ]
     return Section("Published errors", (), rows, ERROR_COLUMNS)
@@ -335,7 +275,7 @@ def _cost_columns(rows: list[Row], layers: bool = False) -> list[Column]:
 def costs_line(sheet: Sheet) -> str:
     costs = sheet.costs
     return (
-        f"Input {_x(costs.input)}, {sheet.network.classes} classes, depth {costs.depth}, {costs.params / 1e6:,.2f} M "
+        f"Input {by_x(costs.input)}, {sheet.network.classes} classes, depth {costs.depth}, {costs.params / 1e6:,.2f} M "
         f"parameters, {costs.macs / 1e9:,.3f} G multiply-adds ({costs.ops / 1e9:,.3f} G operations)."
     )
 
@@ -351,7 +291,7 @@ def memory(sheet: Sheet) -> list[str]:
     ]
 
 
-def _x(shape: tuple[int, ...]) -> str:
+def by_x(shape: tuple[int, ...]) -> str:
     return "x".join(str(n) for n in shape)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 
 from topfive.networks import NETWORKS, costs, papers
-from topfive.report import cards, metrics
-from topfive.report.figures import canvas
+from topfive.report import metrics
+from topfive.report import networks as networks_of_report
+from topfive.report.figures import canvas, curves, history
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import comparison as pages
 from topfive.report.tables import Column, Row, Section
@@ -85,7 +86,7 @@ def published_sections() -> list[Section]:
     )
     human = f"One trained person: {papers.human_top5():g} %."
     return [
-        cards.networks_section(cards.network_rows(list(NETWORKS))),
+        networks_of_report.networks_section(networks_of_report.network_rows(list(NETWORKS))),
         Section("The winners, shallow until 2011, deep from 2012", (), history_rows(), columns, points=[human]),
     ]
 
@@ -95,7 +96,7 @@ def write_measured(folder: Path, page: Path, rows: Sequence[Made], meta: Mapping
     folder.mkdir(parents=True, exist_ok=True)
     written = draw(rows, meta, folder / "accuracy-operations.png")
     if trained := [row for row in _compared(rows) if row.curve]:
-        written += canvas.save(comparison_figures.curves(trained), folder / "curves.png")
+        written += canvas.save(curves.curves(trained), folder / "curves.png")
     return [*written, write_page(page, rows, meta)]
 
 
@@ -115,7 +116,7 @@ def write_published(folder: Path, page: Path, rows: Sequence[PublishedRow], meta
     folder.mkdir(parents=True, exist_ok=True)
     drawn = comparison_figures.bubbles(rows, caption=pages.published_caption(rows))
     written = canvas.save(drawn, folder / "accuracy-operations.png")
-    written += canvas.save(comparison_figures.history(winners, human), folder / "history.png")
+    written += canvas.save(history.history(winners, human), folder / "history.png")
     errors = [(name, error) for name in NETWORKS for error in papers.facts(name).errors]
     pages.render_published(page, rows, _provenance(meta), winners=winners, human=human, errors=errors)
     return [*written, page]

@@ -169,13 +169,13 @@ def write(
 ) -> None:
     """Write the page, and of a ladder its figure beside it, all or nothing. Raises: ResourceError."""
     from topfive.report.figures import canvas
-    from topfive.report.figures import evaluation as evaluation_figures
+    from topfive.report.figures import ladder as ladder_of_figures
     from topfive.report.pages import evaluation as evaluated
 
     aside = page.with_name(f".{page.name}.{os.getpid()}")
     try:
         aside.mkdir(parents=True, exist_ok=True)
-        made = canvas.save(evaluation_figures.ladder(rows), aside / "ladder.png") if ladder else []
+        made = canvas.save(ladder_of_figures.ladder(rows), aside / "ladder.png") if ladder else []
         finished = evaluated.render(
             aside / page.name,
             answer=f"{answer(rows)}.",

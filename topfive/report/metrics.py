@@ -182,11 +182,11 @@ def training(epochs: Sequence[EpochRecord]) -> list[Metric[EpochRecord]]:
     """What is shown of an epoch."""
     top5 = any(row.train_top5 is not None for row in epochs)
     short = max((row.seconds for row in epochs), default=0) < 3599
-    side = Metric[EpochRecord]("side\n(px)", "Side", "pixels", lambda row: row.side)
+    sides = len({row.side for row in epochs}) > 1
     heads = len(epochs[0].auxiliary_losses) if epochs else 0
     return [
         Metric("epoch", "", "", lambda row: row.epoch),
-        *([side] if len({row.side for row in epochs}) > 1 else []),
+        Metric(SIDE * sides, "", "", lambda row: row.side),
         Metric("", "validation Top-1", "%", lambda row: row.scores.top1_accuracy if row.scores else None, accuracy,
                small=lambda row: _interval(row, "–") or "", missing=_untested),
         Metric("", "validation Top-5", "%", lambda row: row.scores.top5_accuracy if row.scores else None, accuracy,
@@ -203,6 +203,7 @@ def training(epochs: Sequence[EpochRecord]) -> list[Metric[EpochRecord]]:
         Metric("95 %\ninterval", "", "", lambda row: _interval(row, "-")),
         Metric("top-5\n(%)", "", "", lambda row: or_none(row.scores.top5_accuracy) if row.scores else None),
         Metric("lr", "Learning rate", "", lambda row: row.lr, "{:.3g}".format, _rate),
+        Metric("", "Side" * sides, "pixels", lambda row: row.side),
         Metric("rate\n(/s)", "Rate", "images/s", lambda row: row.images_per_second, in_units(), scaled(1, 0)),
         Metric(WAITING, "Waiting", "%", lambda row: row.waiting, accuracy, tip=False),
         Metric(GRADIENTS, "", "", lambda row: f"{_norm(row.first_gradient)}/{_norm(row.last_gradient)}"),
@@ -214,8 +215,8 @@ def training(epochs: Sequence[EpochRecord]) -> list[Metric[EpochRecord]]:
     ]  # fmt: skip
 
 
-WAITING, GRADIENTS, MEMORY = "wait\n(%)", "gradient\n1st/last", "peak\n(MB)"
-FEWEST_FIRST = (MEMORY, GRADIENTS, WAITING, "side\n(px)")  # what a narrow terminal leaves out
+SIDE, WAITING, GRADIENTS, MEMORY = "side\n(px)", "wait\n(%)", "gradient\n1st/last", "peak\n(MB)"
+FEWEST_FIRST = (MEMORY, GRADIENTS, WAITING, SIDE)  # what a narrow terminal leaves out
 
 
 def _interval(row: EpochRecord, dash: str) -> str | None:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
@@ -98,6 +99,26 @@ class Sheet:
             top -= 1.38 * size
             self.write(x, top + 0.28 * size, line, size, **style)
         return top
+
+    def keys(self, keys: Sequence[tuple[str, str]], left: float, top: float) -> float:
+        """Names, each with a dot of its colour, in as many lines as they take; the lower end of them."""
+        size, x, y = 8.5, left, top - 12
+        for name, colour in keys:
+            needed = self.measure(name, size)[0] + 24
+            if x > left and x + needed - 14 > self.width - 8:
+                x, y = left, y - 13
+            dot = Circle((x + 4, y + 3), 3.6, facecolor=colour, edgecolor="none", transform=self.points)
+            self.figure.add_artist(dot)
+            self.write(x + 11, y, name, size, color=MUTED)
+            x += needed
+        return y - 4 if keys else top
+
+    def heading(self, title: str, narrow: bool, gap: float = 4) -> float:
+        """Write the title, if any, at the top; the lower end of it."""
+        top = self.height - 4
+        return (
+            self.paragraph(8, top, title, self.width - 16, 11 if narrow else 13, weight="bold") - gap if title else top
+        )
 
     def axes(self, left: float, bottom: float, right: float, top: float) -> Axes:
         w, h = self.width, self.height

@@ -72,9 +72,7 @@ def training(
     if title:
         lines = len(Sheet(width, 100).wrap(title, width - 2 * edge, heading, weight="bold"))
     sheet = Sheet(width, below + sum(heights) + 2 * between + strip + 26 + 1.38 * heading * lines + 6 * bool(title))
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(edge, top, title, width - 2 * edge, heading, weight="bold") - 6
+    top = sheet.heading(title, narrow, 6)
     xs = [row.epoch for row in epochs]
     heads = len(epochs[0].auxiliary_losses)
     losses = [("main" if heads else "training", [row.loss for row in epochs])]
@@ -186,10 +184,7 @@ def schedule(points: Sequence[Mapping[str, float]], *, narrow: bool = False, tit
     below = 92.0 if len(set(sides)) > 1 else 0.0
     edge = 8.0
     sheet = Sheet(width, (250.0 if narrow else 290.0) + below)
-    title = course(points) if title is None else title
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(edge, top, title, width - 2 * edge, 11 if narrow else 13, weight="bold") - 6
+    top = sheet.heading(course(points) if title is None else title, narrow, 6)
     left = edge + (44 if narrow else 48)
     right = width - edge - 20  # why: half of the last number below the axis is at the right of it
     sheet.write(edge, top - 12, "Learning rate", 9, color=MUTED)

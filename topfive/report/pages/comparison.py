@@ -9,6 +9,8 @@ from topfive.networks.papers import Winner
 from topfive.report import metrics
 from topfive.report.figures import canvas, series
 from topfive.report.figures import comparison as comparison_figures
+from topfive.report.figures import curves as curves_of_figures
+from topfive.report.figures import history as history_of_figures
 from topfive.report.metrics import NOTHING, Metric, NamedError
 from topfive.report.pages.page import both, facts, publish
 from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
@@ -44,7 +46,7 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
         answer=_answer(seen),
         caption=measured_caption(seen, made),
         failed=[(gid, row, none) for gid, row in zip(series.gids([*seen, *failed])[len(seen) :], failed)],
-        curves=both("curves", partial(comparison_figures.curves, trained), "Training curves") if trained else None,
+        curves=both("curves", partial(curves_of_figures.curves, trained), "Training curves") if trained else None,
         history=None,
         errors=(),
         marks={},
@@ -65,7 +67,7 @@ def render_published(
     """Write the page of the literature and return its path; `winners` and `human` draw the history of ILSVRC."""
     # errors on other images than ImageNet's are no rank among those on it: they stand behind
     rows = sorted(rows, key=lambda row: (not row.drawn, -(row.top1 or 0)))
-    drawn = partial(comparison_figures.history, winners, human, title="")
+    drawn = partial(history_of_figures.history, winners, human, title="")
     confs = {*(row.conf for row in rows), *(error.conf for _, error in errors)}
     return publish(
         path,

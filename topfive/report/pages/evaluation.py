@@ -8,6 +8,7 @@ from pathlib import Path
 from topfive.data.check.findings import shown
 from topfive.report import metrics
 from topfive.report.figures import evaluation as evaluation_figures
+from topfive.report.figures import ladder as ladder_of_figures
 from topfive.report.metrics import Metric
 from topfive.report.pages.page import both, publish
 from topfive.results import predictions as seen
@@ -53,8 +54,8 @@ def render(
         model=rows[0].model,
         protocol=shown.protocol,
         images=len(shown),
-        ladder=both("ladder", partial(evaluation_figures.ladder, rows, title=""), "Protocols") if ladder else None,
-        bought=evaluation_figures.bought(rows) if ladder else "",
+        ladder=both("ladder", partial(ladder_of_figures.ladder, rows, title=""), "Protocols") if ladder else None,
+        bought=ladder_of_figures.bought(rows) if ladder else "",
         columns=columns,
         rows=[(row, [column.cell(row) for column in columns]) for row in rows],
         sentences=sentences,
