@@ -87,23 +87,15 @@ def of(network: Network, input: tuple[int, int, int] | None = None) -> Sheet:
 
 def cost_rows(rows: tuple[costing.Row, ...]) -> list[Row]:
     """A row a layer or stage."""
-    return [
-        {
-            "name": row.name,
-            "layer": row.layer,
-            "output": by_x(row.output),
-            "params": row.params,
-            "macs": row.macs,
-            "weight_bytes": row.weight_bytes,
-            "activation_bytes": row.activation_bytes,
-            **{
-                f"{name}_{axis}": value
-                for name in _FIELDS
-                for axis, value in zip(("height", "width"), getattr(row, name), strict=True)
-            },
+    counts = ("params", "macs", "weight_bytes", "activation_bytes")
+    found: list[Row] = []
+    for row in rows:
+        sides = {
+            f"{name}_{axis}": getattr(row, name)[n] for name in _FIELDS for n, axis in enumerate(("height", "width"))
         }
-        for row in rows
-    ]
+        numbers = {key: getattr(row, key) for key in counts}
+        found.append({"name": row.name, "layer": row.layer, "output": by_x(row.output), **numbers, **sides})
+    return found
 
 
 def _with_squares(rows: list[Row]) -> list[Row]:
@@ -114,16 +106,11 @@ def _with_squares(rows: list[Row]) -> list[Row]:
 def totals(sheet: Sheet) -> dict[str, Value]:
     """The whole network, as plain numbers."""
     costs = sheet.costs
+    counts = ("depth", "params", "head_params", "macs", "ops", "weight_bytes", "activation_bytes")
     return {
         "input": by_x(costs.input),
         "classes": sheet.network.classes,
-        "depth": costs.depth,
-        "params": costs.params,
-        "head_params": costs.head_params,
-        "macs": costs.macs,
-        "ops": costs.ops,
-        "weight_bytes": costs.weight_bytes,
-        "activation_bytes": costs.activation_bytes,
+        **{key: getattr(costs, key) for key in counts},
         "peak_inference_bytes": costs.peak_bytes,
         "training_bytes_estimate": costs.training_bytes(TRAINING_BATCH),
         "training_batch": TRAINING_BATCH,
@@ -132,37 +119,15 @@ def totals(sheet: Sheet) -> dict[str, Value]:
 
 def claim_rows(sheet: Sheet) -> list[Row]:
     """The paper's numbers beside ours; `<20` and sizes such as 28x28x256 stay words."""
-    return [
-        {
-            "row": verdict.row,
-            "of": verdict.of,
-            "printed": _number(verdict.printed),
-            "ours": _number(verdict.ours),
-            "unit": verdict.unit,
-            "verdict": verdict.verdict,
-            "where": verdict.where,
-            "erratum": verdict.erratum,
-        }
-        for verdict in sheet.verdicts
-    ]
+    keys = ("row", "of", "printed", "ours", "unit", "verdict", "where", "erratum")
+    rows = [{key: getattr(verdict, key) for key in keys} for verdict in sheet.verdicts]
+    return [{**row, "printed": _number(row["printed"]), "ours": _number(row["ours"])} for row in rows]
 
 
 def error_rows(sheet: Sheet) -> list[Row]:
     """Every published error."""
-    return [
-        {
-            "top1_error": error.top1_error,
-            "top5_error": error.top5_error,
-            "protocol": error.protocol,
-            "split": error.split,
-            "models": error.models,
-            "crops": error.crops,
-            "conf": error.conf,
-            "where": error.where,
-            "note": error.note,
-        }
-        for error in sheet.errors
-    ]
+    keys = ("top1_error", "top5_error", "protocol", "split", "models", "crops", "conf", "where", "note")
+    return [{key: getattr(error, key) for key in keys} for error in sheet.errors]
 
 
 def document(sheet: Sheet) -> dict[str, object]:
@@ -191,13 +156,8 @@ def sections(sheet: Sheet, layers: bool = False) -> list[Section]:
 def costs_section(sheet: Sheet, layers: bool = False) -> Section:
     costs = sheet.costs
     rows = _with_squares(cost_rows(costs.rows if layers else costs.stages))
-    total: Row = {
-        "name": "total",
-        "params": costs.params,
-        "macs": costs.macs,
-        "weight_bytes": costs.weight_bytes,
-        "activation_bytes": costs.activation_bytes,
-    }
+    counts = ("params", "macs", "weight_bytes", "activation_bytes")
+    total: Row = {"name": "total", **{key: getattr(costs, key) for key in counts}}
     return Section("Layers" if layers else "Rows", (), rows, _cost_columns(rows, layers), total, memory(sheet))
 
 
@@ -209,16 +169,10 @@ def heads_section(sheet: Sheet) -> Section:
 
 
 def claims_section(sheet: Sheet) -> Section:
-    rows: list[Row] = [
-        {
-            **row,
-            "row": verdict.row or "network",
-            "printed": verdict.printed,
-            "ours": verdict.ours,
-            "unit": _UNITS[verdict.unit],
-        }
-        for verdict, row in zip(sheet.verdicts, claim_rows(sheet))
-    ]
+    rows: list[Row] = []
+    for verdict, row in zip(sheet.verdicts, claim_rows(sheet)):
+        words = {"row": verdict.row or "network", "printed": verdict.printed, "ours": verdict.ours}
+        rows.append({**row, **words, "unit": _UNITS[verdict.unit]})
     # why: one sentence may mend several numbers, and is said once
     errata = {v.erratum: f"{v.row or 'network'}, {v.of}: {v.erratum}" for v in reversed(sheet.verdicts) if v.erratum}
     points = list(reversed(errata.values()))

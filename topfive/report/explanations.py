@@ -126,6 +126,7 @@ def rows(matches: Sequence[Match]) -> list[Row]:
 
 def own_rows(network: str) -> list[Row]:
     """The errors of a network, then of its variants, under every protocol; timm's many recipes are left out."""
+    keys = ("crops", "who", "where", "note", "confidence")
     return [
         {
             "network": figure.network,
@@ -135,11 +136,7 @@ def own_rows(network: str) -> list[Row]:
             "split": figure.split,
             "images": IMAGES_OF.get(figure.split),
             "models": figure.models,
-            "crops": figure.crops,
-            "who": figure.who,
-            "where": figure.where,
-            "note": figure.note,
-            "confidence": figure.confidence,
+            **{key: getattr(figure, key) for key in keys},
         }
         for figure in _own(_named(network))
     ]
