@@ -134,6 +134,7 @@ def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
                scaled(1e6, 0)),
         Metric("train\n(MB)", "Memory, training", "MB", lambda row: row.memory_training_bytes, in_units(1e6),
                scaled(1e6, 0), small=lambda row: f"batch {row.training_batch}" * bool(row.training_batch), tip=False),
+        Metric("", "Peak in training", "MB", lambda row: row.training_peak_bytes, in_units(1e6), tip=False),
         Metric("train\n(s)", "Training", "s", lambda row: row.training_seconds, in_units(), "{:.0f}".format,
                small=_trained, tip=False),
     ]  # fmt: skip

@@ -185,6 +185,7 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     key: str = ""  # of everything that the row depends on: the network's value and the setting
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
     notes: tuple[str, ...] = ()  # how it was trained otherwise than the others
+    training_peak_bytes: int | None = None  # the most that the process held while it trained, images included
 
     @property
     def top1(self) -> float:
