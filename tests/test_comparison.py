@@ -88,7 +88,8 @@ def test_a_folder_of_three_classes_from_end_to_end(
     assert printed.err.count("damaged.jpg") == 1  # named once
     assert "damaged.jpg" in Path("out/bad_files.csv").read_text()
     page = Path("out/report.html").read_text()
-    assert "topfive compare hog-svm" in page and "n/a" in page
+    assert "topfive compare hog-svm" in page and "n/a" in page and "Peak in training" in page
+    assert rows["hog-svm"]["training_peak_bytes"] is None and rows["beside:small"]["training_peak_bytes"] > 10**7
     assert "beside:small: trained without a run folder" in page and "predict out/trials/cifar-resnet-20-seed0" in page
     for figure in ("accuracy-operations.png", "accuracy-operations.svg", "curves.png"):
         assert (Path("out") / figure).stat().st_size > 0

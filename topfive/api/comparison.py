@@ -36,20 +36,15 @@ class Comparison:
 
     def figure(self, path: str | Path) -> list[Path]:
         """Draw accuracy against operations, as PNG and SVG under the name of `path`; the files. Raises: OSError."""
-        from topfive.report.comparison import flat
-        from topfive.report.figures.canvas import save
-        from topfive.report.figures.comparison import bubbles
-        from topfive.report.pages import page
+        from topfive.report import comparison
 
-        rows = flat(self._all)
-        return save(bubbles(rows, caption=page.caption("measured", rows, self._meta)), path)
+        return comparison.draw(self._all, self._meta, path)
 
     def page(self, path: str | Path) -> Path:
         """Write the page, one HTML file with everything in it; its path. Raises: OSError."""
-        from topfive.report.comparison import flat
-        from topfive.report.pages import page
+        from topfive.report import comparison
 
-        return page.render(path, "measured", flat(self._all), self._meta)
+        return comparison.write_page(path, self._all, self._meta)
 
     def _repr_html_(self) -> str:
         from topfive.report import comparison

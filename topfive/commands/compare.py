@@ -90,7 +90,7 @@ def compare(
         mark(folder)
         source_of = {"source": "papers.toml, from the papers", "command": shlex.join(command)}
         reporting.write_published(folder, page, literature, {**source_of, "versions": {"topfive": version()}})
-        write(format, literature, {"winners": reporting.history_rows()}, reporting.published_sections())
+        write(format, reporting.flat(literature), {"winners": reporting.history_rows()}, reporting.published_sections())
         say(str(page), quiet)
         return
 

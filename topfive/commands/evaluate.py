@@ -179,6 +179,8 @@ def _protocols(
 
 def _write(done: Evaluated, options: Evaluating) -> None:
     """The predictions first, since everything else can be had from them; then the page and the table."""
+    from msgspec import to_builtins
+
     from topfive.data.outputs import mark
     from topfive.engine.inference.prediction import ensemble
     from topfive.report import evaluation as reporting
@@ -194,17 +196,10 @@ def _write(done: Evaluated, options: Evaluating) -> None:
         seen.write(path, one.predictions)
         say(str(path), options.quiet)
     rows = [
-        {
-            **reporting.row(
-                one.model.name, one.model.network.name, one.protocol.key, one.predictions, options.left_out
-            ),
-            "views": one.cost.views,
-            "ops": one.cost.ops,
-            "ms": one.cost.ms,
-            "engine": one.engine,
-        }
+        reporting.row(one.model.name, one.model.network.name, one.protocol.key, one.predictions, options.left_out,
+                      one.cost.views, one.cost.ops, one.cost.ms, one.engine)
         for one in judged
-    ]
+    ]  # fmt: skip
     sentences = [reporting.compared(one.predictions, other.predictions) for one, other in pairwise(each)]
     sentences += dict.fromkeys([*done.notes, *(note for one in judged for note in one.notes)])
     sentences += reporting.remarks(rows, len(source.classes))
@@ -213,28 +208,38 @@ def _write(done: Evaluated, options: Evaluating) -> None:
     words = dict(zip(first.predictions.classes, first.model.about.names))
     thumbnails = _thumbnails(source, first.predictions)
     meta = _meta(done, options.left_out)
-    reporting.write(done.page, rows, sentences, options.ladder, first.predictions, words, thumbnails, meta)
+    reporting.write(
+        done.page,
+        rows,
+        sentences,
+        options.ladder,
+        first.predictions,
+        words,
+        thumbnails,
+        meta,
+        shlex.join(command_line()),
+    )
     for line in dict.fromkeys(one.engine for one in judged):
         say(line, options.quiet)
     sections = reporting.sections(rows, sentences, first.predictions, words)
-    write(options.format, rows, {"sentences": sentences}, sections)
+    write(options.format, [to_builtins(row) for row in rows], {"sentences": sentences}, sections)
     say(str(done.page), options.quiet)
 
 
-def _meta(done: Evaluated, left_out: bool) -> dict[str, str | list[str]]:
+def _meta(done: Evaluated, left_out: bool) -> list[tuple[str, str]]:
     """How it was evaluated, for the foot of the page."""
     judged = done.judged
-    return {
-        "Source": f"{done.source} (fingerprint {done.source.fingerprint})",
-        "Models": [f"{one.name}: {one.network.name}, {one.where}, sha256 {one.sha256[:16]}" for one in done.opened],
-        "Protocols": list(dict.fromkeys(f"{one.predictions.protocol}: {one.protocol.source}" for one in judged)),
-        "Arithmetic": list(dict.fromkeys(one.engine for one in judged)),
-        "Machine": str(done.machine),
-        "Processes": str(done.group.world),
-        "Unreadable": "left out" if left_out else "counted as errors",
-        "Versions": f"topfive {version()}, torch {done.machine.torch_version}",
-        "Command": shlex.join(command_line()),
-    }
+    protocols = dict.fromkeys(f"{one.predictions.protocol}: {one.protocol.source}" for one in judged)
+    return [
+        ("Source", f"{done.source} (fingerprint {done.source.fingerprint})"),
+        ("Models", "; ".join(f"{m.name}: {m.network.name}, {m.where}, sha256 {m.sha256[:16]}" for m in done.opened)),
+        ("Protocols", "; ".join(protocols)),
+        ("Arithmetic", "; ".join(dict.fromkeys(one.engine for one in judged))),
+        ("Machine", str(done.machine)),
+        ("Processes", str(done.group.world)),
+        ("Unreadable", "left out" if left_out else "counted as errors"),
+        ("Versions", f"topfive {version()}, torch {done.machine.torch_version}"),
+    ]
 
 
 def _models_and_source(arguments: tuple[str, ...]) -> tuple[list[str], str | None]:

@@ -106,15 +106,17 @@ def runs(folder: str = "runs", /, *, verify: bool = False, format: Format = "tex
     """
     from pathlib import Path
 
+    from msgspec import to_builtins
+
     from topfive.errors import RefusedError
-    from topfive.report import training as report
+    from topfive.report.runs import runs_rows, runs_section
     from topfive.results.runs import find_runs
     from topfive.results.runs import verify as damaged_in
 
-    rows = report.runs_rows(Path(folder))
+    rows = runs_rows(Path(folder))
     if not rows:
         raise UsageError(f"there is no run in {folder!r}")
-    write(format, rows, {}, [report.runs_section(rows)])
+    write(format, [to_builtins(row) for row in rows], {}, [runs_section(rows)])
     if verify:
         if wrong := [why for run in find_runs(Path(folder)) for why in damaged_in(run)]:
             raise RefusedError("; ".join(wrong))

@@ -23,6 +23,7 @@ from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest, repeated
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
+from topfive.engine.benchmark.memory import memory_start
 from topfive.engine.models.specs import ModelSpec, make, torch_costs
 from topfive.engine.training.datasets import Data, InMemory
 from topfive.engine.training.job import Job, OutOfMemory, adapted, decoding, fitted, out_of_memory
@@ -339,6 +340,7 @@ class Comparison:
                 entry, shape, classes, machine, training_batch=-(-recipe.batch // recipe.accumulation_steps)
             )
         )
+        memory_start(self.machine)  # why: networks before this one took memory too
         epochs = self._trained(entry, trial, data, recipe, machine, tick)
         scores = epochs[-1].scores
         assert scores is not None  # the last epoch is always evaluated
@@ -358,6 +360,7 @@ class Comparison:
             data_wait=sum(epoch.data_wait for epoch in epochs) / len(epochs),
             curve=_curve(epochs),
             trial=trial.relative_to(self.folder).as_posix() if trial else "",
+            training_peak_bytes=max(epoch.memory_bytes for epoch in epochs),
             notes=tuple(filter(None, (left_out, in_parts, unkept))),
         )
 

@@ -63,7 +63,7 @@ def plan_rows(recipe: Recipe, images: int, size: int | None = None) -> list[dict
     return rows
 
 
-def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str, Cell]]:
+def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str, float]]:
     """The schedule at about `number` steps, all its changes among them, as `figures.schedule` draws it.
 
     `lr_low` is below `lr` where the validation error decides: the rate after errors that never fell.

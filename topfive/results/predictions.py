@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from topfive.data.files import written_aside
 from topfive.errors import DataError, RefusedError, ResourceError
+from topfive.results.records import Scores
 
 BINS = 15  # of a reliability diagram, equally wide: Guo et al., On Calibration of Modern Neural Networks, 2017, §2
 LEAST = 2.0**-149  # the smallest number above 0 in 32 bits: what a probability of 0 counts as in a logarithm
@@ -73,15 +74,6 @@ def readable(predictions: Predictions) -> Predictions:
 
 
 # Metrics, in counts and fractions
-
-
-class Scores(NamedTuple):
-    """How many images of how many are right; `correct5` is None below six classes, where Top-5 says nothing."""
-
-    images: int
-    correct1: int
-    correct5: int | None
-    unreadable: int  # among the images, and wrong
 
 
 class OfClass(NamedTuple):

@@ -41,6 +41,16 @@ class EpochRecord(msgspec.Struct, frozen=True):
     memory_bytes: int  # the most that was in use
     note: str = ""
 
+    @property
+    def top1(self) -> float | None:
+        """Validation accuracy in percent; None in an epoch without an evaluation."""
+        return 100 * self.scores.top1_accuracy if self.scores else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `top1`, in percent."""
+        return percent(interval(self.scores.correct1, self.scores.images)) if self.scores else None
+
 
 class Accuracy(msgspec.Struct, frozen=True):
     """How many of how many images were right."""
@@ -66,6 +76,54 @@ class Evaluation(msgspec.Struct, frozen=True):
     top1: Accuracy
     top5: Accuracy | None
     unreadable: int = 0  # of the images, each an error
+
+
+class EvaluationRow(msgspec.Struct, frozen=True):
+    """A model under a protocol, with the error that is published of it; accuracies and errors are fractions."""
+
+    model: str
+    network: str
+    key: str  # of the protocol, as --protocol takes it
+    protocol: str
+    images: int
+    unreadable: int
+    unreadable_are: str  # errors, or left out
+    correct1: int
+    correct5: int | None
+    top1_accuracy: float | None
+    top1_low: float | None
+    top1_high: float | None
+    top5_accuracy: float | None
+    top5_low: float | None
+    top5_high: float | None
+    calibration_error: float | None
+    published_top1_error: float | None
+    published_top5_error: float | None
+    published_where: str | None
+    published_split: str | None
+    views: float | None = None  # of an image
+    ops: float | None = None  # of an image with all its views
+    ms: float | None = None
+    engine: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}, {self.protocol}"
+
+    @property
+    def kind(self) -> str:
+        return "network"
+
+    @property
+    def top1(self) -> float | None:
+        """In percent."""
+        return None if self.top1_accuracy is None else 100 * self.top1_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `top1`, in percent."""
+        low, high = self.top1_low, self.top1_high
+        return None if low is None or high is None else percent((low, high))
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -127,6 +185,17 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     key: str = ""  # of everything that the row depends on: the network's value and the setting
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
     notes: tuple[str, ...] = ()  # how it was trained otherwise than the others
+    training_peak_bytes: int | None = None  # the most that the process held while it trained, images included
+
+    @property
+    def top1(self) -> float:
+        """In percent."""
+        return 100 * self.top1_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `top1`, in percent."""
+        return percent((self.top1_low, self.top1_high))
 
 
 class FailedRow(msgspec.Struct, frozen=True):
@@ -169,3 +238,106 @@ class Stated(msgspec.Struct, frozen=True):
     towers: bool = False
     reading: Reading | None = None  # None where it was not recorded yet
     start: Begun | None = None
+
+
+class PublishedRow(msgspec.Struct, frozen=True):
+    """A network of the literature: its costs, and the published errors that compare best, in percent as printed."""
+
+    name: str
+    family: str
+    title: str
+    year: int
+    input: int
+    depth: int
+    params: int
+    macs: int
+    ops: int
+    peak_bytes: int
+    weight_bytes: int
+    top1_error: float | None
+    top5_error: float | None
+    protocol: str | None
+    source: str | None
+    conf: str | None
+    drawn: bool = True  # in the figure, which is of ImageNet's validation images
+
+    @property
+    def kind(self) -> str:
+        return "network"
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy in percent."""
+        return None if self.top1_error is None else 100 - self.top1_error
+
+    @property
+    def interval(self) -> None:
+        """Nothing is printed of it."""
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run, as far as it got; what it has not is None. Accuracies are fractions with their 95 % interval."""
+
+    run: str  # its folder, seen from where it was looked for
+    folder: str
+    name: str | None = None
+    source: str | None = None
+    recipe: str | None = None
+    size: int | None = None
+    epochs_done: int | None = None
+    epochs: int | None = None
+    images: int | None = None
+    best_accuracy: float | None = None
+    best_low: float | None = None
+    best_high: float | None = None
+    best_epoch: int | None = None
+    last_accuracy: float | None = None
+    top5_accuracy: float | None = None
+    seconds: float | None = None
+    step: int | None = None  # of the newest checkpoint
+    steps: int | None = None
+    state: str = ""
+    why: str = ""  # it cannot be read
+
+
+class MachineRecord(msgspec.Struct, frozen=True):
+    """What something was measured on, as far as that is recorded."""
+
+    processor: str = ""
+    cores: int = 0
+    threads: int = 0
+    memory_bytes: float = 0
+    device: str = ""
+    precision: str = ""
+    memory_format: str = ""
+
+
+class BadFile(msgspec.Struct, frozen=True):
+    """An image that could not be read."""
+
+    path: str
+    why: str = ""
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """How something was made: enough to repeat it."""
+
+    source: str = ""
+    classes: int = 0
+    fingerprint: str = ""
+    decoding: str = ""
+    recipe: str = ""
+    waiting: str = ""
+    seed: int | None = None
+    use: str = ""  # how a trained network is used, as a command
+    machine: MachineRecord = MachineRecord()
+    versions: dict[str, str] = {}
+    made: str = ""
+    command: str = ""
+    disturbed: str = ""
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[BadFile, ...] = ()
+
+
+def percent(fractions: tuple[float, float]) -> tuple[float, float]:
+    return 100 * fractions[0], 100 * fractions[1]
