@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from topfive.engine.benchmark import arithmetic
-from topfive.engine.benchmark.measuring import this_machine
-from topfive.engine.models.modules import ModelSpec, make
+from topfive.engine.benchmark.machine import this_machine
+from topfive.engine.models.specs import ModelSpec, make
 from topfive.networks import get
 from topfive.networks.variations import for_small_images
 

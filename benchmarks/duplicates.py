@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageOps
 
 from topfive.data.check import duplicates
+from topfive.data.check import signatures as signatures_of_check
 
 HERE = Path(__file__).parent
 RANDOM = np.random.Generator
@@ -126,11 +127,11 @@ VARIANTS: dict[str, Callable[[Image.Image, RANDOM], Image.Image]] = {
 
 
 def search(look: Callable[[int], Image.Image], count: int, labels: Sequence[int]) -> duplicates.Near:
-    signatures = np.zeros((count, duplicates.SIGNATURE), np.uint8)
+    signatures = np.zeros((count, signatures_of_check.SIGNATURE), np.uint8)
     sides = []
     for i in range(count):
         image = look(i)
-        signatures[i] = np.frombuffer(duplicates.signature(image), np.uint8)
+        signatures[i] = np.frombuffer(signatures_of_check.signature(image), np.uint8)
         sides.append(min(image.size))
     return duplicates.near(signatures, range(count), sides, labels, look)
 
@@ -362,7 +363,7 @@ def once(count: int) -> None:
         )
         del originals, bright, colour, some
         file.flush()
-        rows = np.memmap(file, np.uint8, "r", shape=(count, duplicates.SIGNATURE))
+        rows = np.memmap(file, np.uint8, "r", shape=(count, signatures_of_check.SIGNATURE))
         started = time.perf_counter()
         anonymous = [0.0]
 

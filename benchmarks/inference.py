@@ -52,11 +52,11 @@ def by_turns(methods: dict[str, Callable[[], float]], rates: Rates) -> None:
 def alone(model: str, images: Path) -> None:
     """ResNet-50 on a batch of decoded images; torch's own forms get them normalised, ours normalise them."""
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.inference.backends import engine, forms
     from topfive.engine.inference.models import open_model
     from topfive.engine.models.modules import normalised
-    from topfive.engine.training.loading import decode
+    from topfive.engine.training.pixels import decode
     from topfive.networks.costs import count
 
     machine, opened = this_machine(), open_model(model)
@@ -187,10 +187,10 @@ def write_weights(path: str, name: str = "resnet50") -> None:
 def agreement(run: str) -> None:
     """The share of the validation split for which the engine's likeliest class is the one that torch's fp32 gives."""
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.inference.backends import engine
     from topfive.engine.inference.models import open_model
-    from topfive.engine.training.loading import decode
+    from topfive.engine.training.pixels import decode
     from topfive.engine.training.validation import score
 
     machine, opened = this_machine(), open_model(run)

@@ -39,7 +39,9 @@ def topfive(where: str, kind: str) -> Iterator[None]:
     """Epochs of our loader, one at each next()."""
     from topfive.data.opening import open_source
     from topfive.engine.models.modules import normalised
-    from topfive.engine.training.loading import augmented, prepare, uniforms
+    from topfive.engine.training.augmentation import augmented
+    from topfive.engine.training.loading import prepare
+    from topfive.engine.training.sampling import uniforms
     from topfive.recipes.augmentations import AUGMENTATIONS, Augmentation, RandomResizedCrop
     from topfive.recipes.recipe import Recipe
 

@@ -133,7 +133,7 @@ def run_torchvision(arguments: list[str]) -> None:
 
 def matrix_rate() -> float:
     """Operations a second of a large product in the precision that training uses here."""
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
 
     a = torch.randn(4096, 4096).to(this_machine().dtype)
     a @ a

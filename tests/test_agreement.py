@@ -7,6 +7,7 @@ and decides nothing of this is left out: pages, figures and timings, but for a f
 
 import contextlib
 import csv
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -35,9 +36,11 @@ from safetensors.torch import save_file
 
 from topfive import cli
 from topfive.commands import compare as comparing
-from topfive.commands import evaluate as judging
 from topfive.commands import train as training
 from topfive.commands.data import check
+from topfive.commands.evaluate import Evaluating, evaluate
+from topfive.commands.models import Running
+from topfive.commands.predict import predict
 from topfive.data import packing
 from topfive.data.check import checking
 from topfive.data.check.scanning import Seen
@@ -46,12 +49,12 @@ from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine import comparison
 from topfive.engine.benchmark import arithmetic
-from topfive.engine.benchmark.measuring import Benchmark
 from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
 from topfive.engine.training.checkpoints import MODEL
-from topfive.engine.training.loading import Data, InMemory, Streaming
+from topfive.engine.training.datasets import Data, InMemory
+from topfive.engine.training.streaming import Streaming
 from topfive.networks.layers import Chain, Conv, Linear, Network, Relu, with_classes
 from topfive.networks.resnet import TORCHVISION
 from topfive.recipes.augmentations import Augmentation, Centre
@@ -61,9 +64,11 @@ from topfive.report import evaluation as evaluation_report
 from topfive.report import training as training_report
 from topfive.report.pages import check as checked
 from topfive.results import predictions
+from topfive.results.records import Benchmark
 from topfive.results.runs import newest_in
 from topfive.system import as_text
-from topfive.weights.names import network_called, theirs
+from topfive.weights.matching import theirs
+from topfive.weights.names import network_called
 
 GROUPS, EACH = 20, 10
 VERSION = cache(version)
@@ -628,6 +633,10 @@ def ran(command: Callable[..., None], *arguments: str, **options: Any) -> Told:
     """A command as cli.py runs it, but for reading its options. What is no sentence of its own is a bug of ours."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     code = 0
+    for function, name, kind in ((evaluate, "options", Evaluating), (predict, "running", Running)):
+        if command is function:
+            inside = {field.name for field in dataclasses.fields(kind)} & options.keys()
+            options[name] = kind(**{field: options.pop(field) for field in inside})
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             command(*arguments, **options)
@@ -837,7 +846,7 @@ class Trial:
         if len(order) == 1:
             return str(path), said, (order[0], "more")
         if orders["natural"] != orders["imagefolder"]:  # which nobody may guess
-            told = ran(judging.evaluate, str(path), self.made.where, out=self.here("guess"))
+            told = ran(evaluate, str(path), self.made.where, out=self.here("guess"))
             assert told.code == 2 and "have two orders" in told.sentence, told
         return str(path), said, orders[said]
 
@@ -847,9 +856,7 @@ class Trial:
         model, said, outputs = self.model(kind)
         table = self.here(f"{kind}.csv")
         shared: dict[str, Any] = {"batch": 8, "precision": "float32", "format": "json"}
-        told = ran(
-            judging.evaluate, model, made.where, predictions=table, out=self.here(f"of {kind}"), classes=said, **shared
-        )
+        told = ran(evaluate, model, made.where, predictions=table, out=self.here(f"of {kind}"), classes=said, **shared)
         alone = made.whole and kind not in ("run", "copy")
         scored = {name for name in made.used() if alone or self.parts.get(name) == "validation"}
         if all(made.pixels(name, True) is None for name in scored):
@@ -867,7 +874,7 @@ class Trial:
             np.testing.assert_allclose(found.scores, shares, atol=2e-5)
         if kind == "run" and self.seed % 3 == 0:
             again = self.here("again.csv")
-            own = ran(judging.evaluate, model, predictions=again, out=self.here("own"), **shared)
+            own = ran(evaluate, model, predictions=again, out=self.here("own"), **shared)
             assert own.code == 0
             assert Path(again).read_text() == Path(table).read_text()
         if kind not in ("run", "copy") or self.seed % 2:
@@ -887,7 +894,7 @@ class Trial:
         if files and Path(model).stem == "named":
             places.append([os.path.join(made.where, name) for name in self.chance.sample(files, min(4, len(files)))])
         for there in places:
-            told = ran(judging.predict, model, *there, top=len(outputs), classes=said, **shared)
+            told = ran(predict, model, *there, top=len(outputs), classes=said, **shared)
             rows = {row["image"]: row for row in told.json["rows"]}
             top = os.path.dirname(made.where) if Path(made.where).name == "all.tar" else made.where.rstrip("/")
             written = {as_text(name): name for name in made.images}
@@ -924,9 +931,9 @@ class Trial:
         classifier = Classifier(build(about.network), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)).eval()
         path = self.root / "m.safetensors"
         save(Model("", "", "", about, classifier), path)
-        told = ran(judging.evaluate, str(path), self.made.where, out=self.here("evaluate"))
+        told = ran(evaluate, str(path), self.made.where, out=self.here("evaluate"))
         assert (told.code, told.sentence, told.out) == (3, trained.sentence, "")
-        told = ran(judging.predict, str(path), self.made.where, format="json")
+        told = ran(predict, str(path), self.made.where, format="json")
         assert told.code in (0, 3) and told.err.count("\ntopfive: ") <= 1
 
 

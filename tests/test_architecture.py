@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from topfive import networks
+
 PACKAGE = Path(__file__).parent.parent / "topfive"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# by order of publication: imports follow citations
-PAPERS = ["alexnet", "zfnet", "nin", "vgg", "googlenet", "bn_inception", "inception_v3", "resnet", "inception_v4",
-          "squeezenet", "densenet", "resnext", "mobilenet", "senet"]  # fmt: skip
+PAPERS = [paper.__name__.split(".")[-1] for paper in networks.PAPERS]  # imports follow citations
 OF_ALL_PAPERS = {
     "layers",
     "costs",
+    "shapes",
     "receptive_fields",
     "descriptions",
     "variations",

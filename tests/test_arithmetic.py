@@ -12,9 +12,9 @@ import torch
 from topfive.cli import main
 from topfive.engine.benchmark import arithmetic
 from topfive.engine.benchmark.arithmetic import Rate, chosen, fastest, repeated
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import ModelSpec
+from topfive.engine.models.specs import ModelSpec
 from topfive.networks import get
 
 SHAPE = (3, 32, 32)
@@ -45,7 +45,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         monkeypatch.setattr(arithmetic, "_step", step)
         monkeypatch.setattr(arithmetic.time, "perf_counter", lambda: now[0])
         monkeypatch.setattr(capabilities, "bfloat16", lambda: False)
-        monkeypatch.setattr(arithmetic.Load, "wanting", lambda self, threads: 0.0)
+        monkeypatch.setattr(arithmetic.Load, "contention", lambda self, threads: 0.0)
         return made
 
     return plant
@@ -145,13 +145,14 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
     # stopped after the first epoch: what it takes from then on is the run's
     from topfive.engine.training import checkpoints as keeping
     from topfive.engine.training.checkpoints import Checkpointer
+    from topfive.engine.training.loop import Training
 
     epoch = Checkpointer.epoch
 
-    def stopping(self: Checkpointer, position: object, *rest: object) -> None:
-        epoch(self, position, *rest)  # type: ignore[arg-type]
+    def stopping(self: Checkpointer, training: Training) -> None:
+        epoch(self, training)
         os.kill(os.getpid(), keeping.signal.SIGINT)
-        self.step(position, *rest)  # type: ignore[arg-type]
+        self.step(training)
 
     with monkeypatch.context() as stop:
         stop.setattr(Checkpointer, "epoch", stopping)

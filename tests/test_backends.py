@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference import backends as inference
 from topfive.engine.inference import openvino as openvino_form
 from topfive.engine.inference.backends import FEW, Form, engine, folded, folded_eager, forms, fused

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageOps
 
-from topfive.data.check import checking, duplicates, scanning
-from topfive.data.check.findings import BIASES, NOTE, Finding
+from topfive.data.check import checking, duplicates, neighbours, scanning
+from topfive.data.check import signatures as signatures_of_check
+from topfive.data.check.evidence import BIASES, NOTE, Finding
+from topfive.data.class_folders import folder
 from topfive.data.opening import digits
-from topfive.data.sources import Item, Source, folder
+from topfive.data.sources import Item, Source
 from topfive.data.stores import silent
 from topfive.errors import ResourceError
 from topfive.report import check as check_report
@@ -80,7 +82,7 @@ def near(
     labels: Sequence[int] = (),
     verdicts: Sequence[duplicates.Verdict] = (duplicates.COPY,),
 ) -> duplicates.Near:
-    signatures = np.frombuffer(b"".join(map(duplicates.signature, images)), np.uint8).reshape(len(images), -1)
+    signatures = np.frombuffer(b"".join(map(signatures_of_check.signature, images)), np.uint8).reshape(len(images), -1)
     sides = [min(image.size) for image in images]
     found = duplicates.near(signatures, range(len(images)), sides, labels or [0] * len(images), images.__getitem__)
     return found._replace(pairs=tuple(pair for pair in found.pairs if pair.verdict in verdicts))
@@ -200,12 +202,12 @@ def test_cells_miss_hardly_a_neighbour_that_comparing_all_with_all_finds(monkeyp
     random = np.random.default_rng(0)
     images = [shape_image(random, 32) for _ in range(700)]
     images += [VARIANTS["shifted"](ImageOps.mirror(image), random) for image in images[:100]]
-    signatures = np.frombuffer(b"".join(map(duplicates.signature, images)), np.uint8).reshape(len(images), -1)
-    parts = duplicates._descriptors(signatures, np.arange(len(images)))
-    every = duplicates._nearest(*parts, True, silent)
-    monkeypatch.setattr(duplicates, "ONE_CELL", 100)
-    monkeypatch.setattr(duplicates, "CELL", 20)
-    some = duplicates._nearest(*parts, True, silent)
+    signatures = np.frombuffer(b"".join(map(signatures_of_check.signature, images)), np.uint8).reshape(len(images), -1)
+    parts = neighbours._descriptors(signatures, np.arange(len(images)))
+    every = neighbours._nearest(*parts, True, silent)
+    monkeypatch.setattr(neighbours, "ONE_CELL", 100)
+    monkeypatch.setattr(neighbours, "CELL", 20)
+    some = neighbours._nearest(*parts, True, silent)
     pairs = [(i, 700 + i) for i in range(100)]
     found = [sum(b in who[a] or a in who[b] for a, b in pairs) for who in (every, some)]
     assert found[0] >= 98 and found[1] >= found[0] - 2 and not (some == np.arange(len(images))[:, None]).any()

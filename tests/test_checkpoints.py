@@ -18,7 +18,7 @@ from PIL import Image
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import open_model
 from topfive.engine.models.modules import build
 from topfive.engine.models.tensors import packed, unpacked
@@ -26,15 +26,17 @@ from topfive.engine.training import loop as training
 from topfive.engine.training.checkpoints import MODEL, Checkpointer, model_of
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import TrainState
+from topfive.engine.training.loop import Training
 from topfive.engine.training.processes import Group
 from topfive.errors import DivergedError, Interrupted, RefusedError, Terminated, TopfiveError, UsageError
 from topfive.networks.layers import BatchNorm, Chain, Conv, Dropout, GlobalPool, Linear, Network, Pool, Relu
 from topfive.networks.resnet import AKAMASTER
 from topfive.recipes.recipe import OneCycle, Recipe, Sgd
+from topfive.results import seals
 from topfive.results.records import EpochRecord
-from topfive.results.runs import newest_in
-from topfive.weights.names import network_called, theirs
+from topfive.results.runs import load_rows, newest_in
+from topfive.weights.matching import theirs
+from topfive.weights.names import network_called
 
 TINY = Network(
     "tiny",
@@ -56,7 +58,7 @@ TINY = Network(
 )
 RECIPE = Recipe(epochs=3, batch=8, ema_decay=0.9, schedule=OneCycle(0.2), clip=5.0, whitened=True)
 EACH = 12  # steps of an epoch
-TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+TIMES = ("seconds", "images_per_second", "data_wait", "memory_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +99,13 @@ class Stopping(Checkpointer):
 
     at, evaluating = 0, False
 
-    def step(self, position: TrainState, model: torch.nn.Module, learner: object) -> None:
+    def step(self, training: Training, evaluating: bool = False) -> None:
+        position = training.state
         twice = position.batch == EACH and position.step in (getattr(self, "seen", -1), self.resumed)
         if position.step == self.at and twice == self.evaluating:
             self.asked = int(signal.SIGTERM)
         self.seen = position.step
-        super().step(position, model, learner)  # type: ignore[arg-type]
+        super().step(training, evaluating)
 
 
 # the steps after which it is stopped; .5 is during the evaluation that follows
@@ -226,7 +229,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, images: Pa
 def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """All runs have the same arithmetic, whichever would be the fastest at the moment."""
     machine = this_machine()
-    monkeypatch.setattr("topfive.commands.train._machine", lambda *given: machine)
+    monkeypatch.setattr("topfive.commands.session.machine_for", lambda *given: machine)
 
 
 @pytest.fixture
@@ -496,3 +499,25 @@ def test_the_side_of_an_epoch_is_the_networks_own_where_nothing_else_is_said() -
         assert Recipe(epochs=4).side(1, size) == size
     growing = Recipe(epochs=4, progressive_resize=((0.5, 0.5), (0.75, 0.75)))
     assert [growing.side(epoch, 227) for epoch in (1, 2, 3, 4)] == [128, 128, 160, 227]
+
+
+def test_a_run_made_when_fields_had_other_names_continues(
+    images: Path, tmp_path: Path, undisturbed: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`waiting` and `wanting` are `data_wait` and `cpu_contention` since."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr("topfive.engine.training.job.Checkpointer", Stopping)
+    monkeypatch.setattr(Stopping, "at", EACH + 3)
+    with pytest.raises(Terminated):
+        run(images, folder)
+    (manifest,) = (folder / "checkpoints").glob("step-*/manifest.json")
+    for path in (manifest, folder / "rows.jsonl"):
+        text = path.read_text()
+        assert '"data_wait' in text
+        path.write_text(text.replace('"data_wait', '"waiting'))
+    text = manifest.read_bytes().rpartition(seals.SEAL)[0]
+    manifest.write_bytes(text + seals._seal(text))
+    assert all(row.data_wait > 0 for row in load_rows(folder))
+    monkeypatch.setattr(Stopping, "at", -1)
+    run(images, folder)
+    assert end(folder) == undisturbed

@@ -20,14 +20,15 @@ from PIL import Image
 from test_checkpoints import EACH, TINY, Stopping
 
 from topfive.cli import main
-from topfive.data.sources import folder
+from topfive.data.class_folders import folder
 from topfive.engine.comparison.candidates import DEFAULT, entry
 from topfive.engine.comparison.comparison import Comparison
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import tables
+from topfive.results.locks import Lock
 from topfive.results.records import ComparisonRow, FailedRow
-from topfive.results.runs import Lock, newest_in
+from topfive.results.runs import newest_in
 
 FACTORY = """
 import torch
@@ -92,7 +93,8 @@ def test_a_folder_of_three_classes_from_end_to_end(
     assert printed.err.count("damaged.jpg") == 1  # named once
     assert "damaged.jpg" in Path("out/bad_files.csv").read_text()
     page = Path("out/report.html").read_text()
-    assert "topfive compare hog-svm" in page and "n/a" in page
+    assert "topfive compare hog-svm" in page and "n/a" in page and "Peak in training" in page
+    assert rows["hog-svm"]["training_peak_bytes"] is None and rows["beside:small"]["training_peak_bytes"] > 10**7
     assert "beside:small: trained without a run folder" in page and "predict out/trials/cifar-resnet-20-seed0" in page
     for figure in ("accuracy-operations.png", "accuracy-operations.svg", "curves.png"):
         assert (Path("out") / figure).stat().st_size > 0
@@ -177,8 +179,8 @@ def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:
             seen += piece
     assert process.wait(600) == 0
     said = seen.decode()
-    assert "features and support vectors" in said and " left" in said
-    assert said.index("interval") > said.rindex("features and support vectors")
+    assert "hog-svm: timing" in said and " left" in said
+    assert said.index("interval") > said.rindex("hog-svm: timing")
     assert "out/report.html" in said.strip().splitlines()[-1]
 
 
@@ -311,10 +313,10 @@ import os, signal, sys
 from topfive.cli import main
 from topfive.engine.training.checkpoints import Checkpointer
 step = Checkpointer.step
-def killed(self, position, *others):
+def killed(self, training, *others):
     self.every = 0.0
-    step(self, position, *others)
-    if position.step == 15:
+    step(self, training, *others)
+    if training.state.step == 15:
         os.kill(os.getpid(), signal.SIGKILL)
 Checkpointer.step = killed
 main(sys.argv[1:])

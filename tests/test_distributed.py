@@ -45,7 +45,7 @@ from topfive.engine.training import processes
 from topfive.engine.training.loading import prepare
 from topfive.engine.benchmark.measuring import device_of, this_machine
 from topfive.engine.models.modules import build
-from topfive.engine.training.loop import train
+from topfive.engine.training.loop import Training, records, train
 from topfive.networks.layers import Network
 from topfive.recipes.recipe import Recipe
 
@@ -55,9 +55,10 @@ network = msgspec.json.decode(open(sys.argv[1], "rb").read(), type=Network)
 data = prepare(open_source(sys.argv[2]), 32, CIFAR.crop)
 torch.manual_seed(0)
 recipe = Recipe(epochs=3, batch=8, lr=0.1, lr_batch=8, accumulation_steps=int(sys.argv[3]))
-rows = list(train(build(network, (3, 32, 32)), data, recipe, machine, group=group))
+rows = list(records(train(Training(build(network, (3, 32, 32)), data, recipe, machine, group))))
 if group.is_main:
-    print(json.dumps([[row.loss, row.train_accuracy, row.scores.images, row.scores.correct1] for row in rows]))
+    seen = [row.scores.images - row.scores.unreadable for row in rows]
+    print(json.dumps([[row.loss, row.train_accuracy, n, row.scores.correct1] for row, n in zip(rows, seen)]))
 processes.left()
 """
 

@@ -23,7 +23,8 @@ from topfive.networks.layers import Chain, GlobalPool, Linear, Network, Relu, wi
 from topfive.networks.resnet import AKAMASTER
 from topfive.recipes import protocols
 from topfive.results import predictions
-from topfive.weights.names import network_called, theirs
+from topfive.weights.matching import theirs
+from topfive.weights.names import network_called
 
 NAMES = tuple("abcdefg")
 

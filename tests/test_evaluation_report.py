@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,9 +25,11 @@ from topfive.report import evaluation as evaluation_report
 from topfive.report import tables
 from topfive.report.evaluation import published_for, published_split, row, short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
+from topfive.report.figures import ladder as ladder_of_figures
 from topfive.report.pages import evaluation as evaluated
 from topfive.results import predictions
 from topfive.results.predictions import Predictions
+from topfive.results.records import EvaluationRow
 from topfive.results.statistics import interval
 
 EVIL = "<script>alert(1)</script>\x1b[31m\udce9 'x' \"y\", and more"
@@ -41,13 +44,13 @@ def of(classes: tuple[str, ...], there: int | None = None) -> Predictions:
     return Predictions(classes, tuple(map(str, range(1200))), labels, scores, {}, "1-crop 224 of 256", "m")
 
 
-def costed(seen: Predictions, key: str = "1-crop", left_out: bool = False, **more: Any) -> dict[str, Any]:
+def costed(seen: Predictions, key: str = "1-crop", left_out: bool = False, **more: Any) -> EvaluationRow:
     views = PROTOCOLS[key].count()
     ops = 3.6e9 * views * (2 if PROTOCOLS[key].crops == "dense" else 1)
-    return {**row(seen.model, "resnet-18", key, seen, left_out), "views": views, "ops": ops, "ms": ops / 1e8, **more}
+    return msgspec.structs.replace(row(seen.model, "resnet-18", key, seen, left_out, views, ops, ops / 1e8), **more)
 
 
-def climbed(models: int = 1) -> list[dict[str, Any]]:
+def climbed(models: int = 1) -> list[EvaluationRow]:
     """A ladder as crowded as a real one."""
     rows = []
     for model in range(models):
@@ -65,12 +68,12 @@ def test_a_row_counts_the_unreadable_as_errors_or_leaves_them_out() -> None:
     seen = drawn(200, 10, unreadable=20)
     counted, left = row("m", "resnet-18", "1-crop", seen, False), row("m", "resnet-18", "1-crop", seen, True)
     right = int((seen.predicted == seen.labels).sum())
-    assert (counted["images"], counted["unreadable"], counted["correct1"]) == (200, 20, right)
-    assert (left["images"], left["unreadable"], left["correct1"]) == (180, 20, right)
-    assert counted["top1_accuracy"] == right / 200 and left["top1_accuracy"] == right / 180
-    assert (left["top1_low"], left["top1_high"]) == interval(right, 180)
-    assert counted["calibration_error"] == left["calibration_error"]
-    assert row("m", "resnet-18", "1-crop", drawn(40, 5), False)["top5_accuracy"] is None
+    assert (counted.images, counted.unreadable, counted.correct1) == (200, 20, right)
+    assert (left.images, left.unreadable, left.correct1) == (180, 20, right)
+    assert counted.top1_accuracy == right / 200 and left.top1_accuracy == right / 180
+    assert (left.top1_low, left.top1_high) == interval(right, 180)
+    assert counted.calibration_error == left.calibration_error
+    assert row("m", "resnet-18", "1-crop", drawn(40, 5), False).top5_accuracy is None
 
 
 def test_the_published_error_is_that_of_the_network_under_that_protocol() -> None:
@@ -105,9 +108,9 @@ def test_a_published_error_is_shown_beside_the_images_that_it_is_of_alone() -> N
     assert published_split(of(names, there=10)) == ""  # a network of 1,000 classes that is shown ten of them
     assert published_split(of(tuple(f"class {i}" for i in range(1000)))) == ""
     beside = row("m", "resnet-18", "1-crop", of(names), False)
-    assert beside["published_top1_error"] == pytest.approx(0.3041) and "author-repo" in beside["published_where"]
+    assert beside.published_top1_error == pytest.approx(0.3041) and "author-repo" in beside.published_where
     alone = row("m", "resnet-18", "1-crop", of(names, there=10), False)
-    assert alone["published_top1_error"] is None and alone["published_where"] is None
+    assert alone.published_top1_error is None and alone.published_where is None
     assert "beside these 10 none is shown" in evaluation_report.remarks([alone], 10)[0]
     assert "fb.resnet.torch" in evaluation_report.remarks([beside], 1000)[0]
     other = row("m", "resnet-18", "144-crop", of(names), False)
@@ -136,8 +139,8 @@ def test_every_accuracy_in_the_terminal_has_protocol_and_n() -> None:
     shown = tables.text(evaluation_report.sections(rows, ["one remark"], drawn(900, 10), {}))
     assert max(map(len, shown.splitlines())) <= tables.WIDTH
     for one in rows:
-        assert f"{100 * one['top1_accuracy']:.1f} {100 * one['top1_low']:.1f}-{100 * one['top1_high']:.1f}" in shown
-        assert one["protocol"].split()[0] in shown
+        assert f"{100 * one.top1_accuracy:.1f} {100 * one.top1_low:.1f}-{100 * one.top1_high:.1f}" in shown
+        assert one.protocol.split()[0] in shown
     assert shown.count(" 900 ") >= len(rows) and "one remark" in shown
 
 
@@ -152,7 +155,7 @@ def texts(figure: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("models", [1, 2])
 def test_every_rung_of_a_ladder_is_named_and_no_label_covers_another(models: int, narrow: bool) -> None:
-    figure = figures_of_evaluation.ladder(climbed(models), narrow=narrow)
+    figure = ladder_of_figures.ladder(climbed(models), narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for text in figure.texts if str(text.get_gid()).startswith("label-")]
     if models == 1:
@@ -167,10 +170,10 @@ def test_every_rung_of_a_ladder_is_named_and_no_label_covers_another(models: int
 
 def test_the_sentence_of_a_ladder_is_computed() -> None:
     rows = climbed()
-    assert figures_of_evaluation.bought(rows) == (
+    assert ladder_of_figures.bought(rows) == (
         "resnet-multi-scale gets 83.6 %, 3.6 points more than 1-crop:square, for 10 times the operations"
     )
-    assert "nothing that costs more gets more" in figures_of_evaluation.bought(rows[:1])
+    assert "nothing that costs more gets more" in ladder_of_figures.bought(rows[:1])
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
@@ -211,11 +214,19 @@ def jpeg() -> bytes:
     return data.getvalue()
 
 
-def written(path: Path, seen: Predictions, rows: list[dict[str, Any]], ladder: bool, **more: Any) -> str:
+def written(path: Path, seen: Predictions, rows: list[EvaluationRow], ladder: bool, **more: Any) -> str:
     worst = [seen.images[one.image] for one in predictions.worst(seen, 5)]
-    meta = {"Source": EVIL, "Models": [EVIL, "b"], "Command": f"topfive evaluate '{EVIL}'"}
+    facts, command = [("Source", EVIL), ("Models", f"{EVIL}; b")], f"topfive evaluate '{EVIL}'"
     evaluation_report.write(
-        path, rows, [EVIL, "a sentence"], ladder, seen, more.get("words", {}), dict.fromkeys(worst, jpeg()), meta
+        path,
+        rows,
+        [EVIL, "a sentence"],
+        ladder,
+        seen,
+        more.get("words", {}),
+        dict.fromkeys(worst, jpeg()),
+        facts,
+        command,
     )
     return path.read_text("utf-8")
 
@@ -258,8 +269,8 @@ def test_page_leaves_out_what_the_table_leaves_out(tmp_path: Path) -> None:
     seen = drawn(200, 10, unreadable=20)
     page = written(tmp_path / "report.html", seen, [costed(seen, left_out=True)], False)
     assert "n = 180" in page and "n = 200" not in page and "20 images could not be read" in page
-    cells = [cells for _, cells in evaluated._classes(predictions.readable(seen), seen.classes)]
-    assert sum(int(row[1].text) for row in cells) == 180
+    of_class = evaluated._classes(seen.classes)[1]
+    assert sum(int(of_class.cell(one).text) for one in predictions.per_class(predictions.readable(seen))) == 180
 
 
 def test_a_page_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,21 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from msgspec.structs import replace
+from test_pages import published as of_paper
+from test_pages import row
 
+from topfive.networks.papers import Winner
 from topfive.report import comparison as report
-from topfive.report.figures import canvas, series
+from topfive.report.figures import canvas, curves, history, series
 from topfive.report.figures import comparison as comparison_figures
-from topfive.report.pages.page import _published_answer, caption
+from topfive.report.pages.comparison import published_answer, published_caption
+from topfive.results.records import ComparisonRow, PublishedRow
 
 FAMILIES = [family for family in canvas.COLOURS if family != "shallow"]
 
 
-def published(number: int, seed: int = 0) -> list[dict[str, Any]]:
+def published(number: int, seed: int = 0) -> list[PublishedRow]:
     """Networks as crowded as the published ones: most of them between 70 and 80 % and between 5 and 40 G-ops."""
     chance = random.Random(seed)
     rows = []
@@ -35,32 +41,14 @@ def published(number: int, seed: int = 0) -> list[dict[str, Any]]:
         name = f"{chance.choice(['network', 'inception-resnet', 'vgg', 'resnext-101'])}-{i}"
         protocol = chance.choice(["1-crop", "10-crop"])
         params = int(10 ** chance.uniform(6, 8.15))
-        rows.append(
-            {
-                "name": name,
-                "family": chance.choice(FAMILIES),
-                "ops": int(ops),
-                "params": params,
-                "top1_error": error,
-                "protocol": protocol,
-            }
-        )
+        family = chance.choice(FAMILIES)
+        rows.append(of_paper(name, int(ops), error, family=family, params=params, protocol=protocol))
     return rows
 
 
-def measured(*triples: tuple[str, float, float | None], images: int = 1000) -> list[dict[str, Any]]:
+def measured(*triples: tuple[str, float, float | None]) -> list[ComparisonRow]:
     return [
-        {
-            "name": name,
-            "family": "ResNet" if ops else "shallow",
-            "kind": "network" if ops else "shallow",
-            "top1_accuracy": accuracy,
-            "top1_low": accuracy - 0.03,
-            "top1_high": accuracy + 0.03,
-            "ops": ops,
-            "memory_inference_bytes": None if ops is None else int(ops / 4) + 1_000_000,
-            "images": images,
-        }
+        row(name, accuracy, ops and int(ops), 0.03, memory_inference_bytes=int((ops or 0) / 4) + 1_000_000)
         for name, accuracy, ops in triples
     ]
 
@@ -80,7 +68,7 @@ def labels(figure: Figure) -> dict[str, Any]:
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("rows", [THREE, published(12), published(55)], ids=["3", "12", "55"])
-def test_no_label_covers_another_or_leaves_the_axes(rows: list[dict[str, Any]], narrow: bool) -> None:
+def test_no_label_covers_another_or_leaves_the_axes(rows: Sequence[series.Point], narrow: bool) -> None:
     figure = comparison_figures.bubbles(rows, narrow=narrow)
     boxes = labels(figure)
     frame = figure.axes[0].get_window_extent()
@@ -105,7 +93,7 @@ def test_pareto_front_is_what_comparing_every_pair_finds() -> None:
 def test_a_front_joins_networks_of_one_protocol_alone() -> None:
     """Ten crops help: `crops` would stand on the front and end it, and be the answer."""
     rows = [
-        {"name": name, "family": "VGG", "ops": ops, "params": 1, "top1_error": error, "protocol": protocol}
+        of_paper(name, int(ops), error, protocol=protocol)
         for name, ops, error, protocol in (
             ("small", 1e9, 30.0, "1-crop"),
             ("crops", 2e9, 20.0, "10-crop"),
@@ -119,10 +107,10 @@ def test_a_front_joins_networks_of_one_protocol_alone() -> None:
         if str(line.get_gid()).startswith("front-")
     ]
     assert lines == ["front-0"]  # from the first to the last, past the one between them
-    said = caption("published", rows, {})
+    said = published_caption(rows)
     assert "The line joins the 1-crop networks that none of them beats" in said
     literature = report.published_rows()
-    assert "tested by 1-crop" in _published_answer(literature)
+    assert "tested by 1-crop" in published_answer(literature)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +127,7 @@ def test_a_front_joins_networks_of_one_protocol_alone() -> None:
         ),
     ],
 )
-def test_title_says_what_the_rows_show(rows: list[dict[str, Any]], said: str) -> None:
+def test_title_says_what_the_rows_show(rows: Sequence[series.Point], said: str) -> None:
     assert series.finding(rows) == said
 
 
@@ -149,27 +137,27 @@ def test_axis_is_logarithmic_only_where_the_span_asks_for_it() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], THREE[:1], THREE[2:]], ids=["none", "one", "shallow only"])
-def test_few_rows_are_drawn_too(rows: list[dict[str, Any]]) -> None:
+def test_few_rows_are_drawn_too(rows: Sequence[series.Point]) -> None:
     assert canvas.svg(comparison_figures.bubbles(rows), "x", "x").startswith("<svg")
 
 
 def test_area_of_a_bubble_is_proportional_to_memory() -> None:
     figure = comparison_figures.bubbles(THREE)
     radius = {str(patch.get_gid()): patch.get_radius() for patch in figure.artists if hasattr(patch, "get_radius")}
-    expected = THREE[0]["memory_inference_bytes"] / THREE[1]["memory_inference_bytes"]
+    expected = THREE[0].memory_inference_bytes / THREE[1].memory_inference_bytes
     assert (radius["point-a"] / radius["point-b"]) ** 2 == pytest.approx(expected)
 
 
 WINNERS = [
-    {"year": 2011, "entry": "XRCE", "top5_test": 25.8, "shallow": True, "depth": None},
-    {"year": 2012, "entry": "AlexNet", "top5_test": 16.4, "shallow": False, "depth": 8},
-    {"year": 2015, "entry": "ResNet", "top5_test": 3.57, "shallow": False, "depth": 152},
+    Winner(2011, "XRCE", "", 25.8, 0.2577, True, "official-quoted"),
+    Winner(2012, "AlexNet", "", 16.4, 0.16422, False, "official-quoted", depth=8),
+    Winner(2015, "ResNet", "", 3.57, 0.03567, False, "official-quoted", depth=152),
 ]
 
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 def test_history_writes_depth_and_error_of_every_winner(narrow: bool) -> None:
-    texts = " ".join(text.get_text() for text in comparison_figures.history(WINNERS, 5.1, narrow=narrow).texts)
+    texts = " ".join(text.get_text() for text in history.history(WINNERS, 5.1, narrow=narrow).texts)
     for expected in ("8 layers", "152 layers", "25.8", "16.4", "3.57", "5.1", "every winner since 2012"):
         assert expected in texts
 
@@ -178,8 +166,8 @@ def test_history_writes_depth_and_error_of_every_winner(narrow: bool) -> None:
 def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) -> None:
     steps = [{"epoch": e, "loss": 2 / e, "accuracy": 0.7 - 0.5 / e} for e in range(1, 6)]
     steps.append({"epoch": 6, "loss": math.nan, "accuracy": 0.7})
-    rows = [{"name": f"network-{i}", "family": "ResNet", "curve": steps} for i in range(12)]
-    figure = comparison_figures.curves([*rows, {"name": "histograms", "family": "shallow", "curve": []}], narrow=narrow)
+    rows = [row(f"network-{i}", 0.7, 10**9, curve=steps) for i in range(12)]
+    figure = curves.curves([*rows, row("histograms", 0.6, None, curve=[])], narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for panel in ("accuracy-", "loss-"):
         boxes = [t.get_window_extent(renderer) for t in figure.texts if str(t.get_gid()).startswith(panel)]
@@ -189,9 +177,9 @@ def test_curves_name_every_network_once_in_each_panel_and_apart(narrow: bool) ->
 
 
 def test_svg_stands_alone_and_follows_the_colours_of_its_page() -> None:
-    row = {**THREE[0], "name": '<b>&"$x$'}
-    gid = series.gids([row])[0]
-    text = canvas.svg(comparison_figures.bubbles([row, *THREE[1:]]), "one", "a figure", {gid: 'said "aloud"'})
+    evil = replace(THREE[0], name='<b>&"$x$')
+    gid = series.gids([evil])[0]
+    text = canvas.svg(comparison_figures.bubbles([evil, *THREE[1:]]), "one", "a figure", {gid: 'said "aloud"'})
     tree = ElementTree.fromstring(text)
     ids = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(ids) == len(set(ids))

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from topfive.engine.inference import foreign, unpickling
 from topfive.engine.inference.foreign import read_foreign
 from topfive.errors import RefusedError, UsageError
-from topfive.weights import inspection as gate
-from topfive.weights import pickles
+from topfive.weights import containers as containers_of_weights
+from topfive.weights import pickles, state_dicts
 from topfive.weights.inspection import examine
 
 # --- pickles, piece by piece ----------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def zipped(piece: bytes, members: dict[str, bytes] | None = None, **more: bytes)
 def older(piece: bytes, first: bytes = b"", keys: Any = ("0",), counts: tuple[int, ...] = (6,)) -> bytes:
     """The same in the format that torch wrote before 1.6."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    head = [first or pickle.dumps(gate.MAGIC, 2), pickle.dumps(1001, 2), pickle.dumps(system, 2)]
+    head = [first or pickle.dumps(containers_of_weights.MAGIC, 2), pickle.dumps(1001, 2), pickle.dumps(system, 2)]
     numbers = b"".join(struct.pack("<q", count) + NUMBERS for count in counts)
     last = keys if isinstance(keys, bytes) else plain(list(keys))
     return b"".join([*head, b"\x80\x02" + piece + b".", b"\x80\x02" + last + b".", numbers])
@@ -576,7 +576,7 @@ WRAPPED: dict[str, tuple[object, str]] = {  # and what was taken off
 
 
 @contextmanager
-def in_this_process(file: Any, found: gate.Weights) -> Iterator[io.BytesIO]:
+def in_this_process(file: Any, found: state_dicts.Weights) -> Iterator[io.BytesIO]:
     """What the process behind the gate would write: it is the same code, and importing torch so often takes minutes."""
     file.seek(0)
     out = io.BytesIO()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from topfive.cli import main
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import About, Model
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training.initial_weights import NAMED_BY, Start

@@ -28,7 +28,7 @@ from topfive.data.imagenet import without
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
 from topfive.data.sources import Source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.training.loading import prepare
 from topfive.engine.training.validation import evaluate
 from topfive.errors import DataError, ResourceError, TopfiveError, UsageError

@@ -14,23 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
+from topfive.data.class_folders import folder
 from topfive.data.decoding import Unreadable
 from topfive.data.opening import digits
-from topfive.data.sources import folder
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
-from topfive.engine.training.loading import (
-    Data,
-    InMemory,
-    Streaming,
-    augmented,
-    epoch_batches,
-    epoch_order,
-    mixed,
-    prepare,
-    uniforms,
-)
-from topfive.engine.training.loop import train
+from topfive.engine.training.augmentation import augmented, mixed
+from topfive.engine.training.datasets import Data, InMemory
+from topfive.engine.training.loading import prepare
+from topfive.engine.training.loop import Training, records, train
+from topfive.engine.training.sampling import epoch_batches, epoch_order, uniforms
+from topfive.engine.training.streaming import Streaming
 from topfive.errors import DataError
 from topfive.networks import get
 from topfive.networks.layers import with_classes
@@ -166,7 +160,7 @@ def test_bad_files_are_named_once_and_leave_the_weights_as_without_them(
         data = prepare(folder(where), 32, recipe.augmentation.crop, workers)
         torch.manual_seed(0)
         net = build(for_small_images(with_classes(get("cifar-resnet-20"), 2), 32), (3, 32, 32))
-        rows = list(train(net, data, recipe, this_machine()))
+        rows = list(records(train(Training(net, data, recipe, this_machine()))))
         scores = rows[-1].scores
         assert scores and scores.images - scores.unreadable == 18 and scores.images == len(data.source.val)
         weights.append({name: value.clone() for name, value in net.state_dict().items()})
@@ -379,5 +373,5 @@ def test_every_named_augmentation_trains_and_cites_its_source(images: Path, name
     recipe = Recipe(epochs=1, batch=16, lr=0.01, augmentation=AUGMENTATIONS[name])
     data = prepare(folder(images), 32, recipe.augmentation.crop)
     net = build(for_small_images(with_classes(get("cifar-resnet-20"), 2), 32), (3, 32, 32))
-    (row,) = train(net, data, recipe, this_machine())
-    assert row.loss > 0 and 0 <= row.waiting < 1
+    (row,) = records(train(Training(net, data, recipe, this_machine())))
+    assert row.loss > 0 and 0 <= row.data_wait < 1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from topfive.engine.models import modules
+from topfive.engine.models import layers as layers_of_models
 from topfive.engine.models.modules import Classifier, Net, build
 from topfive.networks import NETWORKS, get
 from topfive.networks.layers import (
@@ -330,7 +330,7 @@ def test_a_convolution_as_a_product_is_the_convolution(
     leaves += [torch.randn(5, dtype=torch.float64, requires_grad=True)] * bias
     x, kernels, offsets = (*leaves, None)[:3]
     wanted = functional.conv2d(x, kernels, offsets, stride, pad)
-    given = modules.convolution_by_product(x, kernels, offsets, stride, pad)
+    given = layers_of_models.convolution_by_product(x, kernels, offsets, stride, pad)
     assert torch.allclose(given, wanted, atol=1e-12)
     change = torch.randn_like(wanted)
     for mine, theirs in zip(torch.autograd.grad(given, leaves, change), torch.autograd.grad(wanted, leaves, change)):
@@ -351,9 +351,11 @@ def test_what_is_a_product(
     units: bool, dtype: torch.dtype, side: int, groups: int, product: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[bool] = []
-    whole = modules.convolution_by_product
-    monkeypatch.setattr(modules.capabilities, "matrix_units", lambda: units)
-    monkeypatch.setattr(modules, "convolution_by_product", lambda *given: (made.append(True), whole(*given))[1])
+    whole = layers_of_models.convolution_by_product
+    monkeypatch.setattr(layers_of_models.capabilities, "matrix_units", lambda: units)
+    monkeypatch.setattr(
+        layers_of_models, "convolution_by_product", lambda *given: (made.append(True), whole(*given))[1]
+    )
     layers = chain(conv=Conv(256, 3, pad=1, groups=groups), fc=Linear(2))
     net = build(Network("own", "own", (256, side, side), layers)).to(dtype)
     assert net(torch.randn(1, 256, side, side, dtype=dtype)).shape == (1, 2)
@@ -361,8 +363,8 @@ def test_what_is_a_product(
 
 
 def test_a_map_smaller_than_the_kernel_is_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules.capabilities, "matrix_units", lambda: True)
-    conv = modules.Convolution(256, 256, 3).to(torch.bfloat16)
+    monkeypatch.setattr(layers_of_models.capabilities, "matrix_units", lambda: True)
+    conv = layers_of_models.Convolution(256, 256, 3).to(torch.bfloat16)
     for side in (1, 2):
         with pytest.raises(RuntimeError, match="Kernel size"):
             conv(torch.randn(1, 256, side, side, dtype=torch.bfloat16))

@@ -24,18 +24,8 @@ from topfive.engine.models.modules import build
 from topfive.errors import RefusedError, UsageError
 from topfive.networks import get
 from topfive.networks.layers import Pool, Relu, leaves, with_classes
-from topfive.weights.names import (
-    COUNTER,
-    ORIGINS,
-    VARIANTS,
-    Match,
-    Shape,
-    _rules,
-    network_called,
-    recognise,
-    theirs,
-    weights_of,
-)
+from topfive.weights.matching import COUNTER, Match, _rules, recognise, theirs, weights_of
+from topfive.weights.names import ORIGINS, VARIANTS, Shape, network_called
 from topfive.weights.preprocessing import timm_config
 
 Shapes = dict[str, Shape]

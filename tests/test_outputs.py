@@ -10,9 +10,9 @@ from PIL import Image
 from test_checkpoints import TINY
 
 from topfive.cli import main
+from topfive.data.class_folders import folder
+from topfive.data.files import write_whole
 from topfive.data.outputs import MARK, mark
-from topfive.data.sources import folder
-from topfive.data.stores import write_aside
 from topfive.data.unlabelled import images as below
 from topfive.errors import DataError
 
@@ -127,6 +127,6 @@ def test_a_place_in_the_source_is_refused(
 
 def test_results_may_be_read_by_whoever_may_read_new_files(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
-    write_aside(tmp_path / "rows.jsonl", b"{}\n")
+    write_whole(tmp_path / "rows.jsonl", b"{}\n")
     assert (tmp_path / "rows.jsonl").stat().st_mode == (tmp_path / "new").stat().st_mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "rows.jsonl"]

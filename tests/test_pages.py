@@ -6,64 +6,75 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from topfive.report.pages import page as pages
+from topfive.networks.papers import PublishedError, Winner
+from topfive.report.pages import comparison as pages
+from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
 
 EVIL = "<script>alert(1)</script>"
-META = {
-    "source": f"pets/{EVIL}: 10 images",
-    "classes": 3,
-    "command": "topfive compare pets/ --name '\"><img src=x onerror=alert(1)>'",
-    "versions": {"topfive": "0.1.0", "torch": "2.13"},
-    "machine": {"processor": "AMD EPYC", "cores": 2, "memory_bytes": 8e9, "precision": "bf16"},
-    "seed": 0,
-    "fingerprint": "sha256:5d1c",
-    "made": "2026-11-23",
-    "unreadable": [{"path": f"cat/{EVIL}.jpg", "why": "not an image"}],
-}
+META = msgspec.convert(
+    {
+        "source": f"pets/{EVIL}: 10 images",
+        "classes": 3,
+        "command": "topfive compare pets/ --name '\"><img src=x onerror=alert(1)>'",
+        "versions": {"topfive": "0.1.0", "torch": "2.13"},
+        "machine": {"processor": "AMD EPYC", "cores": 2, "memory_bytes": 8e9, "precision": "bf16"},
+        "seed": 0,
+        "fingerprint": "sha256:5d1c",
+        "made": "2026-11-23",
+        "unreadable": [{"path": f"cat/{EVIL}.jpg", "why": "not an image"}],
+    },
+    Provenance,
+)
 
 
-def row(name: str, accuracy: float, ops: int | None, **more: Any) -> dict[str, Any]:
-    return {
+def row(name: str, accuracy: float, ops: int | None, band: float = 0.02, **more: Any) -> ComparisonRow:
+    """A row of a comparison; without operations that of a baseline."""
+    values = {
         "name": name,
         "family": "ResNet" if ops else "shallow",
         "kind": "network" if ops else "shallow",
         "top1_accuracy": accuracy,
-        "top1_low": accuracy - 0.02,
-        "top1_high": accuracy + 0.02,
+        "top1_low": accuracy - band,
+        "top1_high": accuracy + band,
         "top5_accuracy": None,
+        "top5_low": None,
+        "top5_high": None,
         "images": 1469,
         "unreadable": 1,
         "protocol": "1-crop 32x32",
-        "params": ops and ops // 100,
-        "ops": ops,
-        "latency_ms": ops / 1e8 if ops else 0.3,
-        "memory_inference_bytes": ops and ops // 10,
+        "params": (ops or 0) // 100,
+        "macs": (ops or 0) // 2,
+        "ops": ops or 0,
+        "counted_by": "topfive",
+        **dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms"), ops / 1e8 if ops else 0.3),
+        **dict.fromkeys(("throughput", "throughput_low", "throughput_high"), 100.0),
+        "throughput_batch": 64,
+        "memory_inference_bytes": (ops or 0) // 10,
+        "memory_training_bytes": ops or 0,
+        "training_batch": 64,
+        "training_seconds": 2.0,
+        "epochs": 2,
+        "learning_rate": 0.1,
         "curve": [{"epoch": 1, "loss": 2.0, "accuracy": 0.3}, {"epoch": 2, "loss": 1.0, "accuracy": accuracy}],
-        **more,
     }
+    return msgspec.convert({**values, **more}, ComparisonRow)
+
+
+def published(name: str, ops: int, error: float | None, **more: Any) -> PublishedRow:
+    """A row of the literature."""
+    values = {"family": "VGG", "title": name, "year": 2014, "input": 224, "depth": 16, "params": ops // 100}
+    values |= {"macs": ops // 2, "peak_bytes": ops // 50, "weight_bytes": ops // 25, "top5_error": None}
+    values |= {"protocol": "10-crop", "source": "Table 1", "conf": "paper"}
+    return PublishedRow(**{**values, "name": name, "ops": ops, "top1_error": error, **more})
 
 
 MEASURED = [row("small", 0.80, 10**8), row(EVIL, 0.81, 10**9), row("histograms", 0.6, None, curve=[])]
-PUBLISHED = [
-    {
-        "name": f"network-{i}",
-        "family": "VGG",
-        "title": f"Network {i}",
-        "year": 2014,
-        "params": 10**7 * i,
-        "ops": 10**9 * i,
-        "top1_error": 30.0 - i if i < 5 else None,
-        "top5_error": 10.0,
-        "protocol": "10-crop",
-        "source": f"Table {i}",
-        "conf": "paper",
-    }
-    for i in range(1, 7)
-]
-WINNERS = [{"year": 2012, "entry": "SuperVision", "top5_test": 16.4, "shallow": False, "depth": 8}]
-ERRORS = [{"name": "vgg-d", "top1": 27.0, "top5": 8.8, "protocol": "dense", "split": "val", "models": 1, "where": EVIL}]
+PUBLISHED = [published(f"network-{i}", 10**9 * i, 30.0 - i if i < 5 else None) for i in range(1, 7)]
+WINNERS = [Winner(2012, "SuperVision", "", 16.4, 0.16422, False, "official-quoted", depth=8)]
+ERRORS = [("vgg-d", PublishedError("dense", "val", "paper", EVIL, 27.0, 8.8, 1))]
 
 
 class Reader(HTMLParser):
@@ -94,9 +105,9 @@ class Reader(HTMLParser):
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     if request.param == "measured":
-        pages.render(path, "measured", MEASURED, META)
+        pages.render_measured(path, MEASURED, META)
     else:
-        pages.render(path, "published", PUBLISHED, META, winners=WINNERS, human=5.1, errors=ERRORS)
+        pages.render_published(path, PUBLISHED, META, winners=WINNERS, human=5.1, errors=ERRORS)
     assert [found.name for found in path.parent.iterdir()] == ["report.html"]
     return path.read_text(encoding="utf-8")
 
@@ -131,11 +142,11 @@ def test_every_row_stands_in_the_table_with_its_point_in_both_figures(page: str)
     rows = {
         str(attributes["data-name"]): attributes["id"] for attributes in reader.all("tr") if "data-name" in attributes
     }
-    expected = PUBLISHED if "network-1" in rows else MEASURED
-    assert set(rows) == {found["name"] for found in expected}
+    expected: list[ComparisonRow | PublishedRow] = [*(PUBLISHED if "network-1" in rows else MEASURED)]
+    assert set(rows) == {found.name for found in expected}
     points = Counter(attributes["data-point"] for attributes in reader.all("g") if "data-point" in attributes)
-    drawn = [found for found in expected if found.get("top1_accuracy") or found.get("top1_error")]
-    assert {f"row-{point}": times for point, times in points.items()} == {rows[found["name"]]: 2 for found in drawn}
+    drawn = [found for found in expected if found.top1 is not None]
+    assert {f"row-{point}": times for point, times in points.items()} == {rows[found.name]: 2 for found in drawn}
 
 
 def test_every_header_sorts_and_one_says_how_it_is_sorted(page: str) -> None:
@@ -146,7 +157,7 @@ def test_every_header_sorts_and_one_says_how_it_is_sorted(page: str) -> None:
 
 
 def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) -> None:
-    text = pages.render(tmp_path / "deep" / "page.html", "measured", MEASURED, META).read_text(encoding="utf-8")
+    text = pages.render_measured(tmp_path / "deep" / "page.html", MEASURED, META).read_text(encoding="utf-8")
     visible = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text.split("<h1>")[1].split("</h1>")[0]))
     assert (
         "classifies 81.0 % of 1,469 images correctly (95 % interval 79.0–83.0), the most of the 3 compared" in visible
@@ -165,7 +176,9 @@ def test_measured_page_answers_first_and_tells_how_to_repeat_it(tmp_path: Path) 
     assert text.index("<h1>") < text.index("<svg") < text.index("<table") < text.index('id="how"')
 
 
-def test_a_page_for_one_network_without_intervals_or_latency(tmp_path: Path) -> None:
-    bare = {"name": "mine", "family": "yours", "kind": "module", "top1_accuracy": 0.5, "images": 10, "ops": 1000}
-    text = pages.render(tmp_path / "page.html", "measured", [bare], {}).read_text(encoding="utf-8")
-    assert "classifies" in text and "n/a" in text
+def test_a_network_that_failed_is_the_last_row_with_its_reason(tmp_path: Path) -> None:
+    rows = [FailedRow("broken", "yours", "module", EVIL), row("mine", 0.5, 1000, counted_by="torch")]
+    text = pages.render_measured(tmp_path / "page.html", rows, Provenance()).read_text(encoding="utf-8")
+    assert text.index('data-name="mine"') < text.index('data-name="broken"') and "by torch" in text
+    assert "broken failed:" in text and EVIL not in text and "n/a" in text
+    assert "No network" in pages.render_measured(tmp_path / "none.html", rows[:1], Provenance()).read_text("utf-8")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.comparison.candidates import entry, recipe_of
 from topfive.engine.comparison.planning import (
     EVALUATIONS,

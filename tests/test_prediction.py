@@ -15,7 +15,7 @@ from PIL import Image
 from topfive.data.opening import open_source
 from topfive.data.sources import Source
 from topfive.data.views import views
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.inference.models import About, Model, columns, open_model, save
 from topfive.engine.inference.prediction import Evaluation, ensemble, judge
 from topfive.engine.models.modules import Classifier, build

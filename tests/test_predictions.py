@@ -17,6 +17,7 @@ from topfive.engine.training import validation as evaluation
 from topfive.errors import DataError, RefusedError, ResourceError
 from topfive.results import predictions
 from topfive.results.predictions import Predictions
+from topfive.results.records import Scores
 
 ODD = ("=HYPERLINK(1)", "+a", "-b", "@c", "'quoted", "''", 'a,"b"', "line\nend\r", "back\\slash \\u0041", "\udce9.jpg",
        " spaces ", "ünïcode 猫", "a\x00b\x1b[31m", "", "x" * 300)  # fmt: skip
@@ -70,17 +71,17 @@ def test_scores_are_those_of_a_naive_loop_and_of_the_training_loop(seen: Predict
     ]
     found = predictions.scores(seen)
     five = None if len(seen.classes) < 6 else sum(at <= 5 for at in places)
-    assert found == (len(seen), sum(at == 1 for at in places), five, len(seen.unreadable))
+    assert found == Scores(len(seen), sum(at == 1 for at in places), five, len(seen.unreadable))
     theirs = evaluation.score(torch.from_numpy(seen.scores), torch.from_numpy(seen.labels))
     assert (found.images, found.correct1, found.correct5) == (theirs.images, theirs.correct1, theirs.correct5)
     left = predictions.scores(predictions.readable(seen))
-    assert left == (found.images - found.unreadable, found.correct1, found.correct5, 0)
+    assert left == Scores(found.images - found.unreadable, found.correct1, found.correct5, 0)
 
 
 def test_a_constant_network_and_one_of_nan_are_wrong() -> None:
     for value in (0.1, math.nan):
         same = replace(drawn(20, 10), scores=np.full((20, 10), value, np.float32))
-        assert predictions.scores(same)[:3] == (20, 0, 0)
+        assert predictions.scores(same) == Scores(20, 0, 0)
         assert [row.correct1 for row in predictions.per_class(same)] == [0] * len(set(same.labels.tolist()))
     one = replace(drawn(3, 1), scores=np.full((3, 1), math.nan, np.float32))
     assert predictions.scores(one).correct1 == 0

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from topfive.engine.models.modules import Net, build
 from topfive.networks import NETWORKS, costs, get
+from topfive.networks import shapes as shapes_of_networks
 from topfive.networks.inception_v4 import inception_resnet_v2_paper
 from topfive.networks.layers import (
     IDENTITY,
@@ -406,7 +407,7 @@ def most_bytes_alive(body: Layer, shape: tuple[int, int, int]) -> int:
                 return write(shapes[out], out, run(shortcut, x))
             case _:
                 in_place = isinstance(layer, (Relu, Dropout))
-                return write(costs.shape_after(layer, shapes[x]), x, in_place=in_place)
+                return write(shapes_of_networks.shape_after(layer, shapes[x]), x, in_place=in_place)
 
     run(body, 0)
     last = {tensor: time for time, op in enumerate(ops) for tensor in op.reads}

@@ -8,7 +8,7 @@ import torch
 
 from topfive.data.opening import open_source
 from topfive.data.sources import Source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.job import Job, network_of
 from topfive.engine.training.processes import Group

@@ -27,20 +27,12 @@ import msgspec
 import pytest
 
 from topfive.cli import main
+from topfive.data import files as data_files
 from topfive.errors import RefusedError, ResourceError, UsageError
-from topfive.results import runs
-from topfive.results.runs import (
-    Begun,
-    Checkpoint,
-    Reading,
-    Run,
-    Stated,
-    find_runs,
-    load_run,
-    newest_in,
-    open_checkpoint,
-    open_run,
-)
+from topfive.results import seals
+from topfive.results.checkpoints import Checkpoint, open_checkpoint
+from topfive.results.records import Begun, Reading, Stated
+from topfive.results.runs import Run, find_runs, load_run, newest_in, open_run
 
 STATED = Stated(
     network={"name": "small", "body": {"layers": [{"type": "Conv", "channels": 64}, {"type": "Relu"}]}},
@@ -141,7 +133,7 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(data_files, "PAUSES", (0.0, 0.0, 0.0))
 
 
 # --- what it is for -------------------------------------------------------------------------------------------------
@@ -686,8 +678,8 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     with open_run(tmp_path, STATED) as run:
         folder = run.save(1, content(1), {})
     manifest = folder / "manifest.json"
-    head = manifest.read_bytes().rpartition(runs.SEAL)[0].replace(b"state.json", b"../../lock")
-    manifest.write_bytes(head + runs._seal(head))
+    head = manifest.read_bytes().rpartition(seals.SEAL)[0].replace(b"state.json", b"../../lock")
+    manifest.write_bytes(head + seals._seal(head))
     with pytest.raises(RefusedError, match="outside of it"):
         open_checkpoint(folder)
 

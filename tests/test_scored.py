@@ -17,11 +17,13 @@ from PIL import Image
 from test_checkpoints import TINY
 
 from topfive.cli import main
-from topfive.data.sources import folder, split
+from topfive.data.class_folders import folder
+from topfive.data.sources import split
 from topfive.errors import RefusedError
 from topfive.results import predictions
-from topfive.results.runs import IMAGES, _sealed, load_run, newest_in
+from topfive.results.runs import IMAGES, load_run, newest_in
 from topfive.results.scored import run_of
+from topfive.results.seals import sealed
 
 NAMES = ("across", "down", "flat")
 
@@ -172,7 +174,7 @@ def test_a_run_of_before_the_split_was_recorded_is_evaluated_with_a_warning(
     stated = load_run(Path("run"))
     source = {key: value for key, value in stated.source.items() if key != "path"} | {"fingerprint": "of before"}
     old = msgspec.to_builtins(msgspec.structs.replace(stated, source=source))
-    Path("run/run.json").write_bytes(_sealed({key: old[key] for key in old if key not in ("reading", "start")}))
+    Path("run/run.json").write_bytes(sealed({key: old[key] for key in old if key not in ("reading", "start")}))
     Path("run", IMAGES).unlink()
     kept = run_of("run")
     assert kept and kept.images is None

@@ -14,9 +14,9 @@ from PIL import Image
 
 from topfive.cli import main
 from topfive.data import unlabelled as loose
+from topfive.data.class_folders import folder
 from topfive.data.decoding import Unreadable, decode, square
 from topfive.data.opening import digits, open_source
-from topfive.data.sources import folder
 from topfive.errors import DataError, ResourceError
 
 

@@ -22,20 +22,23 @@ import torch
 from topfive import system
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark import measuring
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark import machine as machine_of_benchmark
+from topfive.engine.benchmark import measuring, memory
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import two_devices
+from topfive.engine.training.augmentation import augmented
 from topfive.engine.training.job import fitted
-from topfive.engine.training.loading import COLUMNS, _Crops, augmented
 from topfive.engine.training.processes import joined
+from topfive.engine.training.sampling import COLUMNS
+from topfive.engine.training.streaming import _Crops
 from topfive.errors import UsageError
 from topfive.networks import get, squeezenet
 from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Relu
 from topfive.recipes.augmentations import Augmentation, RandomResizedCrop
 from topfive.recipes.recipe import Recipe
 from topfive.results.runs import load_run
-from topfive.weights.names import theirs
+from topfive.weights.matching import theirs
 
 TINY = Network(
     "tiny",
@@ -259,14 +262,14 @@ def test_a_gpu_is_taken_by_itself_or_by_its_number(two_gpus: list[tuple[str, obj
     for device in ("cuda:2", "mps", "gpu", "cuda:", "CUDA"):
         with pytest.raises(UsageError, match=f"no device '{device}' here: .* auto, cpu, cuda, cuda:0, cuda:1$"):
             this_machine(device)
-    assert measuring.overlooked("auto") == []
+    assert machine_of_benchmark.overlooked("auto") == []
     assert two_devices("cuda") == ("cuda:0", "cuda:1") and two_devices("cuda:1") == ("cuda:1", "cuda:1")
 
 
 def test_what_is_measured_is_the_device_that_was_named(two_gpus: list[tuple[str, object]]) -> None:
     machine = this_machine("cuda:1")
     two_gpus.clear()
-    assert (measuring.memory_start(machine), measuring.memory_peak(machine)) == (3, 5)
+    assert (memory.memory_start(machine), memory.memory_peak(machine)) == (3, 5)
     measuring.time_runs(lambda: None, machine)
     assert fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).accumulation_steps == 1
     assert {name for name, _ in two_gpus} >= {"synchronize", "max_memory_allocated", "mem_get_info"}
@@ -276,8 +279,8 @@ def test_what_is_measured_is_the_device_that_was_named(two_gpus: list[tuple[str,
 
 
 def test_apples_gpu_is_used_where_it_is_asked_for_alone(apple: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert this_machine().device == "cpu" and "--device mps" in measuring.overlooked("auto")[0]
-    assert measuring.overlooked("cpu") == measuring.overlooked("mps") == []
+    assert this_machine().device == "cpu" and "--device mps" in machine_of_benchmark.overlooked("auto")[0]
+    assert machine_of_benchmark.overlooked("cpu") == machine_of_benchmark.overlooked("mps") == []
     machine = this_machine("mps")
     assert (machine.device, machine.kind, machine.precision) == ("mps", "mps", "float32")
     waited: list[str] = []
@@ -285,7 +288,7 @@ def test_apples_gpu_is_used_where_it_is_asked_for_alone(apple: None, monkeypatch
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 7)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 10**10)
-    assert (measuring.memory_start(machine), measuring.memory_peak(machine)) == (7, 7)
+    assert (memory.memory_start(machine), memory.memory_peak(machine)) == (7, 7)
     measuring.time_runs(lambda: None, machine)
     assert (
         waited and fitted(Recipe(epochs=1, batch=64), get("cifar-resnet-20"), 32, 10, machine).accumulation_steps == 1
@@ -324,14 +327,17 @@ def test_a_run_goes_on_on_the_kind_of_device_that_it_was_started_on(
     out = str(tmp_path / "run")
     assert main([*COMMANDS["train"][:-1], out, "--device", "cpu"]) == 0
     with monkeypatch.context() as patch:  # the machine has got a GPU since
-        patch.setattr(measuring, "devices", lambda: ["cpu", "cuda", "cuda:0"])
-        assert measuring.resumed_on("cpu", out) == "cpu"
-        assert measuring.resumed_on("cuda:0", out) == "cuda:0" and measuring.resumed_on("cuda:3", out) == "cuda"
+        patch.setattr(machine_of_benchmark, "devices", lambda: ["cpu", "cuda", "cuda:0"])
+        assert machine_of_benchmark.resumed_on("cpu", out) == "cpu"
+        assert (
+            machine_of_benchmark.resumed_on("cuda:0", out) == "cuda:0"
+            and machine_of_benchmark.resumed_on("cuda:3", out) == "cuda"
+        )
         assert main(["resume", out]) == 0
     stated = load_run(tmp_path / "run")
     elsewhere = msgspec.structs.replace(stated, machine={**stated.machine, "device": "cuda:1"})
     monkeypatch.setattr("topfive.results.runs.load_run", lambda folder: elsewhere)
-    monkeypatch.setattr(measuring, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(machine_of_benchmark, "devices", lambda: ["cpu"])
     capsys.readouterr()
     assert main(["resume", out]) == 2
     assert main([*COMMANDS["train"][:-1], out]) == 2

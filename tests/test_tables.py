@@ -7,7 +7,7 @@ import json
 import pytest
 
 from topfive.networks import NETWORKS, get
-from topfive.report import cards, tables
+from topfive.report import cards, networks, tables
 from topfive.report.tables import Column, Section
 
 ROWS: list[tables.Row] = [
@@ -67,7 +67,7 @@ def test_a_network_fits_a_hundred_columns(name: str, layers: bool) -> None:
 
 
 def test_the_list_of_networks_fits_a_hundred_columns_and_keeps_every_name_whole() -> None:
-    page = tables.text([cards.networks_section(cards.network_rows(list(NETWORKS)))])
+    page = tables.text([networks.networks_section(networks.network_rows(list(NETWORKS)))])
     assert max(map(len, page.splitlines())) <= 100
     assert set(NETWORKS) <= {line.split(" ")[0] for line in page.splitlines()}
 

@@ -57,7 +57,7 @@ def test_processes_of_torchrun_share_the_cores_before_they_have_met(
     stated: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `train` records of its machine is what it computes with: torchrun's own number is one thread."""
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
 
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

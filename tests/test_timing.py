@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from torch import nn
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.training import timing
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.job import Job
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, estimate
@@ -40,13 +43,13 @@ def test_as_many_epochs_as_fit_and_not_one_more(budget: float) -> None:
 def test_every_side_of_the_schedule_is_timed_on_a_sample_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     source, steps = open_source(None), list[tuple[int, int]]()
-    true = timing._Watch.run
+    true = timing._timed
 
-    def run(self: timing._Watch, net: object, data: object, recipe: Recipe, machine: object) -> None:
-        true(self, net, data, recipe, machine)  # type: ignore[arg-type]
+    def timed(net: nn.Module, data: Data, recipe: Recipe, *rest: Any) -> float:
         steps.append((recipe.side(1, 32), recipe.batch))
+        return true(net, data, recipe, *rest)
 
-    monkeypatch.setattr(timing._Watch, "run", run)
+    monkeypatch.setattr(timing, "_timed", timed)
     recipe = Recipe(epochs=20, batch=100, progressive_resize=((0.5, 0.5), (0.8, 0.75)))
     job = Job(get("cifar-resnet-20"), source, recipe, 32, this_machine(), Group(), tmp_path)
     made = estimate(job)

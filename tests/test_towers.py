@@ -16,15 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from topfive.cli import main
 from topfive.data.opening import open_source
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.inference.models import About, Model, open_model
 from topfive.engine.models.modules import Classifier, Net, build
 from topfive.engine.models.towers import Towers, split, table
 from topfive.engine.training.checkpoints import Checkpointer
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loop import TrainState
-from topfive.engine.training.optimizers import Optimizer
+from topfive.engine.training.loop import Training
 from topfive.engine.training.processes import Group
 from topfive.errors import Terminated, UsageError
 from topfive.networks import get
@@ -431,7 +430,7 @@ def test_what_autograd_keeps_falls_as_the_table_says(real: tuple[Net, Towers]) -
 
 # --- as a training --------------------------------------------------------------------------------------------------
 
-TIMES = ("seconds", "images_per_second", "waiting", "memory_bytes")
+TIMES = ("seconds", "images_per_second", "data_wait", "memory_bytes")
 # What a towers run must not notice: batches in parts, clipped gradients, averaged weights, a velocity with its rate.
 # The rate is low: at 0.01 one device differs from itself by 2e-4 where its start is changed by one part in 10^7, as a
 # gradient jumps where a maximum or a ReLU changes sides.
@@ -501,10 +500,10 @@ def test_the_checkpoint_of_towers_is_an_ordinary_model(trainings: Trainings, cro
 
 
 class Stopping(Checkpointer):
-    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
-        if position.step == EACH + 3 != self.resumed:
+    def step(self, training: Training, evaluating: bool = False) -> None:
+        if training.state.step == EACH + 3 != self.resumed:
             self.asked = int(signal.SIGTERM)
-        super().step(position, model, learner)
+        super().step(training, evaluating)
 
 
 def test_towers_that_are_stopped_go_on_bit_for_bit_and_as_towers_only(
@@ -547,7 +546,7 @@ def test_each_tower_stays_on_its_device_in_training_and_in_evaluation() -> None:
 def test_the_command_says_where_the_towers_are_shows_the_table_and_goes_on(
     directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("topfive.engine.benchmark.measuring.torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("topfive.engine.benchmark.machine.torch.cuda.is_available", lambda: False)
     (tmp_path / "small.json").write_bytes(msgspec.json.encode(small()))
     command = ["train", str(tmp_path / "small.json"), str(directions), "--size", "32", "--recipe", "quick", "--towers"]
     assert main([*command, "--dry-run"]) == 0

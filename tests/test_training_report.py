@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -22,20 +23,12 @@ from topfive.report import tables
 from topfive.report import training as training_report
 from topfive.report.figures import training as training_figures
 from topfive.report.pages import training as trained
-from topfive.report.training import (
-    answer,
-    duration,
-    epoch_rows,
-    interval,
-    marked,
-    run_section,
-    runs_rows,
-    runs_section,
-    write,
-)
+from topfive.report.runs import runs_rows, runs_section
+from topfive.report.training import answer, duration, epoch_rows, marked, run_section, write
 from topfive.results import runs
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Stated, open_run
+from topfive.results.records import EpochRecord, Stated
+from topfive.results.runs import open_run
+from topfive.results.statistics import interval
 
 PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
@@ -94,7 +87,7 @@ def measured(
                 "side": side(epoch),
                 "seconds": seconds * epoch,
                 "images_per_second": 3000.25 + epoch,
-                "waiting": 0.0234,
+                "data_wait": 0.0234,
                 "first_gradient": 0.31,
                 "last_gradient": 1.27,
                 "memory_bytes": 2_058_000_000 + epoch,
@@ -203,8 +196,8 @@ def test_a_long_run_shows_the_first_last_best_and_every_kth_epoch(epochs: int, e
     scored = {row.epoch: row.scores.correct1 for row in rows if row.scores}
     best = max(scored, key=lambda epoch: (scored[epoch], -epoch))
     section = run_section(stated(epochs), rows)
-    shown = [row["epoch"] for row in section.rows]
-    assert len(shown) <= 31 and shown == sorted(shown) and set(shown) == marked(epoch_rows(rows))
+    shown = [int(str(row["epoch"])) for row in section.rows]
+    assert len(shown) <= 31 and shown == sorted(shown) and set(shown) == marked(rows)
     assert {1, best, epochs} <= set(shown)
     regular = [epoch for epoch in shown if epoch not in (1, best, epochs)]
     assert len({b - a for a, b in pairwise(regular) if not a < best < b}) == 1
@@ -239,7 +232,7 @@ def test_rows_for_machines_are_flat_and_notes_are_told() -> None:
     assert [row["auxiliary_loss_2"] for row in flat] == [row.auxiliary_losses[1] for row in rows]
     section = run_section(stated(3), rows)
     assert section.points[0] == "epoch 2: the loss is still at ln(10)"
-    assert section.rows[1]["gradients"] == "n/a/n/a"
+    assert section.rows[1]["gradient\n1st/last"] == "n/a/n/a"
 
 
 def test_a_run_interrupted_in_its_first_epoch_says_so(tmp_path: Path) -> None:
@@ -378,7 +371,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 
 
 def test_what_a_killed_write_leaves_goes_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_report.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     write(tmp_path, stated(), [], "topfive train")
     (left,) = (path.name for path in tmp_path.iterdir() if path.name != "report.html")
     assert runs.LEFTOVER.fullmatch(left)
@@ -388,7 +381,7 @@ def test_what_a_killed_write_leaves_goes_at_the_next_start(tmp_path: Path, monke
 @pytest.mark.parametrize("rows", [measured(1), measured(60, heads=2), measured(9, 4, side=lambda epoch: 32 * epoch)],
                          ids=["one", "many", "sides"])  # fmt: skip
 def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narrow: bool) -> None:
-    figure = training_figures.training(epoch_rows(rows), narrow=narrow)
+    figure = training_figures.training(rows, narrow=narrow)
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.texts if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in texts]
@@ -400,18 +393,18 @@ def test_no_label_of_the_curves_lies_on_another_or_outside(rows: list[Any], narr
 
 
 def test_curves_draw_the_rows_and_their_title_is_computed_from_them() -> None:
-    rows = epoch_rows(measured(6))
+    rows = measured(6)
     accuracies, losses, rates = training_figures.training(rows).axes
     drawn = {tuple(map(float, line.get_ydata())) for axes in (accuracies, losses, rates) for line in axes.lines}
     for key, factor in (("top1_accuracy", 100), ("train_top1_accuracy", 100), ("loss", 1), ("lr", 1)):
-        assert tuple(factor * row[key] for row in rows) in drawn
-    first, best, last = (f"{100 * rows[at]['top1_accuracy']:.1f}" for at in (0, 4, 5))
+        assert tuple(factor * row[key] for row in epoch_rows(rows)) in drawn
+    first, best, last = (f"{rows[at].top1:.1f}" for at in (0, 4, 5))
     assert (
         training_figures.learnt(rows)
         == f"Validation Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
     )
     assert training_figures.learnt(rows[:5]).endswith(f"to {best} %, 7.0 points below training")
-    assert "nothing was held against it" in training_figures.learnt(epoch_rows(measured(8, every=4)[:2]))
+    assert "nothing was held against it" in training_figures.learnt(measured(8, every=4)[:2])
 
 
 # Many runs
@@ -446,7 +439,7 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     rows = runs_rows(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    states = {row["run"]: row["state"] for row in rows}
+    states = {row.run: row.state for row in rows}
     assert list(states) == [
         "stopped",
         "finished",
@@ -458,19 +451,19 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
         "torn",
     ]
     assert list(states.values()) == ["interrupted", "finished", "interrupted", "interrupted", *["damaged"] * 4]
-    assert [(row["name"], row["source"]) for row in rows[1:3]] == [("resnet-18", "imagenette"), ("other", "imagenette")]
+    assert [(row.name, row.source) for row in rows[1:3]] == [("resnet-18", "imagenette"), ("other", "imagenette")]
     first, second = rows[:2]
     best = max(row.scores.correct1 for row in measured(9))
-    assert first["best_accuracy"] == best / N and first["last_accuracy"] == measured(9)[-1].scores.correct1 / N
-    assert (first["best_low"], first["best_high"]) == pytest.approx(by_hand(best, N), abs=1e-6)
-    assert (first["best_epoch"], first["images"], first["epochs_done"], first["epochs"]) == (8, N, 9, 12)
-    assert (first["step"], first["steps"], second["step"], second["steps"]) == (
+    assert first.best_accuracy == best / N and first.last_accuracy == measured(9)[-1].scores.correct1 / N
+    assert (first.best_low, first.best_high) == pytest.approx(by_hand(best, N), abs=1e-6)
+    assert (first.best_epoch, first.images, first.epochs_done, first.epochs) == (8, N, 9, 12)
+    assert (first.step, first.steps, second.step, second.steps) == (
         9 * STEPS + 7,
         12 * STEPS,
         4 * STEPS,
         4 * STEPS,
     )
-    assert second["top5_accuracy"] == good[2].scores.correct5 / N and second["seconds"] == good[-1].seconds
+    assert second.top5_accuracy == good[2].scores.correct5 / N and second.seconds == good[-1].seconds
     page = tables.text([runs_section(rows)])
     flat = re.sub(r"\s+", " ", page)
     assert max(map(len, page.splitlines())) <= 100
@@ -484,14 +477,15 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
         "stopped",
         "finished",
     ]
-    assert tables.csv(rows).count("\n") == 9 and msgspec.json.decode(tables.json(rows))["rows"] == rows
+    machines = [msgspec.to_builtins(row) for row in rows]
+    assert tables.csv(machines).count("\n") == 9 and msgspec.json.decode(tables.json(machines))["rows"] == machines
 
 
 def test_rows_of_another_shape_are_damage_and_not_a_bug(tmp_path: Path) -> None:
     for n, line in enumerate((b"[1, 2]", b'{"epoch": "one"}', b"\xff", b'{"note": "\xff"}', b'{"epoch": 1}')):
         kept(tmp_path, f"run-{n}", 4, [])
         (tmp_path / f"run-{n}/rows.jsonl").write_bytes(line)
-    assert [row["state"] for row in runs_rows(tmp_path)] == ["damaged"] * 5
+    assert [row.state for row in runs_rows(tmp_path)] == ["damaged"] * 5
     assert runs_rows(tmp_path / "nowhere") == []
 
 
@@ -499,14 +493,14 @@ def test_a_lock_is_seen_without_being_taken(tmp_path: Path) -> None:
     if not Path("/proc/locks").exists():
         pytest.skip("the kernel does not list locks here")
     run = open_run(tmp_path / "run", stated())
-    assert [row["state"] for row in runs_rows(tmp_path)] == ["running"]
-    asked = f"from topfive.report import training as t; print(t.runs_rows(t.Path({str(tmp_path)!r}))[0]['state'])"
+    assert [row.state for row in runs_rows(tmp_path)] == ["running"]
+    asked = f"from topfive.report import runs as r; print(r.runs_rows(r.Path({str(tmp_path)!r}))[0].state)"
     other = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert other.stdout == "running\n"
     run.close()
-    assert [row["state"] for row in runs_rows(tmp_path)] == ["interrupted"]
+    assert [row.state for row in runs_rows(tmp_path)] == ["interrupted"]
     (tmp_path / "run/lock").write_text("17 another-host")
-    assert [row["state"] for row in runs_rows(tmp_path)] == ["unfinished"]
+    assert [row.state for row in runs_rows(tmp_path)] == ["unfinished"]
     assert "unfinished" in tables.text([runs_section(runs_rows(tmp_path))])
 
 
@@ -521,7 +515,7 @@ def test_names_of_folders_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
 
 def test_listing_runs_needs_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
     asked = (
-        "import sys; from topfive.report import training as t; t.runs_rows(t.Path('.'));"
+        "import sys; from topfive.report import runs as r; r.runs_rows(r.Path('.'));"
         "print(sorted({'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)

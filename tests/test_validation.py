@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.training.validation import evaluate, score
 from topfive.results.statistics import interval
 

@@ -11,7 +11,8 @@ from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Towers
-from topfive.engine.training.loading import Data, prepare
+from topfive.engine.training.datasets import Data
+from topfive.engine.training.loading import prepare
 from topfive.engine.training.whitening import whiten
 from topfive.networks import get
 from topfive.networks.layers import with_classes

@@ -37,15 +37,16 @@ from test_names import cifar_names
 from topfive.cli import main
 from topfive.data import decoding
 from topfive.data.check.checking import check
+from topfive.data.class_folders import folder
 from topfive.data.decoding import Unreadable, decode, decode_region
 from topfive.data.opening import open_source
 from topfive.data.packing import pack
-from topfive.data.sources import Source, folder
+from topfive.data.sources import Source
 from topfive.data.stores import read_file
-from topfive.engine.benchmark.measuring import this_machine
+from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import open_model, save
 from topfive.engine.training.loading import prepare
-from topfive.engine.training.loop import train
+from topfive.engine.training.loop import Training, records, train
 from topfive.errors import ResourceError, TopfiveError
 from topfive.recipes import protocols
 from topfive.recipes.augmentations import AUGMENTATIONS
@@ -626,7 +627,7 @@ def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor
     torch.manual_seed(0)
     layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2))
     net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(32, 2))
-    assert len(list(train(net, data, recipe, this_machine()))) == 2
+    assert len(list(records(train(Training(net, data, recipe, this_machine()))))) == 2
     return dict(net.state_dict()), {path: error.reason for path, error in data.unreadable.items()}
 
 
@@ -634,7 +635,7 @@ def trained(source: Source, workers: int | None) -> tuple[dict[str, torch.Tensor
 def test_the_whole_zoo_among_good_images_changes_no_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
 ) -> None:
-    monkeypatch.setattr("topfive.engine.training.loading.MOST_UNREADABLE", len(BAD))
+    monkeypatch.setattr("topfive.engine.training.unreadable.MOST_UNREADABLE", len(BAD))
     good(tmp_path / "good")
     alone, none = trained(folder(tmp_path / "good"), workers)
     among, passed = trained(folder(infested(tmp_path / "good")), workers)

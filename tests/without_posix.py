@@ -122,7 +122,7 @@ def hide() -> None:
     # where the default encoding is another one, what is read without saying which is misread; what Linux tells is ASCII
     warnings.filterwarnings("error", category=EncodingWarning, module="topfive")
     warnings.filterwarnings(
-        "ignore", category=EncodingWarning, module=r"topfive\.engine\.benchmark\.(measuring|threads)"
+        "ignore", category=EncodingWarning, module=r"topfive\.engine\.benchmark\.(machine|memory|threads)"
     )
     builtins.__import__ = importing
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # as on Windows: it has a name until it is closed

@@ -13,9 +13,11 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from topfive import console
 from topfive.commands import compare as comparing
 from topfive.commands import data, weights
-from topfive.commands import evaluate as judging
+from topfive.commands import runs as running
 from topfive.commands import show as looking
 from topfive.commands import train as training
+from topfive.commands.evaluate import evaluate
+from topfive.commands.predict import predict
 from topfive.errors import ResourceError, TopfiveError, UsageError
 
 app = App(
@@ -33,7 +35,7 @@ of_data = App(name="data", help="Look at images before training: fetch a public 
 of_weights = App(name="weights", help="Weights of other libraries: fetch them, bring them into a file of ours.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare)),
-    (app, (training.train, training.resume, training.runs, judging.evaluate, judging.predict)),
+    (app, (training.train, running.resume, running.runs, evaluate, predict)),
     (of_data, (data.fetch, data.check, data.pack)),
     (of_weights, (weights.fetch, weights.take_in)),
 )

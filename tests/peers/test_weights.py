@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from topfive.engine.models.modules import build
 from topfive.engine.models.tensors import fill
 from topfive.networks.densenet import TORCHVISION_2017
-from topfive.weights.names import COUNTER, ORIGINS, Match, Origin, recognise
+from topfive.weights.matching import COUNTER, Match, recognise
+from topfive.weights.names import ORIGINS, Origin
 
 pytestmark = pytest.mark.peers
 

@@ -36,20 +36,15 @@ class Comparison:
 
     def figure(self, path: str | Path) -> list[Path]:
         """Draw accuracy against operations, as PNG and SVG under the name of `path`; the files. Raises: OSError."""
-        from topfive.report.comparison import flat
-        from topfive.report.figures.canvas import save
-        from topfive.report.figures.comparison import bubbles
-        from topfive.report.pages import page
+        from topfive.report import comparison
 
-        rows = flat(self._all)
-        return save(bubbles(rows, caption=page.caption("measured", rows, self._meta)), path)
+        return comparison.draw(self._all, self._meta, path)
 
     def page(self, path: str | Path) -> Path:
         """Write the page, one HTML file with everything in it; its path. Raises: OSError."""
-        from topfive.report.comparison import flat
-        from topfive.report.pages import page
+        from topfive.report import comparison
 
-        return page.render(path, "measured", flat(self._all), self._meta)
+        return comparison.write_page(path, self._all, self._meta)
 
     def _repr_html_(self) -> str:
         from topfive.report import comparison
@@ -131,11 +126,11 @@ def _run(
     folder: Path,
 ) -> Comparison:
     """All that is known here of the engine's comparison."""
-    from topfive.engine.benchmark.measuring import this_machine
+    from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.comparison import comparison as engine
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
-    from topfive.engine.training.loading import default_size
+    from topfive.engine.training.sizes import default_size
 
     machine = machine_of(folder, this_machine(device))
     sizes = (size or default_size(source),)

@@ -112,18 +112,19 @@ def compare(
         mark(folder)
         source_of = {"source": "papers.toml, from the papers", "command": shlex.join(command)}
         reporting.write_published(folder, page, literature, {**source_of, "versions": {"topfive": version()}})
-        write(format, literature, {"winners": reporting.history_rows()}, reporting.published_sections())
+        write(format, reporting.flat(literature), {"winners": reporting.history_rows()}, reporting.published_sections())
         say(str(page), quiet)
         return
 
     from topfive.data.imagenet import without
     from topfive.data.opening import open_source
-    from topfive.engine.benchmark.measuring import overlooked, this_machine
+    from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.comparison.candidates import DEFAULT, recipe_of
     from topfive.engine.comparison.comparison import Comparison, Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
-    from topfive.engine.training.loading import default_size, most_unreadable
+    from topfive.engine.training.sizes import default_size
+    from topfive.engine.training.unreadable import most_unreadable
     from topfive.results.progress import counting
 
     least = {"batch": 2, "workers": 0, "seed": 0}
@@ -189,7 +190,7 @@ def _sizes(size: str | None) -> tuple[int, ...]:
 def _told(trial: TrialRecord, name: str) -> str:
     """What a finished trial came to, in a line."""
     scores = trial.scores
-    waited = f", {trial.waiting:.0%} of it waiting for images" if trial.waiting > MUCH_WAITING else ""
+    waited = f", {trial.data_wait:.0%} of it waiting for images" if trial.data_wait > MUCH_WAITING else ""
     return (
         f"{name}, seed {trial.seed}: {scores.top1_accuracy:.1%} Top-1 (n = {scores.images:,}) after {trial.epochs:.3g} "
         f"epochs in {trial.training_seconds:.0f} s{waited}"

@@ -91,14 +91,7 @@ def check(
         raise DataError(f"an accuracy measured on {found.name} would be biased: {worst(result)}")
 
 
-def pack(
-    source: str,
-    out: str,
-    /,
-    *,
-    side: int = 256,
-    quiet: bool = False,
-) -> None:
+def pack(source: str, out: str, /, *, side: int = 256, quiet: bool = False) -> None:
     """Resize every image once into shards that are read in place, so that a slow disk is no longer the limit.
 
     Parameters

@@ -20,7 +20,7 @@ def networks(glob: str = "*", /, *, format: Format = "text") -> None:
     from fnmatch import fnmatchcase
 
     from topfive.networks import ALIASES, NETWORKS
-    from topfive.report import cards
+    from topfive.report import networks as networks_of_report
 
     wanted = ALIASES.get(glob.lower(), glob.lower())
     names = [name for name in NETWORKS if fnmatchcase(name, wanted)]
@@ -28,8 +28,8 @@ def networks(glob: str = "*", /, *, format: Format = "text") -> None:
         raise UsageError(
             f"no network is called {glob!r}{did_you_mean(glob, NETWORKS) or '; topfive networks lists all'}"
         )
-    rows = cards.network_rows(names)
-    write(format, rows, {}, [cards.networks_section(rows)])
+    rows = networks_of_report.network_rows(names)
+    write(format, rows, {}, [networks_of_report.networks_section(rows)])
 
 
 def show(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from topfive.commands.evaluate import examine
+from topfive.commands.models import examine
 from topfive.console import bar, say, write
 from topfive.errors import UsageError
 from topfive.report.tables import Format

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topfive.data.sources import Item, Source, Tree
+from topfive.data.sources import Item, Source
 from topfive.data.stores import Pixels, Progress
+from topfive.data.trees import Tree
 from topfive.errors import DataError, RefusedError
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -17,8 +17,9 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from topfive.data.files import write_whole
 from topfive.data.public_sets import Published
-from topfive.data.stores import Progress, write_aside
+from topfive.data.stores import Progress
 from topfive.errors import DataError, ResourceError
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a fault that may pass is tried again
@@ -90,7 +91,7 @@ def _read_on(public: Published, url: str, file: BinaryIO, progress: Progress) ->
         if not start:
             file.truncate(0)
             have = 0
-            write_aside(notes, json.dumps({"url": url, "validator": found}).encode())
+            write_whole(notes, json.dumps({"url": url, "validator": found}).encode())
         while chunk := _chunk(response, url):
             have += len(chunk)
             if have > total:

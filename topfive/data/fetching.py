@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 from topfive import system
 from topfive.data.downloads import CHUNK, download, kept_so_far, size_of
+from topfive.data.files import write_whole
 from topfive.data.public_sets import PUBLIC, PublicSet, Published
-from topfive.data.stores import Progress, silent, write_aside
+from topfive.data.stores import Progress, silent
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError, did_you_mean
 from topfive.weights.libraries import fetchable
 
@@ -67,7 +68,7 @@ def fetch(name: str, folder: Path | None = None, progress: Progress = silent, ur
             "tar_bytes": tar.stat().st_size,
             "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_aside(tar.with_suffix(".json"), json.dumps(receipt, indent=1).encode())
+        write_whole(tar.with_suffix(".json"), json.dumps(receipt, indent=1).encode())
         return tar
 
     return _bring(public, url, folder, progress, lambda: fetched(name, folder), keep)

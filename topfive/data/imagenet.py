@@ -15,9 +15,11 @@ from functools import cache
 from pathlib import Path
 
 from topfive.data.archives import Archive, Held, archive
+from topfive.data.class_folders import NOT_UPRIGHT, WNID
 from topfive.data.decoding import is_image
-from topfive.data.sources import NOT_UPRIGHT, WNID, Item, Source, Tree, fingerprint, listed
+from topfive.data.sources import Item, Source, fingerprint, listed
 from topfive.data.stores import Joined, Progress, Store, plain, silent
+from topfive.data.trees import Tree
 from topfive.errors import DataError, UsageError
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"

@@ -9,10 +9,12 @@ import numpy as np
 
 from topfive.data import cifar, imagenet, packing, shards
 from topfive.data.archives import ARCHIVES, archive
+from topfive.data.class_folders import class_folders
 from topfive.data.fetching import fetched
 from topfive.data.public_sets import PUBLIC
-from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Source, Tree, class_folders, folder_tree, split
+from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Source, split
 from topfive.data.stores import Pixels, Progress, silent
+from topfive.data.trees import Tree, folder_tree
 from topfive.errors import DataError, UsageError, did_you_mean
 
 DIGITS = "digits"

@@ -19,10 +19,14 @@ import msgspec
 from PIL import Image
 
 from topfive import system
-from topfive.data.archives import Archive, Index, Local, Member
+from topfive.data.archives import Archive
 from topfive.data.decoding import Unreadable
-from topfive.data.sources import Item, Source, Tree
-from topfive.data.stores import Joined, Progress, cache_folder, digest, write_aside
+from topfive.data.files import write_whole
+from topfive.data.indexes import Index, Member
+from topfive.data.places import Local
+from topfive.data.sources import Item, Source
+from topfive.data.stores import Joined, Progress, cache_folder, digest
+from topfive.data.trees import Tree
 from topfive.errors import DataError, ResourceError, UsageError
 from topfive.system import as_text
 
@@ -127,7 +131,7 @@ def pack(source: Source, out: Path, side: int, progress: Progress, workers: int 
             source.name, of, source.fingerprint, source.classes, source.words, source.split, source.mirror, side,
             tuple(names[TRAIN]), tuple(names[VAL]), notes, source.upright,
         )  # fmt: skip
-        write_aside(stated, msgspec.json.format(msgspec.json.encode(content)))
+        write_whole(stated, msgspec.json.format(msgspec.json.encode(content)))
     except BrokenProcessPool:
         raise ResourceError("a worker was killed while packing, for want of memory perhaps; run it again") from None
     except OSError as error:
@@ -247,7 +251,7 @@ def _verify(shard: Path, stated: Shard, anew: bool = False) -> None:
             "topfive data pack again"
         )
     with contextlib.suppress(OSError):
-        write_aside(kept, b"")
+        write_whole(kept, b"")
 
 
 def _write_shard(
@@ -273,7 +277,7 @@ def _write_shard(
     index = Shard(sha256, aside.stat().st_size, of, tuple(packed))
     # why: the shard first, so that an index never speaks of a shard that is not there
     os.replace(aside, path)
-    write_aside(_beside(path), msgspec.json.encode(index))
+    write_whole(_beside(path), msgspec.json.encode(index))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -6,30 +6,20 @@ index of the class (or a `.json` with "label"). Names of classes stand in `class
 Source: https://github.com/webdataset/webdataset, the section on the format.
 """
 
-import contextlib
 import glob
 import re
 from collections.abc import Iterable, Set
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from topfive.data.archives import ARCHIVES, Archive, archive
+from topfive.data.class_folders import SCORED_WHOLE
 from topfive.data.decoding import Unreadable, is_image, not_an_image
-from topfive.data.sources import (
-    SCORED_WHOLE,
-    SPLIT_HERE,
-    TRAIN,
-    VAL,
-    Item,
-    Source,
-    Tree,
-    few,
-    fingerprint,
-    kinds_of,
-    split,
-)
-from topfive.data.stores import Joined, Progress, cache_folder, digest, plain, write_aside
+from topfive.data.sources import SPLIT_HERE, TRAIN, VAL, Item, Source, few, fingerprint, split
+from topfive.data.stores import Joined, Progress, cached, digest, plain
+from topfive.data.trees import Tree, kinds_of
 from topfive.errors import DataError
 
 LABELS = ("cls", "json")
@@ -45,7 +35,6 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    stamp: str
     samples: tuple[Sample, ...]
     left_out: tuple[tuple[str, str], ...]  # members that belong to no sample, and what they are
 
@@ -107,7 +96,8 @@ def _source(where: str, places: list[str], names: tuple[str, ...], progress: Pro
         name = place.rpartition("/")[2]
         if name in parts:
             raise DataError(f"two shards are called {name!r}: give them different names")
-        known = _samples(shard)
+        kept = f"labels/{digest([shard.file.place()])}.msgpack"
+        known = cached(kept, shard.stamp, _Known, partial(_samples, shard))
         parts[name], samples[name] = shard, known.samples
         left_out += known.left_out
         progress("reading labels", i + 1, len(places))
@@ -159,12 +149,7 @@ def _index(where: str, names: tuple[str, ...], labels: Set[str]) -> dict[str, in
 
 
 def _samples(shard: Archive) -> _Known:
-    """Every sample of a shard; what was read once is kept beside the index. Raises: DataError with key and offsets."""
-    kept = cache_folder() / "labels" / f"{digest([shard.file.place()])}.msgpack"
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        known = msgspec.msgpack.decode(kept.read_bytes(), type=_Known)
-        if known.stamp == shard.stamp:
-            return known
+    """Every sample of a shard, in the order of the members. Raises: DataError with key and offsets."""
     groups: dict[str, dict[str, str]] = {}
     last = ""
     members = sorted(shard.index.members.items(), key=lambda item: item[1].offset)
@@ -207,10 +192,7 @@ def _samples(shard: Archive) -> _Known:
             samples.append(Sample(parts["image"], _label(opened.read(min(member.size, 2**20)), kind, shard, key)))
     if not samples:
         raise DataError(f"{shard.file} holds no samples: wanted are pairs such as 000017.jpg and 000017.cls")
-    known = _Known(shard.stamp, tuple(samples), tuple(left_out))
-    with contextlib.suppress(OSError, UnicodeError):
-        write_aside(kept, msgspec.msgpack.encode(known))
-    return known
+    return _Known(tuple(samples), tuple(left_out))
 
 
 def _first_dot(name: str) -> str:

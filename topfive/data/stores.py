@@ -10,21 +10,22 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from topfive.data.decoding import START, Unreadable, is_image
+from topfive.data.files import write_whole
 from topfive.system import BINARY
 
 MOST_MEMBER = 2**30  # bytes of one image, far beyond any: a size that lies takes no memory
+T = TypeVar("T")
 Progress = Callable[[str, int, int], object]  # what is done, how much of it, of how much
 
 
@@ -236,21 +237,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topfive"
 
 
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, with the permissions that new files have here."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # why not tempfile: what it makes is for its owner alone, and others may share a folder of results
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
+class _Kept(msgspec.Struct, frozen=True):
+    """A result in the cache, and what it is the result of."""
+
+    of: str
+    result: msgspec.Raw
+
+
+def cached(name: str, of: str, kind: type[T], make: Callable[[], T]) -> T:
+    """What `make` gives, kept under a name in the cache folder for as long as `of` stays the same."""
+    path = cache_folder() / name
+    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):  # one that is damaged or old is made anew
+        kept = msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
+        if kept.of == of:
+            return msgspec.msgpack.decode(kept.result, type=kind)
+    result = make()
+    # a home that cannot be written to costs time, not the run; so do names that are no text
+    with contextlib.suppress(OSError, UnicodeError):
+        write_whole(path, msgspec.msgpack.encode(_Kept(of, msgspec.Raw(msgspec.msgpack.encode(result)))))
+    return result
 
 
 def plain(text: str) -> str:

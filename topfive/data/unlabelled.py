@@ -14,7 +14,8 @@ from topfive.data.archives import ARCHIVES
 from topfive.data.decoding import Unreadable, decode
 from topfive.data.opening import archive_tree, open_source, recognised
 from topfive.data.shards import expanded, is_pattern
-from topfive.data.sources import Source, Tree, folder_tree, natural
+from topfive.data.sources import Source, natural
+from topfive.data.trees import Tree, folder_tree
 from topfive.errors import DataError
 
 

@@ -1,7 +1,7 @@
 """Modules built, trained and evaluated from Python: the engine's parts, joined for `import topfive`."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from topfive.data.sources import Source
 from topfive.engine.benchmark.arithmetic import fastest
-from topfive.engine.benchmark.measuring import Machine, this_machine
+from topfive.engine.benchmark.machine import Machine, this_machine
 from topfive.engine.inference.models import About, Model, open_model
 from topfive.engine.inference.prediction import fits, judge
 from topfive.engine.models import modules
-from topfive.engine.models.modules import Classifier, ModelSpec, Net
+from topfive.engine.models.modules import Classifier, Net
+from topfive.engine.models.specs import ModelSpec
 from topfive.engine.training import loop
 from topfive.engine.training.job import Job, adapted, fitted
-from topfive.engine.training.loading import default_size, prepare
-from topfive.engine.training.optimizers import Optimizer
+from topfive.engine.training.loading import prepare
 from topfive.engine.training.processes import Group
+from topfive.engine.training.sizes import default_size
 from topfive.engine.training.whitening import whiten
 from topfive.errors import RefusedError, UsageError
 from topfive.networks.layers import Linear, Network, chain, with_classes
@@ -116,20 +117,6 @@ def evaluate(
     )
 
 
-class _Finisher:
-    """Puts the averaged weights into the model when training ends: those that the last record is about."""
-
-    def found(self) -> tuple[loop.TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
-        return None
-
-    def step(self, position: loop.TrainState, model: nn.Module, learner: Optimizer) -> None:
-        pass
-
-    def epoch(self, position: loop.TrainState, model: nn.Module, learner: Optimizer) -> None:
-        if position.epoch > learner.recipe.epochs:
-            model.load_state_dict(learner.averaged().state_dict())
-
-
 def _epochs(
     model: nn.Module, net: nn.Module, source: Source, recipe: Recipe, size: int, machine: Machine
 ) -> Iterator[EpochRecord]:
@@ -143,7 +130,11 @@ def _epochs(
         data.normalisation = _imagenet()
     model.to(machine.device)
     try:
-        yield from loop.train(net, data, recipe, machine, keeper=_Finisher())
+        training = loop.Training(net, data, recipe, machine)
+        for record in loop.records(loop.train(training)):
+            if record.epoch == recipe.epochs:  # why: it is the averaged weights that the last record is about
+                training.model.load_state_dict(training.optimizer.averaged().state_dict())
+            yield record
     finally:
         model.eval()
         for parameter, before in learns.items():  # why: whitened kernels stand still in this training only

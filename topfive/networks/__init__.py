@@ -67,13 +67,14 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 }
 ALIASES = {"vgg-11": "vgg-a", "vgg-13": "vgg-b", "vgg-16": "vgg-d", "vgg-19": "vgg-e", "inception-v1": "googlenet"}
 
-_PAPERS = (
-    alexnet, zfnet, nin, vgg, googlenet, bn_inception, inception_v3, inception_v4,
-    resnet, resnext, senet, densenet, squeezenet, mobilenet,
+# by order of publication: a paper's file imports only those before it
+PAPERS = (
+    alexnet, zfnet, nin, vgg, googlenet, bn_inception, inception_v3, resnet, inception_v4,
+    squeezenet, densenet, resnext, mobilenet, senet,
 )  # fmt: skip
-CLAIMS: dict[str, list[Claim]] = {name: claims for paper in _PAPERS for name, claims in paper.CLAIMS.items()}
-ERRATA: dict[tuple[str, str, str], str] = {key: text for paper in _PAPERS for key, text in paper.ERRATA.items()}
-DIFFERS: dict[str, list[str]] = {name: texts for paper in _PAPERS for name, texts in paper.DIFFERS.items()}
+CLAIMS: dict[str, list[Claim]] = {name: claims for paper in PAPERS for name, claims in paper.CLAIMS.items()}
+ERRATA: dict[tuple[str, str, str], str] = {key: text for paper in PAPERS for key, text in paper.ERRATA.items()}
+DIFFERS: dict[str, list[str]] = {name: texts for paper in PAPERS for name, texts in paper.DIFFERS.items()}
 
 
 def get(name: str) -> Network:

@@ -42,7 +42,7 @@ CLAIMS: dict[str, list[Claim]] = {"bn-inception": []}
 ERRATA: dict[tuple[str, str, str], str] = {
     ("bn-inception", "", "params"): (
         "Fig. 5 counted gives 11.3 million parameters, as the Caffe version has; the text says 13.6 million."
-    ),
+    )
 }
 
 DIFFERS = {

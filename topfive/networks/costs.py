@@ -7,14 +7,11 @@ biases and the two affine vectors of batch normalisation. Values are 4 bytes unl
 
 from __future__ import annotations
 
-from typing import NamedTuple, assert_never
-
 import msgspec
 
 from topfive.errors import UsageError
 from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
-    BatchNorm,
     Chain,
     Concat,
     Conv,
@@ -26,9 +23,7 @@ from topfive.networks.layers import (
     Pool,
     Relu,
     Residual,
-    ResponseNorm,
     SqueezeExcite,
-    ZeroPad,
     html_table,
     pair,
 )
@@ -43,6 +38,7 @@ from topfive.networks.receptive_fields import (
     slide,
     widest,
 )
+from topfive.networks.shapes import Total, leaf_counts, leaf_shape, total_of
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -157,14 +153,9 @@ def smallest_input(network: Network, channels: int = 3, below: int = 1024) -> in
 
 def totals(network: Network) -> tuple[int, int, int]:
     """(depth, params, macs) at the network's own input; equal to `count`'s, without making a row for every layer."""
-    memory: dict[tuple[Layer, tuple[int, int, int]], _Total] = {}
-    total = _total(network.body, network.input, memory)
+    memory: dict[tuple[Layer, tuple[int, int, int]], Total] = {}
+    total = total_of(network.body, network.input, memory)
     return total.depth, total.params, total.macs
-
-
-def shape_after(layer: Layer, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape that `layer` makes of `shape` = (channels, height, width)."""
-    return _total(layer, shape, {}).shape
 
 
 def _count(network: Network, shape: tuple[int, int, int]) -> Costs:
@@ -188,7 +179,7 @@ def _count(network: Network, shape: tuple[int, int, int]) -> Costs:
     return Costs(
         network.name,
         shape,
-        _total(network.body, shape, {}).depth,
+        total_of(network.body, shape, {}).depth,
         tuple(row for row in rows if row.layer),
         tuple(stages),
         tuple(row for row in head_rows if row.layer),
@@ -266,7 +257,7 @@ def _visit(layer: Layer, maps: Maps, path: str, rows: list[Row], keep: bool) -> 
             return summed, max(body_peak, out.bytes + shortcut_peak, end)
         case _:
             out = _through(layer, maps, path)
-            counts = _leaf_counts(layer, maps.shape, out.shape)
+            counts = leaf_counts(layer, maps.shape, out.shape)
             in_place = isinstance(layer, (Relu, Dropout))
             rows.append(_row(path, describe(layer), out, counts, 0 if in_place else out.bytes))
             return out, maps.bytes if in_place else maps.bytes + out.bytes
@@ -277,11 +268,11 @@ def _through(layer: Layer, maps: Maps, path: str) -> Maps:
     _, height, width = maps.shape
     match layer:
         case Conv() | Pool():
-            shape = _leaf_shape(layer, maps.shape, path)
+            shape = leaf_shape(layer, maps.shape, path)
             kernel, stride, pad = pair(layer.size), pair(layer.stride), pair(layer.pad)
             return Maps(shape, slide(maps.most, kernel, stride, pad), slide(maps.least, kernel, stride, pad))
         case GlobalPool() | Linear():
-            shape = _leaf_shape(layer, maps.shape, path)
+            shape = leaf_shape(layer, maps.shape, path)
             size = (height, width)
             return Maps(shape, slide(maps.most, size, size, (0, 0)), slide(maps.least, size, size, (0, 0)))
         case SqueezeExcite():
@@ -289,103 +280,4 @@ def _through(layer: Layer, maps: Maps, path: str) -> Maps:
             whole = slide(maps.most, (height, width), (1, 1), (0, 0))
             return Maps(maps.shape, widest(maps.most, whole), maps.least)
         case _:
-            return maps._replace(shape=_leaf_shape(layer, maps.shape, path))
-
-
-def _leaf_shape(layer: Layer, shape: tuple[int, int, int], path: str) -> tuple[int, int, int]:
-    channels, height, width = shape
-    match layer:
-        case Conv(filters, _, _, _, groups):
-            if channels % groups or filters % groups:
-                raise SizeError(f"at {path} {channels} -> {filters} channels do not divide into {groups} groups")
-            return (filters, *_windows(layer, height, width, path))
-        case Pool():
-            return (channels, *_windows(layer, height, width, path))
-        case GlobalPool():
-            return (channels, 1, 1)
-        case Linear(units):
-            return (units, 1, 1)
-        case ZeroPad(wanted):
-            if wanted < channels:
-                raise SizeError(f"at {path} {channels} channels cannot be padded to {wanted}")
-            return (wanted, height, width)
-        case _:
-            return shape
-
-
-def _windows(layer: Conv | Pool, height: int, width: int, path: str) -> tuple[int, int]:
-    out = []
-    for n, kernel, stride, pad in zip((height, width), pair(layer.size), pair(layer.stride), pair(layer.pad)):
-        room = n + 2 * pad - kernel
-        cells = room // stride + 1
-        if isinstance(layer, Pool) and layer.ceil and room % stride and cells * stride < n + pad:
-            cells += 1  # torch and Caffe: the last window must start inside the map or its left padding
-        if room < 0 or cells < 1:
-            raise SizeError(f"at {path} ({describe(layer)}) a map of {height}x{width} is too small")
-        out.append(cells)
-    return out[0], out[1]
-
-
-def _leaf_counts(layer: Layer, shape: tuple[int, int, int], out: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(params, weights, macs) of a layer that is not made of others."""
-    channels, height, width = shape
-    match layer:
-        case Conv(filters, size, _, _, groups, bias):
-            kernel_h, kernel_w = pair(size)
-            weights = filters * (channels // groups) * kernel_h * kernel_w
-            return weights + filters * bias, weights, weights * out[1] * out[2]
-        case Linear(units, bias):
-            weights = units * channels * height * width
-            return weights + units * bias, weights, weights
-        case BatchNorm():
-            return 2 * channels, 0, 0
-        case SqueezeExcite(reduction):
-            squeezed = channels // reduction
-            weights = 2 * channels * squeezed
-            return weights + squeezed + channels, weights, weights
-        case Pool() | GlobalPool() | Relu() | ResponseNorm() | Dropout() | ZeroPad():
-            return 0, 0, 0
-        case Chain() | Concat() | Residual():
-            raise AssertionError("made of other layers")
-        case _:
-            assert_never(layer)
-
-
-class _Total(NamedTuple):
-    shape: tuple[int, int, int]
-    depth: int
-    params: int
-    macs: int
-
-
-def _total(
-    layer: Layer, shape: tuple[int, int, int], memory: dict[tuple[Layer, tuple[int, int, int]], _Total]
-) -> _Total:
-    """Shape, depth and counts of a layer; equal layers on equal shapes are counted once, which deep networks repeat."""
-    key = (layer, shape)
-    if key in memory:
-        return memory[key]
-    match layer:
-        case Chain(layers):
-            total = _Total(shape, 0, 0, 0)
-            for _, child in layers:
-                part = _total(child, total.shape, memory)
-                total = _Total(part.shape, total.depth + part.depth, total.params + part.params, total.macs + part.macs)
-        case Concat(branches):
-            parts = [_total(branch, shape, memory) for _, branch in branches]
-            total = _side_by_side((sum(part.shape[0] for part in parts), *parts[0].shape[1:]), parts)
-        case Residual(body, shortcut, _):
-            parts = [_total(body, shape, memory), _total(shortcut, shape, memory)]
-            total = _side_by_side(parts[0].shape, parts)
-        case _:
-            out = _leaf_shape(layer, shape, "")
-            params, _, macs = _leaf_counts(layer, shape, out)
-            total = _Total(out, isinstance(layer, (Conv, Linear)), params, macs)
-    memory[key] = total
-    return total
-
-
-def _side_by_side(shape: tuple[int, int, int], parts: list[_Total]) -> _Total:
-    return _Total(
-        shape, max(part.depth for part in parts), sum(part.params for part in parts), sum(part.macs for part in parts)
-    )
+            return maps._replace(shape=leaf_shape(layer, maps.shape, path))

@@ -39,7 +39,7 @@ ERRATA = {
     ("densenet-264", "", "depth"): (
         "2 x (6 + 12 + 64 + 48) convolutions in the blocks, conv1, three transitions and the "
         "classifier are 265 layers, not 264."
-    ),
+    )
 }
 
 _POOL = "pool1 pads by 1, which the 56x56 maps behind it need."

@@ -66,11 +66,11 @@ ERRATA: dict[tuple[str, str, str], str] = {}
 
 _SAME = [
     "Batch normalisation adds 0.001 to the variance and average pools leave their padding out, as released: the paper "
-    "prints neither. Initial weights are Glorot's: the paper gives none.",
+    "prints neither. Initial weights are Glorot's: the paper gives none."
 ]
 _SCALED = [
     "The sums are scaled by 0.17, 0.10 and 0.20 at 35x35, 17x17 and 8x8, as in the released Inception-ResNet-v2; the "
-    "paper only says about 0.1 to 0.3 (recalled). The linear 1x1 convolutions have a bias and no normalisation.",
+    "paper only says about 0.1 to 0.3 (recalled). The linear 1x1 convolutions have a bias and no normalisation."
 ]
 _RECALLED = ["The widths of the figures are recalled, not read; see docs/decisions/0002-inception-resnet-widths.md."]
 DIFFERS = {

@@ -46,7 +46,7 @@ ERRATA = {
     ("mobilenet-v2", "", "params"): (
         "The rows of Table 2 hold 3,504,872; without the 34,112 of batch normalisation they "
         "are 3.47 million, which cut short is the 3.4 printed."
-    ),
+    )
 }
 
 DIFFERS = {

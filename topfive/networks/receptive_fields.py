@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from topfive.errors import UsageError
-from topfive.networks.layers import (
-    Concat,
-)
+from topfive.networks.layers import Concat
 
 VALUE_BYTES = 4
 
@@ -48,6 +46,7 @@ class Maps(NamedTuple):
 def slide(
     fields: tuple[Field, Field], kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int]
 ) -> tuple[Field, Field]:
+    """What a cell behind a window sees: low - pad * step to high + (kernel - 1 - pad) * step, step * stride apart."""
     h, w = (
         Field(f.low - p * f.stride, f.high + (k - 1 - p) * f.stride, f.stride * s)
         for f, k, s, p in zip(fields, kernel, stride, pad)
@@ -56,16 +55,19 @@ def slide(
 
 
 def widest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
+    """What two paths see together."""
     h, w = (Field(min(f.low, g.low), max(f.high, g.high), max(f.stride, g.stride)) for f, g in zip(a, b))
     return h, w
 
 
 def narrowest(a: tuple[Field, Field], b: tuple[Field, Field]) -> tuple[Field, Field]:
+    """What the path sees that sees less."""
     h, w = (min(f, g, key=lambda field: field.size) for f, g in zip(a, b))
     return h, w
 
 
 def join_branches(layer: Concat, outs: list[Maps], path: str) -> Maps:
+    """The branches stacked along the channels. Raises: SizeError where their maps differ in size."""
     joined = outs[0]
     for (name, _), out in zip(layer.branches[1:], outs[1:]):
         if out.shape[1:] != joined.shape[1:]:
@@ -76,4 +78,5 @@ def join_branches(layer: Concat, outs: list[Maps], path: str) -> Maps:
 
 
 def by_x(maps: Maps) -> str:
+    """`64x56x56`."""
     return "x".join(str(n) for n in maps.shape)

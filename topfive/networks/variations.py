@@ -5,7 +5,7 @@ Those that a paper brought live in its file: `option_a`, `stride_on_3x3` (resnet
 
 import msgspec
 
-from topfive.networks.costs import count, shape_after
+from topfive.networks.costs import count
 from topfive.networks.layers import (
     BatchNorm,
     Chain,
@@ -24,6 +24,7 @@ from topfive.networks.layers import (
     rewrite_network,
 )
 from topfive.networks.receptive_fields import SizeError
+from topfive.networks.shapes import shape_after
 
 
 def batch_normalized(network: Network, name: str = "", linear: bool = False) -> Network:

@@ -25,7 +25,7 @@ ERRATA: dict[tuple[str, str, str], str] = {
     ("vgg-d", "", "macs"): (
         "The ResNet paper's 15.3 billion leaves out the fully connected layers: the convolutions alone take "
         "15.35 G, all layers 15.47 G; its 19.6 billion for VGG-19 includes them."
-    ),
+    )
 }
 _INIT = (
     "Initial weights are Glorot's, which the paper's footnote found to replace its staged training from network A; "

@@ -8,12 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from topfive.errors import UsageError, did_you_mean
-from topfive.recipes.augmentations import (
-    AUGMENTATIONS,
-    Augmentation,
-    RandomResizedCrop,
-    ScaleJitterCrop,
-)
+from topfive.recipes.augmentations import AUGMENTATIONS, Augmentation, RandomResizedCrop, ScaleJitterCrop
 from topfive.recipes.recipe import Recipe, Steps
 
 _KINDS = "optimizer", "schedule"  # as keys of `sources` these tell of the kind alone; its fields have keys of their own
@@ -44,6 +39,7 @@ def changed(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     return msgspec.structs.replace(new, sources=sources)
 
 
+# why Any: the plain form of a recipe is JSON, whose types `_wanted` asks the structs for
 def _put(values: dict[str, Any], assignment: str) -> str:
     """Set a field of a recipe's plain form; the path of it."""
     path, equals, text = (part.strip() for part in assignment.partition("="))

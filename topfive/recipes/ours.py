@@ -3,11 +3,7 @@
 import msgspec
 
 from topfive.networks.layers import BatchNorm, Conv, Network, leaves
-from topfive.recipes.augmentations import (
-    Augmentation,
-    PaddedCrop,
-    RandomResizedCrop,
-)
+from topfive.recipes.augmentations import Augmentation, PaddedCrop, RandomResizedCrop
 from topfive.recipes.recipe import AdamW, Muon, OneCycle, Recipe, Sgd
 
 NORMALISED, PLAIN = 0.2, 0.08  # peak learning rates of the quick recipe for 256 images

@@ -9,10 +9,12 @@ import msgspec
 from topfive.recipes.editing import FOLLOWS, touches
 from topfive.recipes.recipe import Decay, OneCycle, Plateau, Recipe, Steps, learning_rate
 
+Cell = str | int | float | bool | None
 
-def field_rows(recipe: Recipe) -> list[dict[str, Any]]:
+
+def field_rows(recipe: Recipe) -> list[dict[str, Cell]]:
     """A row a field: its path, its value, and where it is from; `ours` where no paper gives it."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Cell]] = []
 
     def add(path: str, value: Any) -> None:
         if isinstance(value, dict):
@@ -50,15 +52,16 @@ def ended(recipe: Recipe, images: int) -> Recipe:
     return msgspec.structs.replace(recipe, epochs=epochs, steps=recipe.steps if recipe.steps % each else None)
 
 
-def plan_rows(recipe: Recipe, images: int) -> list[dict[str, Any]]:
-    """A row for each change of the schedule or of the images' side: epochs, steps, learning rates, share of the side.
+def plan_rows(recipe: Recipe, images: int, size: int | None = None) -> list[dict[str, Cell]]:
+    """A row for each change of the schedule or of the images' side: epochs, steps, learning rates, side.
 
-    Where the validation error decides, `lr_to` is the lowest rate that there may be; `how` says what decides.
+    The side is in pixels where `size` is the full one, else its share of that. Where the validation error decides,
+    `lr_to` is the lowest rate that there may be; `how` says what decides.
     """
     each = steps_of_epoch(images, recipe.batch)
     total = total_steps(recipe, images)
     starts = [*_changes(recipe, each, total), total]
-    rows = []
+    rows: list[dict[str, Cell]] = []
     for first, after in itertools.pairwise(starts):
         epoch = first // each + 1
         warming = recipe.warmup is not None and epoch == 1
@@ -69,14 +72,14 @@ def plan_rows(recipe: Recipe, images: int) -> list[dict[str, Any]]:
                 "steps": after - first,
                 "lr_from": _rate(recipe, first, each, total),
                 "lr_to": _rate(recipe, after - 1, each, total, lowest=True),
-                "side": recipe.share(epoch),
+                "side": recipe.side(epoch, size) if size else recipe.share(epoch),
                 "how": _how(recipe, warming),
             }
         )
     return rows
 
 
-def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str, Any]]:
+def plan_points(recipe: Recipe, images: int, number: int = 500) -> list[dict[str, float]]:
     """The schedule at about `number` steps, all its changes among them, as `figures.schedule` draws it.
 
     `lr_low` is below `lr` where the validation error decides: the rate after errors that never fell.

@@ -188,12 +188,7 @@ PROTOCOLS = {
             mirror=True,
         ),
         Protocol(
-            "144-crop",
-            f"{GOOGLENET}, §7",
-            shorter=(256, 288, 320, 352),
-            squares="three",
-            crops="six",
-            mirror=True,
+            "144-crop", f"{GOOGLENET}, §7", shorter=(256, 288, 320, 352), squares="three", crops="six", mirror=True
         ),
         Protocol(
             "multi-crop", f"{VGG}, §3.2 and Table 5: 150 crops", shorter=(256, 384, 512), crops="grid", mirror=True

@@ -9,16 +9,7 @@ from typing import Annotated, assert_never
 
 import msgspec
 
-from topfive.recipes.augmentations import (
-    CIFAR,
-    Amount,
-    Augmentation,
-    Count,
-    Fraction,
-    Part,
-    Positive,
-    Share,
-)
+from topfive.recipes.augmentations import CIFAR, Amount, Augmentation, Count, Fraction, Part, Positive, Share
 
 
 class Sgd(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):

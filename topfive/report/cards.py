@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -14,32 +13,13 @@ from topfive.networks.layers import Network, with_classes
 from topfive.report.tables import Column, Row, Section, Value, percent, scaled
 
 TRAINING_BATCH = 32
-
-_NON_BLACKLISTED = "val (48,238 non-blacklisted)"
-_SOURCES = {"paper": "", "author-repo": ", authors"}
-
-
-def _input(shape: str) -> str:
-    """`224` for 3x224x224, else the whole shape."""
-    channels, height, width = shape.split("x")
-    return width if channels == "3" and height == width else shape
+NON_BLACKLISTED = "val (48,238 non-blacklisted)"
 
 
 def _unless_zero(show: Callable[[float], str]) -> Callable[[float], str]:
     return lambda value: show(value) if value else ""
 
 
-NETWORK_COLUMNS = (
-    Column("name", "network", right=False),
-    Column("year", "year"),
-    Column("input", "input", _input),
-    Column("depth", "depth"),
-    Column("params", "params\n(M)", scaled(1e6, 2)),
-    Column("macs", "MACs\n(G)", scaled(1e9, 3)),
-    Column("top1_error", "top-1\nerror\n(%)", percent(2)),
-    Column("top5_error", "top-5\nerror\n(%)", percent(2)),
-    Column("protocol", "protocol", right=False, wraps=True),
-)
 COST_COLUMNS = (
     Column("name", "row", right=False, wraps=True),
     Column("layer", "layer", right=False, wraps=True),
@@ -105,65 +85,17 @@ def of(network: Network, input: tuple[int, int, int] | None = None) -> Sheet:
     return Sheet(network, costs, paper, paper.errors, tuple(verdicts), tuple(DIFFERS.get(network.name, [])))
 
 
-def network_rows(names: list[str]) -> list[Row]:
-    """A row a network, with its cost at the paper's input and the published error that compares best."""
-    rows: list[Row] = []
-    for name in names:
-        network = NETWORKS[name]()
-        depth, params, macs = costing.totals(network)
-        paper = papers.facts(name)
-        error = papers.best_error(name)
-        rows.append(
-            {
-                "name": name,
-                "paper": paper.title,
-                "year": paper.year,
-                "input": _x(network.input),
-                "depth": depth,
-                "params": params,
-                "macs": macs,
-                "top1_error": error.top1_error if error else None,
-                "top5_error": error.top5_error if error else None,
-                "protocol": error.measured_on if error else None,
-                "source": error.conf if error else None,
-            }
-        )
-    return rows
-
-
-def networks_section(rows: list[Row]) -> Section:
-    """The same for people: protocol and source in one column, and what its marks mean."""
-    shown: list[Row] = []
-    for row in rows:
-        protocol = str(row["protocol"] or "").replace(f", {_NON_BLACKLISTED}", " *")
-        protocol = protocol.replace("single 32x32 view, CIFAR-10 test", "CIFAR-10")
-        source = str(row["source"] or "paper")
-        shown.append({**row, "protocol": protocol + _SOURCES.get(source, f", {source}")})
-    points = ["MACs are multiply-adds. Errors are printed in a paper unless another source is named."]
-    if any("*" in str(row["protocol"]) for row in shown):
-        points.append("1-crop *: on the 48,238 non-blacklisted images of val, about 0.2 to 0.3 points optimistic.")
-    return Section("", (), shown, NETWORK_COLUMNS, points=points)
-
-
 def cost_rows(rows: tuple[costing.Row, ...]) -> list[Row]:
     """A row a layer or stage."""
-    return [
-        {
-            "name": row.name,
-            "layer": row.layer,
-            "output": _x(row.output),
-            "params": row.params,
-            "macs": row.macs,
-            "weight_bytes": row.weight_bytes,
-            "activation_bytes": row.activation_bytes,
-            **{
-                f"{name}_{axis}": value
-                for name in _FIELDS
-                for axis, value in zip(("height", "width"), getattr(row, name), strict=True)
-            },
+    counts = ("params", "macs", "weight_bytes", "activation_bytes")
+    found: list[Row] = []
+    for row in rows:
+        sides = {
+            f"{name}_{axis}": getattr(row, name)[n] for name in _FIELDS for n, axis in enumerate(("height", "width"))
         }
-        for row in rows
-    ]
+        numbers = {key: getattr(row, key) for key in counts}
+        found.append({"name": row.name, "layer": row.layer, "output": by_x(row.output), **numbers, **sides})
+    return found
 
 
 def _with_squares(rows: list[Row]) -> list[Row]:
@@ -171,19 +103,14 @@ def _with_squares(rows: list[Row]) -> list[Row]:
     return [{**row, **{name: _square(row[f"{name}_height"], row[f"{name}_width"]) for name in _FIELDS}} for row in rows]
 
 
-def totals(sheet: Sheet) -> dict[str, Any]:
+def totals(sheet: Sheet) -> dict[str, Value]:
     """The whole network, as plain numbers."""
     costs = sheet.costs
+    counts = ("depth", "params", "head_params", "macs", "ops", "weight_bytes", "activation_bytes")
     return {
-        "input": _x(costs.input),
+        "input": by_x(costs.input),
         "classes": sheet.network.classes,
-        "depth": costs.depth,
-        "params": costs.params,
-        "head_params": costs.head_params,
-        "macs": costs.macs,
-        "ops": costs.ops,
-        "weight_bytes": costs.weight_bytes,
-        "activation_bytes": costs.activation_bytes,
+        **{key: getattr(costs, key) for key in counts},
         "peak_inference_bytes": costs.peak_bytes,
         "training_bytes_estimate": costs.training_bytes(TRAINING_BATCH),
         "training_batch": TRAINING_BATCH,
@@ -192,40 +119,18 @@ def totals(sheet: Sheet) -> dict[str, Any]:
 
 def claim_rows(sheet: Sheet) -> list[Row]:
     """The paper's numbers beside ours; `<20` and sizes such as 28x28x256 stay words."""
-    return [
-        {
-            "row": verdict.row,
-            "of": verdict.of,
-            "printed": _number(verdict.printed),
-            "ours": _number(verdict.ours),
-            "unit": verdict.unit,
-            "verdict": verdict.verdict,
-            "where": verdict.where,
-            "erratum": verdict.erratum,
-        }
-        for verdict in sheet.verdicts
-    ]
+    keys = ("row", "of", "printed", "ours", "unit", "verdict", "where", "erratum")
+    rows = [{key: getattr(verdict, key) for key in keys} for verdict in sheet.verdicts]
+    return [{**row, "printed": _number(row["printed"]), "ours": _number(row["ours"])} for row in rows]
 
 
 def error_rows(sheet: Sheet) -> list[Row]:
     """Every published error."""
-    return [
-        {
-            "top1_error": error.top1_error,
-            "top5_error": error.top5_error,
-            "protocol": error.protocol,
-            "split": error.split,
-            "models": error.models,
-            "crops": error.crops,
-            "conf": error.conf,
-            "where": error.where,
-            "note": error.note,
-        }
-        for error in sheet.errors
-    ]
+    keys = ("top1_error", "top5_error", "protocol", "split", "models", "crops", "conf", "where", "note")
+    return [{key: getattr(error, key) for key in keys} for error in sheet.errors]
 
 
-def document(sheet: Sheet) -> dict[str, Any]:
+def document(sheet: Sheet) -> dict[str, object]:
     """Everything but the rows themselves, for the JSON document."""
     paper = sheet.paper
     facts = ("title", "authors", "year", "venue", "arxiv", "family", "note")
@@ -251,13 +156,8 @@ def sections(sheet: Sheet, layers: bool = False) -> list[Section]:
 def costs_section(sheet: Sheet, layers: bool = False) -> Section:
     costs = sheet.costs
     rows = _with_squares(cost_rows(costs.rows if layers else costs.stages))
-    total: Row = {
-        "name": "total",
-        "params": costs.params,
-        "macs": costs.macs,
-        "weight_bytes": costs.weight_bytes,
-        "activation_bytes": costs.activation_bytes,
-    }
+    counts = ("params", "macs", "weight_bytes", "activation_bytes")
+    total: Row = {"name": "total", **{key: getattr(costs, key) for key in counts}}
     return Section("Layers" if layers else "Rows", (), rows, _cost_columns(rows, layers), total, memory(sheet))
 
 
@@ -269,16 +169,10 @@ def heads_section(sheet: Sheet) -> Section:
 
 
 def claims_section(sheet: Sheet) -> Section:
-    rows: list[Row] = [
-        {
-            **row,
-            "row": verdict.row or "network",
-            "printed": verdict.printed,
-            "ours": verdict.ours,
-            "unit": _UNITS[verdict.unit],
-        }
-        for verdict, row in zip(sheet.verdicts, claim_rows(sheet))
-    ]
+    rows: list[Row] = []
+    for verdict, row in zip(sheet.verdicts, claim_rows(sheet)):
+        words = {"row": verdict.row or "network", "printed": verdict.printed, "ours": verdict.ours}
+        rows.append({**row, **words, "unit": _UNITS[verdict.unit]})
     # why: one sentence may mend several numbers, and is said once
     errata = {v.erratum: f"{v.row or 'network'}, {v.of}: {v.erratum}" for v in reversed(sheet.verdicts) if v.erratum}
     points = list(reversed(errata.values()))
@@ -291,7 +185,7 @@ def differs_section(sheet: Sheet) -> Section:
 
 def errors_section(sheet: Sheet) -> Section:
     rows: list[Row] = [
-        {**row, "split": "48,238 of val" if row["split"] == _NON_BLACKLISTED else row["split"]}
+        {**row, "split": "48,238 of val" if row["split"] == NON_BLACKLISTED else row["split"]}
         for row in error_rows(sheet)
     ]
     return Section("Published errors", (), rows, ERROR_COLUMNS)
@@ -335,7 +229,7 @@ def _cost_columns(rows: list[Row], layers: bool = False) -> list[Column]:
 def costs_line(sheet: Sheet) -> str:
     costs = sheet.costs
     return (
-        f"Input {_x(costs.input)}, {sheet.network.classes} classes, depth {costs.depth}, {costs.params / 1e6:,.2f} M "
+        f"Input {by_x(costs.input)}, {sheet.network.classes} classes, depth {costs.depth}, {costs.params / 1e6:,.2f} M "
         f"parameters, {costs.macs / 1e9:,.3f} G multiply-adds ({costs.ops / 1e9:,.3f} G operations)."
     )
 
@@ -351,7 +245,7 @@ def memory(sheet: Sheet) -> list[str]:
     ]
 
 
-def _x(shape: tuple[int, ...]) -> str:
+def by_x(shape: tuple[int, ...]) -> str:
     return "x".join(str(n) for n in shape)
 
 

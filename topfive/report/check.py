@@ -1,7 +1,8 @@
 """What `topfive data check` found, for people: the verdict in words, the findings and the classes as tables."""
 
 from topfive.data.check.checking import ClassCount, Report
-from topfive.data.check.findings import HARMS, NOTE, counted, shown
+from topfive.data.check.evidence import HARMS, NOTE
+from topfive.data.check.phrases import counted, shown
 from topfive.report.tables import Column, Row, Section
 
 

@@ -2,52 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from topfive.networks import NETWORKS, costs, papers
-from topfive.report import cards
-from topfive.report.figures import canvas
+from topfive.report import metrics
+from topfive.report import networks as networks_of_report
+from topfive.report.figures import canvas, curves, history
 from topfive.report.figures import comparison as comparison_figures
-from topfive.report.pages import page as pages
-from topfive.report.tables import Column, Row, Section, scaled
-from topfive.results.records import ComparisonRow, FailedRow
+from topfive.report.pages import comparison as pages
+from topfive.report.tables import Column, Row, Section
+from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
 
 Made = ComparisonRow | FailedRow
 
 
-def _accuracy(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.1f}"
-
-
-COLUMNS = (
-    Column("name", "network", right=False),
-    Column("top1_accuracy", "top-1\n(%)", _accuracy),
-    Column("top1_interval", "95 %\ninterval"),
-    Column("top5_accuracy", "top-5\n(%)", _accuracy),
-    Column("params", "params\n(M)", scaled(1e6, 2)),
-    Column("macs", "MACs\n(G)", scaled(1e9, 3)),
-    Column("latency_ms", "latency\n(ms)", "{:.1f}".format),
-    Column("throughput", "rate\n(/s)", "{:,.0f}".format),
-    Column("memory_inference_bytes", "infer\n(MB)", scaled(1e6, 0)),
-    Column("memory_training_bytes", "train\n(MB)", scaled(1e6, 0)),
-    Column("training_seconds", "train\n(s)", "{:.0f}".format),
-)
-
-
-def flat(rows: Sequence[Made]) -> list[Row]:
-    """The rows for machines, all with the same keys: of a network that failed the reason alone, of others none."""
-    empty = dict.fromkeys((*ComparisonRow.__struct_fields__, "failed"))
-    return [{**empty, **msgspec.to_builtins(row)} for row in rows]
+def flat(rows: Sequence[msgspec.Struct]) -> list[Row]:
+    """Records for machines, all with the same keys: of a network that failed the reason alone, of others none."""
+    keys = dict.fromkeys(key for row in rows for key in row.__struct_fields__)
+    return [{**keys, **msgspec.to_builtins(row)} for row in rows]
 
 
 def measured_section(rows: Sequence[Made]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
-    ranked = sorted((row for row in rows if isinstance(row, ComparisonRow)), key=lambda row: -row.top1_accuracy)
+    ranked = sorted(_compared(rows), key=lambda row: -row.top1_accuracy)
     failed = [row for row in rows if isinstance(row, FailedRow)]
-    between = [f"{100 * row.top1_low:.1f}-{100 * row.top1_high:.1f}" for row in ranked]
-    shown = [{**row, "top1_interval": interval} for row, interval in zip(flat(ranked), between)]
     said = [f"{row.protocol}, n = {row.images:,}{_unread(row)}" for row in ranked[:1]]
     points = [f"{row.name} failed: {row.failed}" for row in failed]
     points += [f"{row.name}: operations counted by {row.counted_by}" for row in ranked if row.counted_by != "topfive"]
@@ -56,48 +35,44 @@ def measured_section(rows: Sequence[Made]) -> Section:
             f"Medians: latency of one image, rate in batches of {ranked[0].throughput_batch}; peak memory over the "
             "bare process: infer, one image; train, one step of a batch. The page has the spread."
         )
-    return Section("", said, [*shown, *flat(failed)], COLUMNS, points=points)
+    table = metrics.section(metrics.comparison(ranked), ranked, said, points)
+    return table._replace(rows=[*table.rows, *({"network": row.name} for row in failed)])
 
 
-def published_rows() -> list[dict[str, Any]]:
-    """Every network with its costs and the published error that compares best; errors in percent, as printed."""
-    rows: list[dict[str, Any]] = []
+def published_rows() -> list[PublishedRow]:
+    """Every network with its costs and the published error that compares best."""
+    rows = []
     for name, make in NETWORKS.items():
         network = make()
         counted = costs.count(network)
         paper, error = papers.facts(name), papers.best_error(name)
         rows.append(
-            {
-                "name": name,
-                "family": paper.family,
-                "title": paper.title,
-                "year": paper.year,
-                "input": network.input[1],
-                "depth": counted.depth,
-                "params": counted.params,
-                "macs": counted.macs,
-                "ops": counted.ops,
-                "peak_bytes": counted.peak_bytes,
-                "weight_bytes": counted.weight_bytes,
-                "top1_error": error.top1 if error else None,
-                "top5_error": error.top5 if error else None,
-                "protocol": error.measured_on if error else None,
-                "source": error.where if error else None,
-                "conf": error.conf if error else None,
-                "drawn": error is not None and error.split.startswith("val"),
-            }
+            PublishedRow(
+                name,
+                paper.family,
+                paper.title,
+                paper.year,
+                network.input[1],
+                counted.depth,
+                counted.params,
+                counted.macs,
+                counted.ops,
+                counted.peak_bytes,
+                counted.weight_bytes,
+                error.top1 if error else None,
+                error.top5 if error else None,
+                error.measured_on if error else None,
+                error.where if error else None,
+                error.conf if error else None,
+                error is not None and error.split.startswith("val"),
+            )
         )
     return rows
 
 
-def published_errors() -> list[dict[str, Any]]:
-    """Every published error of every network."""
-    return [{"name": name, **msgspec.structs.asdict(error)} for name in NETWORKS for error in papers.facts(name).errors]
-
-
-def history_rows() -> list[dict[str, Any]]:
+def history_rows() -> list[Row]:
     """The winners of ILSVRC, a row a year."""
-    return [msgspec.structs.asdict(winner) for winner in papers.winners()]
+    return flat(papers.winners())
 
 
 def published_sections() -> list[Section]:
@@ -109,37 +84,50 @@ def published_sections() -> list[Section]:
         Column("depth", "depth"),
         Column("top5_test", "top-5\nerror (%)", "{:.2f}".format),
     )
-    history: Sequence[Row] = history_rows()
     human = f"One trained person: {papers.human_top5():g} %."
     return [
-        cards.networks_section(cards.network_rows(list(NETWORKS))),
-        Section("The winners, shallow until 2011, deep from 2012", (), history, columns, points=[human]),
+        networks_of_report.networks_section(networks_of_report.network_rows(list(NETWORKS))),
+        Section("The winners, shallow until 2011, deep from 2012", (), history_rows(), columns, points=[human]),
     ]
 
 
 def write_measured(folder: Path, page: Path, rows: Sequence[Made], meta: Mapping[str, object]) -> list[Path]:
     """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
-    measured = flat(rows)
-    written = _bubbles(folder, "measured", measured, meta)
-    if trained := [row for row in measured if row["curve"]]:
-        written += canvas.save(comparison_figures.curves(trained), folder / "curves.png")
-    pages.render(page, "measured", measured, meta)
-    return [*written, page]
-
-
-def write_published(folder: Path, page: Path, rows: Sequence[Row], meta: Mapping[str, object]) -> list[Path]:
-    """The same of the literature."""
-    winners, human = history_rows(), papers.human_top5()
-    written = _bubbles(folder, "published", rows, meta)
-    written += canvas.save(comparison_figures.history(winners, human), folder / "history.png")
-    pages.render(page, "published", rows, meta, winners=winners, human=human, errors=published_errors())
-    return [*written, page]
-
-
-def _bubbles(folder: Path, kind: str, rows: Sequence[Row], meta: Mapping[str, object]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = comparison_figures.bubbles(rows, caption=pages.caption(kind, rows, meta))
-    return canvas.save(drawn, folder / "accuracy-operations.png")
+    written = draw(rows, meta, folder / "accuracy-operations.png")
+    if trained := [row for row in _compared(rows) if row.curve]:
+        written += canvas.save(curves.curves(trained), folder / "curves.png")
+    return [*written, write_page(page, rows, meta)]
+
+
+def draw(rows: Sequence[Made], meta: Mapping[str, object], path: Path | str) -> list[Path]:
+    """Accuracy against operations as PNG and SVG; the paths written."""
+    seen = _compared(rows)
+    return canvas.save(comparison_figures.bubbles(seen, caption=pages.measured_caption(seen, _provenance(meta))), path)
+
+
+def write_page(path: Path | str, rows: Sequence[Made], meta: Mapping[str, object]) -> Path:
+    return pages.render_measured(path, rows, _provenance(meta))
+
+
+def write_published(folder: Path, page: Path, rows: Sequence[PublishedRow], meta: Mapping[str, object]) -> list[Path]:
+    """The same of the literature."""
+    winners, human = papers.winners(), papers.human_top5()
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = comparison_figures.bubbles(rows, caption=pages.published_caption(rows))
+    written = canvas.save(drawn, folder / "accuracy-operations.png")
+    written += canvas.save(history.history(winners, human), folder / "history.png")
+    errors = [(name, error) for name in NETWORKS for error in papers.facts(name).errors]
+    pages.render_published(page, rows, _provenance(meta), winners=winners, human=human, errors=errors)
+    return [*written, page]
+
+
+def _compared(rows: Sequence[Made]) -> list[ComparisonRow]:
+    return [row for row in rows if isinstance(row, ComparisonRow)]
+
+
+def _provenance(meta: Mapping[str, object]) -> Provenance:
+    return msgspec.convert(meta, Provenance)
 
 
 def _unread(row: ComparisonRow) -> str:

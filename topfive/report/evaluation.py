@@ -1,21 +1,21 @@
 """What `topfive evaluate` shows: a row a model and protocol, for the terminal, the page and machines."""
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from topfive.data.check.findings import shown
+from topfive.data.check.phrases import shown
 from topfive.data.cifar import CIFAR10
+from topfive.data.files import written_aside
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.networks.papers import PublishedError, facts, known
 from topfive.recipes.protocols import PROTOCOLS, PUBLISHED_AS, SQUARE
+from topfive.report.metrics import between, evaluation, section
 from topfive.report.tables import Column, Section, Value, scaled
 from topfive.results import predictions as seen
 from topfive.results.predictions import Predictions
+from topfive.results.records import EvaluationRow
 from topfive.results.statistics import interval
 
 IMAGENET, CIFAR = "val", "CIFAR-10 test"  # the splits that papers print errors of, as papers.toml calls them
@@ -23,7 +23,17 @@ OTHER_NETWORKS = ("option A", "option C")  # ResNet's shortcuts that ours do not
 PAIRS = 5  # of classes that a terminal is told of
 
 
-def row(model: str, network: str, key: str, predictions: Predictions, left_out: bool) -> dict[str, Any]:
+def row(
+    model: str,
+    network: str,
+    key: str,
+    predictions: Predictions,
+    left_out: bool,
+    views: float | None = None,
+    ops: float | None = None,
+    ms: float | None = None,
+    engine: str = "",
+) -> EvaluationRow:
     """A model under a protocol: counts, accuracies with their intervals, and the paper's error under that protocol.
 
     Unreadable images count as errors unless they are `left_out`. `network` and `key` are the names of both here.
@@ -32,32 +42,33 @@ def row(model: str, network: str, key: str, predictions: Predictions, left_out: 
     counted = seen.scores(judged)
     split = published_split(predictions)
     published = next(iter(published_for(network, key, split)), None)
-    return {
-        "model": model,
-        "network": network,
-        "key": key,
-        "protocol": predictions.protocol,
-        "images": counted.images,
-        "unreadable": len(predictions.unreadable),
-        "unreadable_are": "left out" if left_out else "errors",
-        "correct1": counted.correct1,
-        "correct5": counted.correct5,
-        **_accuracy("top1", counted.correct1, counted.images),
-        **_accuracy("top5", counted.correct5, counted.images),
-        "calibration_error": seen.calibration_error(seen.reliability(judged)),
-        "published_top1_error": published.top1_error if published else None,
-        "published_top5_error": published.top5_error if published else None,
-        "published_where": _where(published) if published else None,
-        "published_split": split or None,
-    }
+    return EvaluationRow(
+        model,
+        network,
+        key,
+        predictions.protocol,
+        counted.images,
+        len(predictions.unreadable),
+        "left out" if left_out else "errors",
+        counted.correct1,
+        counted.correct5,
+        *_accuracy(counted.correct1, counted.images),
+        *_accuracy(counted.correct5, counted.images),
+        seen.calibration_error(seen.reliability(judged)),
+        published.top1_error if published else None,
+        published.top5_error if published else None,
+        _where(published) if published else None,
+        split or None,
+        views,
+        ops,
+        ms,
+        engine,
+    )
 
 
-def _accuracy(name: str, correct: int | None, images: int) -> dict[str, float | None]:
+def _accuracy(correct: int | None, images: int) -> tuple[float | None, float | None, float | None]:
     """The share and its 95 % interval; nothing where it is not defined."""
-    if correct is None or not images:
-        return {f"{name}_accuracy": None, f"{name}_low": None, f"{name}_high": None}
-    low, high = interval(correct, images)
-    return {f"{name}_accuracy": correct / images, f"{name}_low": low, f"{name}_high": high}
+    return (None, None, None) if correct is None or not images else (correct / images, *interval(correct, images))
 
 
 def published_split(predictions: Predictions) -> str:
@@ -105,14 +116,13 @@ def short_names(classes: Sequence[str], words: Mapping[str, str]) -> list[str]:
     return [said if often[said] == 1 else f"{said} ({name})" for said, name in zip(short, classes)]
 
 
-def answer(rows: Sequence[Mapping[str, Any]]) -> str:
+def answer(rows: Sequence[EvaluationRow]) -> str:
     """The best row in a sentence: `resnet-18: Top-1 86.2 % (95 % interval 85.1–87.2), 1-crop 128x128, n = 3,925`."""
-    best = max(rows, key=lambda row: row["top1_accuracy"])
-    between = f"{100 * best['top1_low']:.1f}–{100 * best['top1_high']:.1f}"  # the dash that a page keeps unbroken
-    fifth = "" if best["top5_accuracy"] is None else f", Top-5 {100 * best['top5_accuracy']:.1f} %"
+    best = max(rows, key=lambda row: row.top1_accuracy or 0)
+    fifth = "" if best.top5_accuracy is None else f", Top-5 {100 * best.top5_accuracy:.1f} %"
     return (
-        f"{best['model']}: Top-1 {100 * best['top1_accuracy']:.1f} % (95 % interval {between}){fifth}, "
-        f"{best['protocol']}, n = {best['images']:,}"
+        f"{best.model}: Top-1 {best.top1 or 0:.1f} % (95 % interval {between(best.top1_low, best.top1_high)}){fifth}, "
+        f"{best.protocol}, n = {best.images:,}"
     )
 
 
@@ -128,101 +138,65 @@ def compared(one: Predictions, other: Predictions) -> str:
     )
 
 
-def remarks(rows: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
+def remarks(rows: Sequence[EvaluationRow], classes: int) -> list[str]:
     """What must be said beside the numbers."""
     said = [
-        f"{row['model']}, published under {row['protocol']}: {row['published_where']}"
-        for row in rows
-        if row["published_where"]
+        f"{row.model}, published under {row.protocol}: {row.published_where}" for row in rows if row.published_where
     ]
-    if not any(row["published_split"] for row in rows):
+    if not any(row.published_split for row in rows):
         said.append(
             f"published errors are of ImageNet's 1,000 classes, or of CIFAR-10: beside these {classes:,} none is shown"
         )
     elif not said:
         said.append("nothing is published of these networks under these protocols, so far as papers.toml knows")
-    if any(row["unreadable"] for row in rows):
-        first = rows[0]
-        said.append(f"{first['unreadable']:,} unreadable images, {_are(first)}")
+    if first := next((row for row in rows if row.unreadable), None):
+        are = "left out" if first.unreadable_are == "left out" else "counted as errors"
+        said.append(f"{rows[0].unreadable:,} unreadable images, {are}")
     return said
-
-
-def _are(row: Mapping[str, Any]) -> str:
-    return "left out" if row["unreadable_are"] == "left out" else "counted as errors"
 
 
 def write(
     page: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[EvaluationRow],
     sentences: Sequence[str],
     ladder: bool,
     shown: Predictions,
     words: Mapping[str, str],
     thumbnails: Mapping[str, bytes],
-    meta: Mapping[str, Any],
+    facts: Sequence[tuple[str, str]],
+    command: str,
 ) -> None:
     """Write the page, and of a ladder its figure beside it, all or nothing. Raises: ResourceError."""
     from topfive.report.figures import canvas
-    from topfive.report.figures import evaluation as evaluation_figures
+    from topfive.report.figures import ladder as ladder_of_figures
     from topfive.report.pages import evaluation as evaluated
 
-    aside = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        aside.mkdir(parents=True, exist_ok=True)
-        made = canvas.save(evaluation_figures.ladder(rows), aside / "ladder.png") if ladder else []
-        finished = evaluated.render(
-            aside / page.name,
-            answer=f"{answer(rows)}.",
-            rows=rows,
-            ladder=ladder,
-            sentences=sentences,
-            shown=shown,
-            names=words,
-            thumbnails=thumbnails,
-            meta=meta,
-        )
-        for path in (*made, finished):
-            os.replace(path, page.with_name(path.name))
+        with written_aside(page.parent) as aside:
+            if ladder:
+                canvas.save(ladder_of_figures.ladder(rows), aside / "ladder.png")
+            evaluated.render(
+                aside / page.name,
+                answer=f"{answer(rows)}.",
+                rows=rows,
+                ladder=ladder,
+                sentences=sentences,
+                shown=shown,
+                words=short_names(shown.classes, words),
+                thumbnails=thumbnails,
+                facts=facts,
+                command=command,
+            )
     except OSError as error:
         raise ResourceError(f"{page} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sections(
-    rows: Sequence[Mapping[str, Any]],
-    sentences: Sequence[str],
-    first: Predictions,
-    words: Mapping[str, str],
+    rows: Sequence[EvaluationRow], sentences: Sequence[str], first: Predictions, words: Mapping[str, str]
 ) -> list[Section]:
     """The table, what is to be said of it, and what was most confused in the first row."""
-    told = [
-        {
-            **row,
-            "model": shown(row["model"]),
-            "top1": _with_interval(row, "top1"),
-            "top5": _with_interval(row, "top5"),
-            "published": None
-            if row["published_top1_error"] is None
-            else f"{100 - 100 * row['published_top1_error']:.1f}",
-        }
-        for row in rows
-    ]
-    several = len({row["model"] for row in rows}) > 1
-    said = [] if several else [f"{shown(answer(rows))}."]
-    columns = (
-        Column("model", "model", right=False, wraps=True, terminal=several),
-        Column("protocol", "protocol", right=False, wraps=True),
-        Column("views", "views", "{:.0f}".format),
-        Column("ops", "G-ops", scaled(1e9, 2)),
-        Column("ms", "ms", "{:.1f}".format),
-        Column("images", "n", "{:,}".format),
-        Column("unreadable", "unread-\nable", terminal=any(row["unreadable"] for row in rows)),
-        Column("top1", "top-1 (%)\n95 %"),
-        Column("top5", "top-5 (%)\n95 %"),
-        Column("calibration_error", "ECE\n(%)", scaled(0.01, 1)),
-        Column("published", "published\ntop-1 (%)"),
-    )
+    said = [] if len({row.model for row in rows}) > 1 else [f"{shown(answer(rows))}."]
+    found = [section(evaluation(rows), rows, said, sentences)]
     names = [shown(name) for name in short_names(first.classes, words)]
     confused: list[dict[str, Value]] = [
         {"pair": f"{names[pair.label]} predicted as {names[pair.answer]}", "times": pair.times, "share": pair.share}
@@ -233,10 +207,4 @@ def sections(
         Column("times", "times", "{:,}".format),
         Column("share", "of the class\n(%)", scaled(0.01, 1)),
     )
-    found = [Section("", said, told, columns, points=sentences)]
     return [*found, Section("", (), confused, of_pairs)] if confused else found
-
-
-def _with_interval(row: Mapping[str, Any], name: str) -> str:
-    value, low, high = (row[f"{name}_{key}"] for key in ("accuracy", "low", "high"))
-    return "n/a" if value is None else f"{100 * value:.1f} {100 * low:.1f}-{100 * high:.1f}"

@@ -73,7 +73,7 @@ def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord
         learning_rate=trials[0].learning_rate,
         precision=trials[0].precision,
         memory_format=trials[0].memory_format,
-        waiting=_mean([trial.waiting for trial in trials]),
+        data_wait=_mean([trial.data_wait for trial in trials]),
         curve=_mean_curve([trial.curve for trial in trials]),
         key=candidate.key,
         trial=best.trial,
@@ -86,6 +86,7 @@ def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord
         trained=low1 > chance and 2 * len(stuck) <= len(trials),
         trials=folders if any(folders) else (),
         weight_bytes=4 * params,
+        training_peak_bytes=max((trial.peak_bytes or 0 for trial in trials), default=0) or None,
         joules=_mean(joules) if joules else None,
     )
 

@@ -5,10 +5,8 @@ and an image without probabilities is wrong. Unreadable images are such; `readab
 """
 
 import csv
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topfive.data.files import written_aside
 from topfive.errors import DataError, RefusedError, ResourceError
+from topfive.results.records import Scores
 
 BINS = 15  # of a reliability diagram, equally wide: Guo et al., On Calibration of Modern Neural Networks, 2017, §2
 LEAST = 2.0**-149  # the smallest number above 0 in 32 bits: what a probability of 0 counts as in a logarithm
@@ -74,15 +74,6 @@ def readable(predictions: Predictions) -> Predictions:
 
 
 # Metrics, in counts and fractions
-
-
-class Scores(NamedTuple):
-    """How many images of how many are right; `correct5` is None below six classes, where Top-5 says nothing."""
-
-    images: int
-    correct1: int
-    correct5: int | None
-    unreadable: int  # among the images, and wrong
 
 
 class OfClass(NamedTuple):
@@ -253,25 +244,22 @@ def write(path: Path | str, predictions: Predictions) -> Path:
     are written as backslash, u and four digits.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     about = [_guarded(text) for text in (predictions.model, predictions.protocol, predictions.source)]
     classes = [_guarded(name) for name in predictions.classes]
     line = ",".join(["%.9g"] * len(classes))  # 9 digits give 32 bits back exactly
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with (
+            written_aside(path.parent) as aside,
+            (aside / path.name).open("w", newline="", encoding="utf-8") as file,
+        ):
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow([*HEAD, *classes])
             for name, label, row in zip(predictions.images, predictions.labels.tolist(), predictions.scores):
                 why = predictions.unreadable.get(name)
                 shares = [""] * len(classes) if why is not None else (line % tuple(row.tolist())).split(",")
                 rows.writerow([_guarded(name), classes[label], label, _guarded(why or ""), *about, *shares])
-        os.replace(unfinished, path)
     except OSError as error:
         raise ResourceError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
     return path
 
 

@@ -37,11 +37,21 @@ class EpochRecord(msgspec.Struct, frozen=True):
     side: int  # of the training images, in pixels
     seconds: float  # since training began, evaluation included
     images_per_second: float  # in training alone
-    waiting: float  # the share of the training time in which the next batch was waited for
+    data_wait: float  # the share of the training time in which the next batch was waited for
     first_gradient: float | None  # norms of the gradient of the first and last kernels that learn, means over the steps
     last_gradient: float | None  # in a file a norm beyond all numbers is null
     memory_bytes: int  # the most that was in use
     note: str = ""
+
+    @property
+    def top1(self) -> float | None:
+        """Validation accuracy in percent; None in an epoch without an evaluation."""
+        return 100 * self.scores.top1_accuracy if self.scores else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `top1`, in percent."""
+        return percent(interval(self.scores.correct1, self.scores.images)) if self.scores else None
 
 
 class Accuracy(msgspec.Struct, frozen=True):
@@ -70,6 +80,54 @@ class Evaluation(msgspec.Struct, frozen=True):
     unreadable: int = 0  # of the images, each an error
 
 
+class EvaluationRow(msgspec.Struct, frozen=True):
+    """A model under a protocol, with the error that is published of it; accuracies and errors are fractions."""
+
+    model: str
+    network: str
+    key: str  # of the protocol, as --protocol takes it
+    protocol: str
+    images: int
+    unreadable: int
+    unreadable_are: str  # errors, or left out
+    correct1: int
+    correct5: int | None
+    top1_accuracy: float | None
+    top1_low: float | None
+    top1_high: float | None
+    top5_accuracy: float | None
+    top5_low: float | None
+    top5_high: float | None
+    calibration_error: float | None
+    published_top1_error: float | None
+    published_top5_error: float | None
+    published_where: str | None
+    published_split: str | None
+    views: float | None = None  # of an image
+    ops: float | None = None  # of an image with all its views
+    ms: float | None = None
+    engine: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}, {self.protocol}"
+
+    @property
+    def kind(self) -> str:
+        return "network"
+
+    @property
+    def top1(self) -> float | None:
+        """In percent."""
+        return None if self.top1_accuracy is None else 100 * self.top1_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `top1`, in percent."""
+        low, high = self.top1_low, self.top1_high
+        return None if low is None or high is None else percent((low, high))
+
+
 class Benchmark(msgspec.Struct, frozen=True):
     """What a network takes on a machine: medians with their quartiles.
 
@@ -86,7 +144,7 @@ class Benchmark(msgspec.Struct, frozen=True):
     memory_inference_bytes: int  # one image
     memory_training_bytes: int  # one step of `training_batch` images
     training_batch: int
-    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    cpu_contention: float = 0.0  # processors that the timings lacked, since other programs had them
     latency_p90_ms: float = 0.0
     backend: str = ""  # the form in which it was timed
 
@@ -103,10 +161,11 @@ class TrialRecord(msgspec.Struct, frozen=True):
     learning_rate: float | None = None
     precision: str = ""  # of training, as is the memory format; "" for what is not torch's
     memory_format: str = ""
-    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
+    data_wait: float = 0.0  # the share of the training time in which the next batch was waited for
     curve: tuple[dict[str, float], ...] = ()
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
     joules: float | None = None  # that the processor took meanwhile, where the machine tells
+    peak_bytes: int | None = None  # the most that the process held while it trained, images included
     stuck: bool = False  # the loss stayed at ln(classes)
     params: int = 0  # of the shallow baseline's classifier, which are not known before
     notes: tuple[str, ...] = ()
@@ -150,8 +209,8 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     learning_rate: float | None
     precision: str = ""  # of training, as is the memory format; "" for what is not torch's
     memory_format: str = ""
-    waiting: float = 0.0  # the share of the training time in which the next batch was waited for
-    wanting: float = 0.0  # processors that the timings lacked, since other programs had them
+    data_wait: float = 0.0  # the share of the training time in which the next batch was waited for
+    cpu_contention: float = 0.0  # processors that the timings lacked, since other programs had them
     curve: tuple[dict[str, float], ...] = ()
     key: str = ""  # of everything that the row depends on: the network's value and the setting
     trial: str = ""  # its run folder within the comparison's; "" for what was trained without one
@@ -168,6 +227,17 @@ class ComparisonRow(msgspec.Struct, frozen=True):
     weight_bytes: int = 0
     backend: str = ""
     joules: float | None = None  # of a training
+    training_peak_bytes: int | None = None  # the most that the process held while it trained, images included
+
+    @property
+    def top1(self) -> float:
+        """In percent."""
+        return 100 * self.top1_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `top1`, in percent."""
+        return percent((self.top1_low, self.top1_high))
 
 
 class FailedRow(msgspec.Struct, frozen=True):
@@ -177,3 +247,139 @@ class FailedRow(msgspec.Struct, frozen=True):
     family: str
     kind: str
     failed: str
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How the images come to a training, which its result depends on."""
+
+    side: int | None  # of the squares that are kept in memory; None where they are read anew in every epoch
+    workers: int | None = None  # that read them anew; their number changes nothing
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The weights that a training began with."""
+
+    where: str
+    sha256: str
+
+
+class Stated(msgspec.Struct, frozen=True):
+    """What a run is, in JSON's own types."""
+
+    network: dict[str, object]
+    name: str
+    recipe: dict[str, object]
+    size: int
+    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, val, split, upright, notes
+    decoding: str
+    machine: dict[str, object]
+    versions: dict[str, str]
+    command: list[str]
+    world: int
+    made: str
+    towers: bool = False
+    reading: Reading | None = None  # None where it was not recorded yet
+    start: Begun | None = None
+
+
+class PublishedRow(msgspec.Struct, frozen=True):
+    """A network of the literature: its costs, and the published errors that compare best, in percent as printed."""
+
+    name: str
+    family: str
+    title: str
+    year: int
+    input: int
+    depth: int
+    params: int
+    macs: int
+    ops: int
+    peak_bytes: int
+    weight_bytes: int
+    top1_error: float | None
+    top5_error: float | None
+    protocol: str | None
+    source: str | None
+    conf: str | None
+    drawn: bool = True  # in the figure, which is of ImageNet's validation images
+
+    @property
+    def kind(self) -> str:
+        return "network"
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy in percent."""
+        return None if self.top1_error is None else 100 - self.top1_error
+
+    @property
+    def interval(self) -> None:
+        """Nothing is printed of it."""
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run, as far as it got; what it has not is None. Accuracies are fractions with their 95 % interval."""
+
+    run: str  # its folder, seen from where it was looked for
+    folder: str
+    name: str | None = None
+    source: str | None = None
+    recipe: str | None = None
+    size: int | None = None
+    epochs_done: int | None = None
+    epochs: int | None = None
+    images: int | None = None
+    best_accuracy: float | None = None
+    best_low: float | None = None
+    best_high: float | None = None
+    best_epoch: int | None = None
+    last_accuracy: float | None = None
+    top5_accuracy: float | None = None
+    seconds: float | None = None
+    step: int | None = None  # of the newest checkpoint
+    steps: int | None = None
+    state: str = ""
+    why: str = ""  # it cannot be read
+
+
+class MachineRecord(msgspec.Struct, frozen=True):
+    """What something was measured on, as far as that is recorded."""
+
+    processor: str = ""
+    cores: int = 0
+    threads: int = 0
+    memory_bytes: float = 0
+    device: str = ""
+    precision: str = ""
+    memory_format: str = ""
+
+
+class BadFile(msgspec.Struct, frozen=True):
+    """An image that could not be read."""
+
+    path: str
+    why: str = ""
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """How something was made: enough to repeat it."""
+
+    source: str = ""
+    classes: int = 0
+    fingerprint: str = ""
+    decoding: str = ""
+    recipe: str = ""
+    waiting: str = ""
+    seed: int | None = None
+    use: str = ""  # how a trained network is used, as a command
+    machine: MachineRecord = MachineRecord()
+    versions: dict[str, str] = {}
+    made: str = ""
+    command: str = ""
+    disturbed: str = ""
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[BadFile, ...] = ()
+
+
+def percent(fractions: tuple[float, float]) -> tuple[float, float]:
+    return 100 * fractions[0], 100 * fractions[1]

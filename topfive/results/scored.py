@@ -14,12 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from topfive.data.class_folders import SCORED_WHOLE
 from topfive.data.opening import open_source
 from topfive.data.shards import is_pattern
-from topfive.data.sources import SCORED_WHOLE, SPLIT_HERE, Item, Source, few, fingerprint, split
+from topfive.data.sources import SPLIT_HERE, Item, Source, few, fingerprint, split
 from topfive.data.stores import Progress, silent
 from topfive.errors import DataError, RefusedError
-from topfive.results.runs import IMAGES, Stated, load_run
+from topfive.results.records import Stated
+from topfive.results.runs import IMAGES, load_run
 
 COLUMNS = ("part", "class", "bytes", "path")
 Known = Mapping[str, tuple[str, int]]  # by path: class, and size in bytes

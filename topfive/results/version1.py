@@ -13,6 +13,11 @@ RECIPE = {
     "augmentation.mirror": "augmentation.hflip",
     "augmentation.lighting": "augmentation.pca_noise",
 }
+RESULTS = {
+    "waiting": "data_wait",
+    "wanting": "cpu_contention",
+    "waiting_seconds": "data_wait_seconds",
+}
 KINDS = {"AreaCrop": "RandomResizedCrop", "PadCrop": "PaddedCrop", "JitterCrop": "ScaleJitterCrop"}
 
 
@@ -34,3 +39,10 @@ def recipe_of_now(recipe: dict[str, object], path: str = "") -> dict[str, object
 def source_of_now(source: dict[str, object]) -> dict[str, object]:
     """The same of what a run says of its source."""
     return {SOURCE.get(key, key): value for key, value in source.items()}
+
+
+def result_of_now(value: object) -> object:
+    """The same of records of epochs and of comparisons, and of the states of trainings that hold some."""
+    if isinstance(value, dict):
+        return {RESULTS.get(key, key): result_of_now(part) for key, part in value.items()}
+    return [result_of_now(part) for part in value] if isinstance(value, list) else value

@@ -1,24 +1,17 @@
-"""Weights of other libraries: which network of ours a file of tensors belongs to, and what each tensor is called here.
+"""Weights of other libraries: which of their networks is which of ours, and what each tensor is called here.
 
 A table beside each network turns the beginning of our names into theirs: `("dense{b}.bn{n}.", "block{b}.norm{n-1}.")`.
 A field in braces is a number, written as it is or shifted; `{row}` is a number and a letter, `{kind}` is conv or bn.
-The first line that a name begins with is used; a name without one stays. A file belongs to a network where every
-parameter and running statistic of ours is there once, with its shape, and nothing else is: nothing is half loaded.
+The first line that a name begins with is used; a name without one stays.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache, partial
-from math import prod
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
-from msgspec.structs import replace
-
-from topfive.errors import RefusedError, UsageError, did_you_mean
+from topfive.errors import UsageError
 from topfive.networks import (
-    ALIASES,
     NETWORKS,
     alexnet,
     densenet,
@@ -32,41 +25,14 @@ from topfive.networks import (
     squeezenet,
     vgg,
 )
-from topfive.networks.costs import shape_after
-from topfive.networks.layers import (
-    BatchNorm,
-    Chain,
-    Conv,
-    Layer,
-    Linear,
-    Network,
-    SqueezeExcite,
-    children,
-    from_json,
-    leaves,
-    pair,
-    with_classes,
-)
+from topfive.networks.layers import Network, from_json
 from topfive.networks.variations import batch_normalized
 from topfive.weights import preprocessing
 from topfive.weights.preprocessing import HALF, Preprocessing, timm
 
 Shape: TypeAlias = tuple[int, ...]
 Rules: TypeAlias = tuple[tuple[str, str], ...]
-
-COUNTER = ".num_batches_tracked"  # of batch normalisation: nothing that is computed depends on it
 OURS = "topfive"
-SHOWN = 5  # names of what does not fit
-NEAR = 0.3  # of the names of a network and a file, those that both have: below it they have nothing to do with another
-
-
-class Reshaped(Protocol):
-    """All that a tensor has to be able to do here."""
-
-    def reshape(self, shape: Shape, /) -> Self: ...
-
-
-Tensor = TypeVar("Tensor", bound=Reshaped)
 
 
 class Origin(NamedTuple):
@@ -83,28 +49,6 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return self.network if self.library == OURS else f"{self.library}'s {self.model}"
-
-
-class Match(NamedTuple):
-    """A network that a file fits exactly, and how."""
-
-    network: Network  # with the file's number of classes, and without auxiliary classifiers that the file lacks
-    origin: Origin
-    names: dict[str, str]  # theirs -> ours
-    notes: tuple[str, ...] = ()
-
-    def renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors under our names and in our shapes; counters of batches are missing where the file has none."""
-        shapes = {weight.name: weight.shape for weight in weights_of(self.network)}
-        return {ours: tensors[theirs].reshape(shapes.get(ours, ())) for theirs, ours in self.names.items()}
-
-
-class Weight(NamedTuple):
-    """A parameter or a running statistic of our module; `window` is its shape where it is stored as a convolution."""
-
-    name: str
-    shape: Shape
-    window: Shape | None = None
 
 
 _CIFAR = (20, 32, 44, 56, 110, 1202)
@@ -144,7 +88,6 @@ INSTEAD = {
     ("se-resnet-50", "se-resnet-50-v1.5"): _STRIDE,
     ("se-resnet-50", "se-resnet-50-caffe-pool"): "its first pool rounds up and has no padding; the shapes are the same",
 }
-
 # fmt: off
 _VGG = {"vgg11": "vgg-a", "vgg13": "vgg-b", "vgg16": "vgg-d", "vgg19": "vgg-e",
         "vgg11_bn": "vgg-a-bn", "vgg13_bn": "vgg-b-bn", "vgg16_bn": "vgg-d-bn", "vgg19_bn": "vgg-e-bn"}
@@ -154,7 +97,6 @@ _RESNET = {"resnet18": "resnet-18", "resnet34": "resnet-34", "resnet50": "resnet
 _RESNEXT = {"resnext101_32x8d": "resnext-101-32x8d"}
 _DENSENET = {f"densenet{depth}": f"densenet-{depth}" for depth in (121, 161, 169, 201)}
 _SQUEEZENET = {"squeezenet1_0": "squeezenet-1.0", "squeezenet1_1": "squeezenet-1.1"}
-
 # what is published of torchvision, and timm's first choice for each name; a hash or a config.json says more
 _TV, _TIMM, _BILINEAR = preprocessing.TORCHVISION, timm(), timm(interpolation="bilinear")
 _TABLE: tuple[tuple[str, Rules | Callable[[Network], Rules], Preprocessing, dict[str, str]], ...] = (
@@ -213,47 +155,6 @@ ORIGINS = (
 )  # fmt: skip
 
 
-def candidates(shapes: Mapping[str, Shape]) -> list[Match]:
-    """Every network that tensors of these names and shapes fit exactly, torchvision's first."""
-    begun = (origin for origin in ORIGINS if all(name in shapes for name in _landmarks(origin)))
-    return [match for match, _ in (_fit(shapes, origin) for origin in begun) if match]
-
-
-def recognise(
-    shapes: Mapping[str, Shape],
-    where: str,
-    network: str | None = None,
-    library: str | None = None,
-    model: str | None = None,
-) -> Match:
-    """The one network that a file's tensors belong to; `where` names the file in sentences.
-
-    `network` is what it is called here, `library` whose it is and `model` what it is called there, as far as known.
-    Raises: RefusedError saying what does not fit, UsageError where there is a choice or no such name.
-    """
-    wanted = _known(network) if network else None
-    if library and library not in (libraries := list(dict.fromkeys(origin.library for origin in ORIGINS))):
-        raise UsageError(f"no library is called {library!r}; there are {', '.join(libraries)}")
-    found = [match for match in candidates(shapes) if library in (None, match.origin.library)]
-    if not found:
-        raise RefusedError(f"{where} {_nearest(shapes, wanted, library)}")
-    if model and all(match.origin.model != model for match in found):
-        raise RefusedError(f"{where} is called {model}, but its tensors are those of {found[0].origin}")
-    found = [match for match in found if model in (None, match.origin.model)]
-    names = list(dict.fromkeys(match.origin.network for match in found))
-    if wanted and wanted not in names:
-        because = f": {INSTEAD[wanted, names[0]]}" if (wanted, names[0]) in INSTEAD else ""
-        raise RefusedError(f"{where} is {found[0].origin}, here {names[0]}, and not {wanted}{because}")
-    if not wanted and len(names) > 1:
-        raise UsageError(f"{where} may be {' or '.join(names)}: names and shapes are the same, so name the network")
-    chosen, *others = [match for match in found if wanted in (None, match.origin.network)]
-    also = dict.fromkeys(str(match.origin) for match in others if match.origin.library != chosen.origin.library)
-    if also:
-        note = f"taken for {chosen.origin}; those of {' and '.join(also)} look the same and may want other images"
-        return chosen._replace(notes=(*chosen.notes, note))
-    return chosen
-
-
 def network_called(name: str) -> Network:
     """What a network's name means: one of `NETWORKS`, their aliases or `VARIANTS`, or the one in a .json file.
 
@@ -274,168 +175,3 @@ def network_called(name: str) -> Network:
 @cache
 def _built(name: str) -> Network:
     return VARIANTS[name]() if name in VARIANTS else get(name)
-
-
-def weights_of(network: Network) -> Iterator[Weight]:
-    """Every parameter and running statistic of the module of `network`, counters of batches left out."""
-    yield from _weights(network.body, network.input, "")
-    heads, shape = {head.after: head for head in network.heads}, network.input
-    for row, layer in network.body.layers if heads else ():
-        shape = shape_after(layer, shape)
-        if row in heads:
-            yield from _weights(heads[row].body, shape, f"{heads[row].name}.")
-
-
-def theirs(ours: str, rules: Rules) -> str:
-    """What a tensor of ours is called by the library that the rules are of."""
-    for pattern, name in rules:
-        if found := _pattern(pattern).match(ours):
-            return _FIELD.sub(partial(_field, found), name) + ours[found.end() :]
-    return ours
-
-
-_FIELD = re.compile(r"\{(\w+)([+-]\d+)?\}")
-_FIELDS = {"row": r"\d[a-z]", "kind": "conv|bn"}  # the others are numbers
-
-
-@cache
-def _pattern(pattern: str) -> re.Pattern[str]:
-    parts, seen = [], set[str]()
-    for literal, field in re.findall(r"([^{]*)(?:\{(\w+)\})?", pattern):
-        parts += [re.escape(literal)]
-        if field:
-            parts += [f"(?P={field})" if field in seen else f"(?P<{field}>{_FIELDS.get(field, '[0-9]+')})"]
-            seen.add(field)
-    return re.compile("".join(parts))
-
-
-def _field(found: re.Match[str], field: re.Match[str]) -> str:
-    value, shift = found[field[1]], field[2]
-    return str(int(value) + int(shift)) if shift else value
-
-
-def _weights(layer: Layer, shape: tuple[int, int, int], path: str) -> Iterator[Weight]:
-    """`path` ends in a dot, or is empty."""
-    channels = shape[0]
-    match layer:
-        case Conv(filters, size, groups=groups, bias=bias):
-            yield Weight(f"{path}weight", (filters, channels // groups, *pair(size)))
-            if bias:
-                yield Weight(f"{path}bias", (filters,))
-        case Linear(units, bias):
-            yield from _linear(path, units, shape, bias)
-        case BatchNorm():
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                yield Weight(f"{path}{name}", (channels,))
-        case SqueezeExcite(reduction):
-            yield from _linear(f"{path}fc1.", channels // reduction, (channels, 1, 1))
-            yield from _linear(f"{path}fc2.", channels, (channels // reduction, 1, 1))
-        case Chain(layers):
-            for name, child in layers:
-                yield from _weights(child, shape, f"{path}{name}.")
-                shape = shape_after(child, shape)
-        case _:
-            for name, child in children(layer):
-                yield from _weights(child, shape, f"{path}{name}.")
-
-
-def _linear(path: str, units: int, shape: tuple[int, int, int], bias: bool = True) -> Iterator[Weight]:
-    yield Weight(f"{path}weight", (units, prod(shape)), (units, *shape))
-    if bias:
-        yield Weight(f"{path}bias", (units,))
-
-
-def _rules(origin: Origin, network: Network) -> Rules:
-    return origin.rules if isinstance(origin.rules, tuple) else origin.rules(network)
-
-
-def _landmarks(origin: Origin) -> Iterator[str]:
-    """Their names of the weights of convolutions and linear layers: enough to pass over most networks at once."""
-    network = network_called(origin.network)
-    rules = _rules(origin, network)
-    for path, layer in leaves(network.body):
-        if isinstance(layer, Conv | Linear):
-            yield theirs(f"{path}.weight", rules)
-
-
-def _fit(shapes: Mapping[str, Shape], origin: Origin) -> tuple[Match | None, list[str]]:
-    """The match, or what is wrong, each with the file's name of the tensor."""
-    network = network_called(origin.network)
-    rules = _rules(origin, network)
-    last = [path for path, layer in leaves(network.body) if isinstance(layer, Conv | Linear)][-1]
-    classes = (shapes.get(theirs(f"{last}.weight", rules)) or (0,))[0]
-    if classes >= 2 and classes != network.classes:
-        network = with_classes(network, classes)
-    expected = {theirs(weight.name, rules): weight for weight in weights_of(network)}
-    for head in network.heads:
-        inside = {name for name, weight in expected.items() if weight.name.startswith(f"{head.name}.")}
-        if not inside & shapes.keys():
-            network = replace(network, heads=tuple(other for other in network.heads if other != head))
-            expected = {name: weight for name, weight in expected.items() if name not in inside}
-    left_out = [name for name in shapes if name.startswith(origin.left_out)] if origin.left_out else []
-    names, wrong = {}, [f"{name} is missing" for name in expected if name not in shapes]
-    if classes and origin.classes not in (None, classes):
-        wrong += [f"{classes} classes, not {origin.classes}"]
-    for name, shape in shapes.items():
-        owner = expected.get(name.removesuffix(COUNTER) + ".running_var") if name.endswith(COUNTER) else None
-        weight = expected.get(name) or (owner and Weight(owner.name.removesuffix(".running_var") + COUNTER, ()))
-        if weight is None:
-            wrong += [] if name in left_out else [f"{name} is not known"]
-        elif shape not in (weight.shape, weight.window):
-            wrong += [f"{name} is {_x(shape)}, not {_x(weight.shape)}"]
-        else:
-            names[name] = weight.name
-    if wrong:
-        return None, wrong
-    notes = [origin.note] if origin.note else []
-    notes += [f"{len(left_out)} tensors of auxiliary classifiers are left out"] if left_out else []
-    return Match(network, origin, names, tuple(notes)), []
-
-
-def _nearest(shapes: Mapping[str, Shape], wanted: str | None, library: str | None) -> str:
-    """What to say where nothing fits: what is wrong with the network that has the most names in common."""
-    near = {wanted, *(found for asked, found in INSTEAD if asked == wanted)}
-    weights = sum(len(shape) > 1 for shape in shapes.values())
-    scores: dict[float, list[Origin]] = {}
-    anywhere: set[str] = set()
-    for origin in ORIGINS:
-        if library in (None, origin.library) and (wanted is None or origin.network in near):
-            landmarks = list(_landmarks(origin))
-            anywhere.update(landmarks)
-            common = sum(name in shapes for name in landmarks)
-            scores.setdefault(common / max(1, len(landmarks) + weights - common), []).append(origin)
-    if not scores or max(scores) < NEAR:
-        strange = [name for name, shape in shapes.items() if len(shape) > 1 and name not in anywhere] or list(shapes)
-        return f"fits no network here, none of which has the names {_some(strange)}{_wrapped(list(shapes))}"
-    tried = [(origin, _fit(shapes, origin)[1]) for origin in scores[max(scores)]]
-    origin, wrong = min(tried, key=lambda pair: len(pair[1]))
-    as_ours = "" if origin.library == OURS else f", here {origin.network}"
-    unknown = all(what.endswith(" is not known") for what in wrong)
-    also = ": save the state_dict of the network alone, without that" if unknown else ""
-    return f"fits no network here; the nearest is {origin}{as_ours}: {_some(wrong)}{also}"
-
-
-def _wrapped(names: Sequence[str]) -> str:
-    """What to do where most names begin with what is perhaps not the network's own."""
-    first, count = Counter(name.split(".")[0] for name in names).most_common(1)[0] if names else ("", 0)
-    others = [name for name in names if not name.startswith(f"{first}.")]
-    if 2 * count < len(names) or not first:
-        return ""
-    beside = f" and {others[0]} does not" if others else ""
-    return f": {count} begin with {first}.{beside}, so save the state_dict of the network itself, under its own names"
-
-
-def _some(words: Sequence[str]) -> str:
-    return "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
-
-
-def _x(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "one number"
-
-
-def _known(name: str) -> str:
-    known = {origin.network for origin in ORIGINS}
-    wanted = ALIASES.get(name.lower(), name.lower())
-    if wanted not in known:
-        raise UsageError(f"no network is called {name!r}{did_you_mean(wanted, [*known, *ALIASES])}")
-    return wanted

@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from topfive.data.check import duplicates
-from topfive.data.check.findings import BIASES, Copies, Finding, Look, found
+from topfive.data.check import signatures as signatures_of_check
+from topfive.data.check.evidence import BIASES, Copies, Finding, Look
+from topfive.data.check.findings import found
 from topfive.data.check.scanning import Seen, cached, cached_scan, scan
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Source
@@ -72,7 +74,7 @@ def check(source: Source, progress: Progress = silent, workers: int | None = Non
             if not signatures.tell():
                 scan(source, look.items, workers, signatures, progress)
             signatures.flush()
-            rows = np.memmap(signatures, np.uint8, "r", shape=(len(look.items), duplicates.SIGNATURE))
+            rows = np.memmap(signatures, np.uint8, "r", shape=(len(look.items), signatures_of_check.SIGNATURE))
             return _near(look, rows, progress)
 
         near = cached(source, "near", duplicates.Near, search)
@@ -96,7 +98,7 @@ def check(source: Source, progress: Progress = silent, workers: int | None = Non
     )
 
 
-def _near(look: Look, signatures: duplicates.Bytes, progress: Progress) -> duplicates.Near:
+def _near(look: Look, signatures: signatures_of_check.Bytes, progress: Progress) -> duplicates.Near:
     """Near duplicates among the first of each group of exact ones, by their positions in the source."""
     first: dict[bytes, int] = {}
     for i in look.readable:

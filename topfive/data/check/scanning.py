@@ -1,6 +1,5 @@
 """Every image read once, on all processors: what each is, a digest of its pixels, and why one cannot be read."""
 
-import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -16,10 +15,11 @@ import msgspec
 from PIL import __version__ as pillow
 
 from topfive import system
-from topfive.data.check.duplicates import SIGNATURE, signature
+from topfive.data import stores
+from topfive.data.check.signatures import SIGNATURE, signature
 from topfive.data.decoding import MOST_PIXELS, Unreadable
 from topfive.data.sources import Item, Source
-from topfive.data.stores import Progress, cache_folder, silent, write_aside
+from topfive.data.stores import Progress, silent
 from topfive.errors import ResourceError
 
 CHUNK = 64  # images that a process reads at once
@@ -45,13 +45,6 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def shorter(self) -> int:
         return min(self.width, self.height)
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """A result in the cache, and what it is the result of."""
-
-    of: str
-    result: msgspec.Raw
 
 
 def scan(
@@ -106,26 +99,7 @@ def cached_scan(
 
 def cached(source: Source, what: str, kind: type[T], make: Callable[[], T]) -> T:
     """What `make` makes of `source`, kept outside of it until any of its files changes."""
-    with contextlib.suppress(LookupError):
-        return _from_cache(source, what, kind)
-    result = make()
-    # a home that cannot be written to costs time, not the run; so do reasons with names that are no text
-    with contextlib.suppress(OSError, UnicodeError):
-        kept = Kept(_key(source), msgspec.Raw(msgspec.msgpack.encode(result)))
-        write_aside(cache_folder() / "scans" / f"{source.stamp}.{what}", msgspec.msgpack.encode(kept))
-    return result
-
-
-def _from_cache(source: Source, what: str, kind: type[T]) -> T:
-    """Raises: LookupError where there is nothing, or nothing that can be used."""
-    try:
-        content = (cache_folder() / "scans" / f"{source.stamp}.{what}").read_bytes()
-        kept = msgspec.msgpack.decode(content, type=Kept)
-        if kept.of == _key(source):
-            return msgspec.msgpack.decode(kept.result, type=kind)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise LookupError(what) from error
-    raise LookupError(what)
+    return stores.cached(f"scans/{source.stamp}.{what}", _key(source), kind, make)
 
 
 def _key(source: Source) -> str:

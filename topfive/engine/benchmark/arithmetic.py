@@ -17,12 +17,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from topfive.data.stores import cache_folder, write_aside
+from topfive.data.files import write_whole
+from topfive.data.stores import cache_folder
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import DISTURBED, Machine
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED
 from topfive.engine.benchmark.threads import use_threads
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import ModelSpec, Net, make, torch_costs
+from topfive.engine.models.modules import Net
+from topfive.engine.models.specs import ModelSpec, make, torch_costs
 from topfive.networks.costs import count
 from topfive.networks.layers import with_classes
 
@@ -67,7 +70,7 @@ def fastest(
     if (rates := known.get(key)) is None:
         load = Load()
         rates, when = _measure(subject, input, classes, part, kinds), "measured now"
-        if load.wanting(machine.threads) <= DISTURBED:
+        if load.contention(machine.threads) <= DISTURBED:
             _keep(key, rates)
     return chosen(machine, rates, when)
 
@@ -170,4 +173,4 @@ def _known() -> dict[str, Rates]:
 
 def _keep(key: str, rates: Rates) -> None:
     with contextlib.suppress(OSError):  # a home that cannot be written to costs seconds, not the run
-        write_aside(cache_folder() / CACHE, msgspec.json.format(msgspec.json.encode({**_known(), key: rates})))
+        write_whole(cache_folder() / CACHE, msgspec.json.format(msgspec.json.encode({**_known(), key: rates})))

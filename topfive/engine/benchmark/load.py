@@ -24,7 +24,7 @@ class Load:
         """How many cores other processes have had since, as a mean."""
         return max(0.0, (_busy() - self.busy - (_own() - self.own)) / max(self.passed, 1e-3))
 
-    def wanting(self, threads: int) -> float:
+    def contention(self, threads: int) -> float:
         """How many cores `threads` threads of this process have lacked since, as a mean."""
         return max(0.0, self.others() + threads - system.processors())
 

@@ -10,7 +10,8 @@ from topfive import system
 from topfive.engine.benchmark.measuring import BenchmarkRequest
 from topfive.engine.benchmark.threads import use_threads
 from topfive.engine.inference.backends import FEW, engine, forms
-from topfive.engine.models.modules import Classifier, Net, make
+from topfive.engine.models.modules import Classifier, Net
+from topfive.engine.models.specs import make
 from topfive.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 PLAIN = "torch float32"

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import Machine, memory_peak, memory_start, summarise, time_runs
-from topfive.engine.training.loading import Images
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import summarise, time_runs
+from topfive.engine.benchmark.memory import memory_peak, memory_start
+from topfive.engine.training.pixels import Images
 from topfive.engine.training.validation import score
 from topfive.errors import UsageError
 from topfive.results.records import Benchmark, Scores
@@ -66,6 +68,6 @@ def fit_and_measure(
     load = Load()
     latency = [seconds / 2 for seconds in time_runs(lambda: decide(one_pair), machine)]
     batches = time_runs(lambda: decide(many), machine)
-    wanting = load.wanting(1)  # why: the features are computed by one thread
-    measured = summarise(latency, batches, len(many), inference_bytes, training_bytes, len(images), wanting)
+    cpu_contention = load.contention(1)  # why: the features are computed by one thread
+    measured = summarise(latency, batches, len(many), inference_bytes, training_bytes, len(images), cpu_contention)
     return scores, measured, svm.coef_.size + svm.intercept_.size, seconds

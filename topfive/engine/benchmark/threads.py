@@ -77,7 +77,7 @@ def _watching() -> None:
     while True:
         time.sleep(EVERY)
         threads = torch.get_num_threads()
-        if threads > 1 and load.wanting(threads) > CROWDED:
+        if threads > 1 and load.contention(threads) > CROWDED:
             crowd.gather(threads)
         else:
             crowd.leave()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from topfive.engine.benchmark import shallow
-from topfive.engine.models.modules import ModelSpec, make, torch_costs
+from topfive.engine.models.specs import ModelSpec, make, torch_costs
 from topfive.engine.training.job import OutOfMemory, adapted, out_of_memory
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.networks.costs import count

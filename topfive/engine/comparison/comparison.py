@@ -17,7 +17,8 @@ from topfive.data.fetching import fetch_weights
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest
-from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, Machine, measure
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.planning import (
@@ -32,19 +33,20 @@ from topfive.engine.comparison.planning import (
     too_short,
 )
 from topfive.engine.comparison.trials import Place, key_of, run_trial
-from topfive.engine.models.modules import make
+from topfive.engine.models.specs import make
+from topfive.engine.training.datasets import Data, InMemory
 from topfive.engine.training.job import Job, decoding, fitted
-from topfive.engine.training.loading import Data, InMemory, TooManyUnreadable, chosen, note_unreadable, prepare
+from topfive.engine.training.loading import chosen, prepare
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, measured
+from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadable
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import marked, row
 from topfive.results.progress import Progress, counting
-from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
-from topfive.results.runs import Reading
+from topfive.results.records import ComparisonRow, FailedRow, Reading, TrialRecord
 
 PREPARING = 0.2  # share of the bar that is for timing, before the first training
 GUESS = 10  # epochs that choosing the arithmetic is worth its time for, before it is known how many there are
@@ -91,6 +93,7 @@ class Comparison:
         self.source, self.contract, self.machine, self.place = source, contract, machine, place
         self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
+        self.asked: list[str] = []  # the keys of both, in the order asked for
         self.datas: dict[tuple[Reading, int], Data] = {}  # the images as they were read, by how and at which size
         self.left_out: list[str] = []  # candidates that there cannot be, in sentences
         self.starts: dict[str, Path] = {}  # by the candidate's key: the weights that it begins with
@@ -136,13 +139,13 @@ class Comparison:
         return marked(made, trials)
 
     def table(self) -> list[ComparisonRow | FailedRow]:
-        """A row for each candidate that has a trial or failed."""
-        failed = []
+        """A row for each candidate that has a trial or failed, in the order asked for."""
+        made: dict[str, ComparisonRow | FailedRow] = {row.key: row for row in self.rows()}
         for key, (name, error) in self.failures.items():
             known = self.entries.get(key)
             family, kind = (known.candidate.family, known.candidate.kind) if known else ("", "")
-            failed.append(FailedRow(name, family, kind, str(error)))
-        return [*self.rows(), *failed]
+            made[key] = FailedRow(name, family, kind, str(error))
+        return [made[key] for key in dict.fromkeys(self.asked) if key in made]
 
     def error(self) -> TopfiveError | None:
         """What ends the command where networks failed: of the first failure's kind, and so with its exit code."""
@@ -248,9 +251,9 @@ class Comparison:
                 classes = len(self.source.classes)
                 timed = measure(BenchmarkRequest(one.spec, one.shape, classes, self.machine, training_batch=part))
                 self.folder.add_benchmark(one.candidate.key, timed)
-                if timed.wanting > DISTURBED:
+                if timed.cpu_contention > DISTURBED:
                     yield (
-                        f"{one.candidate.name}: other programs had {timed.wanting:.1f} of the {self.machine.threads} "
+                        f"{one.candidate.name}: other programs had {timed.cpu_contention:.1f} of the {self.machine.threads} "
                         "processors while it was timed: its latency and throughput are worse than they would be alone"
                     )
             except (DataError, Interrupted):
@@ -372,11 +375,14 @@ class Comparison:
                 self.left_out.append(f"{name} has no published weights, and is left out of {PUBLISHED}")
                 return
             self.entries[one.candidate.key] = one
+            self.asked.append(one.candidate.key)
         except UsageError:
             raise
         except Exception as error:
             clear_frames(error.__traceback__)
-            self.failures[f"{name} {size}"] = name, failure(error, name if ":" in name else None)
+            key = f"{name} {size} {start}"
+            self.failures[key] = name, failure(error, name if ":" in name else None)
+            self.asked.append(key)
 
     def _failed(self, one: Entry, error: Exception) -> str:
         """Keep what went wrong with one network; a sentence that says it."""
@@ -392,8 +398,8 @@ class Comparison:
     def meta(self) -> dict[str, object]:
         """How the comparison was made, for its page: enough to repeat it."""
         rows = self.rows()
-        waited = max(rows, key=lambda row: row.waiting, default=None)
-        disturbed = [f"{row.wanting:.1f} while {row.name} was" for row in rows if row.wanting > DISTURBED]
+        waited = max(rows, key=lambda row: row.data_wait, default=None)
+        disturbed = [f"{row.cpu_contention:.1f} while {row.name} was" for row in rows if row.cpu_contention > DISTURBED]
         sizes = ", ".join(f"{size}x{size}" for size in self.contract.sizes)
         return {
             "source": str(self.source),
@@ -403,7 +409,7 @@ class Comparison:
             "use": self.use(),
             "unreadable": self.folder.unreadable(),
             "decoding": self._decoding(),
-            "waiting": f"at most {waited.waiting:.0%} of the training time ({waited.name})" if waited else "",
+            "waiting": f"at most {waited.data_wait:.0%} of the training time ({waited.name})" if waited else "",
             "disturbed": f"other processes used CPU cores: {', '.join(disturbed)} measured" if disturbed else "",
             "fingerprint": self.source.fingerprint,
             "command": shlex.join(self.place.command),

@@ -6,15 +6,15 @@ from typing import TypeVar
 
 import msgspec
 
+from topfive.data.files import write_whole
 from topfive.data.outputs import mark
-from topfive.data.stores import write_aside
 from topfive.engine.benchmark.arithmetic import repeated
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.comparison.planning import Plan
-from topfive.engine.training.loading import BAD_FILES
+from topfive.engine.training.unreadable import BAD_FILES
 from topfive.errors import ResourceError, UsageError
+from topfive.results.locks import Lock
 from topfive.results.records import Benchmark, TrialRecord
-from topfive.results.runs import Lock
 
 SETTING = "setting.json"
 MACHINE = "machine.json"
@@ -64,8 +64,8 @@ class Folder:
             try:
                 self.notes += self._lock.take()
                 self._check(setting)
-                write_aside(path / MACHINE, msgspec.json.format(msgspec.json.encode(machine)))
-                write_aside(path / SETTING, msgspec.json.format(msgspec.json.encode(setting)))
+                write_whole(path / MACHINE, msgspec.json.format(msgspec.json.encode(machine)))
+                write_whole(path / SETTING, msgspec.json.format(msgspec.json.encode(setting)))
             except BaseException:
                 self.close()
                 raise
@@ -99,7 +99,7 @@ class Folder:
 
     def keep_plan(self, name: str, plan: Plan) -> None:
         """Write a plan down."""
-        write_aside(self.path / name, msgspec.json.format(msgspec.json.encode(plan)))
+        write_whole(self.path / name, msgspec.json.format(msgspec.json.encode(plan)))
 
     def unreadable(self) -> list[dict[str, str]]:
         """The images that were skipped, with why; from the folder, so that a later run knows them too."""
@@ -116,7 +116,7 @@ class Folder:
 
     def keep_decoded(self, done: dict[str, int]) -> None:
         """Write that down."""
-        write_aside(self.path / DECODING, msgspec.json.encode(done))
+        write_whole(self.path / DECODING, msgspec.json.encode(done))
 
     def _check(self, setting: Setting) -> None:
         stated = self.path / SETTING
@@ -146,4 +146,4 @@ class Folder:
         return records
 
     def _write(self, name: str, records: list[Record]) -> None:
-        write_aside(self.path / name, msgspec.json.Encoder().encode_lines(records))
+        write_whole(self.path / name, msgspec.json.Encoder().encode_lines(records))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.training.timing import Estimate
 from topfive.errors import UsageError
 from topfive.networks.receptive_fields import VALUE_BYTES

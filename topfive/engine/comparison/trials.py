@@ -13,20 +13,21 @@ import torch
 
 from topfive.data.sources import Source
 from topfive.engine.benchmark.energy import Energy
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.memory import memory_start
 from topfive.engine.comparison.candidates import Entry
 from topfive.engine.inference.models import open_model
-from topfive.engine.models.modules import make
+from topfive.engine.models.specs import make
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
-from topfive.engine.training.loading import Data
-from topfive.engine.training.loop import train
+from topfive.engine.training.loop import Training, train
 from topfive.engine.training.processes import Group
 from topfive.networks.layers import Network, with_classes
 from topfive.recipes.plan import total_steps
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import EpochRecord, TrialRecord
-from topfive.results.runs import Begun, holds_run, load_run
+from topfive.results.records import Begun, EpochRecord, TrialRecord
+from topfive.results.runs import holds_run, load_run
 
 TRIALS = "trials"  # the run folders of the trials, within the comparison's
 
@@ -68,13 +69,8 @@ def run_trial(
     It begins with `weights`, if any. A run that was interrupted is continued. Raises: what `Job` raises.
     """
     rows: list[EpochRecord] = []
-    steps, seen, began, energy = total_steps(recipe, len(data)), 0, time.perf_counter(), Energy()
+    steps, energy = total_steps(recipe, len(data)), Energy()
     said: list[str] = []
-
-    def stepped(images: int) -> None:
-        nonlocal seen
-        seen += images
-        tick(min(1.0, seen / (steps * recipe.batch)), f"{seen / (time.perf_counter() - began):,.0f} images/s")
 
     trial, size = None, entry.candidate.size
     if network := entry.network:
@@ -87,12 +83,20 @@ def run_trial(
         )
         begun = Begun(str(weights), start.model.sha256) if start else None
         said += job.open(list(place.command), place.workers, start=begun)
-        epochs = job.epochs(shlex.join(place.command), start=start, stepped=stepped, last_alone=True)
+        events = job.steps(shlex.join(place.command), start=start, last_alone=True)
     else:
         assert entry.spec
         torch.manual_seed(recipe.seed)
-        epochs = train(make(entry.spec, entry.shape, len(source.classes)), data, recipe, machine, stepped)
-    rows += epochs
+        events = train(Training(make(entry.spec, entry.shape, len(source.classes)), data, recipe, machine))
+    memory_start(machine)  # why: trainings before this one took memory too
+    before, began = 0, time.perf_counter()
+    for event in events:
+        if isinstance(event, EpochRecord):
+            rows.append(event)
+            continue
+        before = before or event.images  # why: a resumed training has images that were not trained on now
+        rate = f"{(event.images - before) / (time.perf_counter() - began):,.0f} images/s"
+        tick(min(1.0, event.images / (steps * recipe.batch)), rate)
     last = rows[-1]
     assert last.scores is not None  # the last epoch is always evaluated
     record = TrialRecord(
@@ -105,7 +109,7 @@ def run_trial(
         learning_rate=recipe.peak,
         precision=machine.precision,
         memory_format=machine.memory_format,
-        waiting=sum(row.waiting for row in rows) / len(rows),
+        data_wait=sum(row.data_wait for row in rows) / len(rows),
         curve=tuple(
             {
                 "epoch": row.epoch,
@@ -117,6 +121,7 @@ def run_trial(
             if row.scores
         ),
         trial=trial.relative_to(place.folder).as_posix() if trial else "",
+        peak_bytes=max(row.memory_bytes for row in rows),
         joules=energy.joules(),
         stuck=bool(last.note),
         notes=in_parts(recipe),

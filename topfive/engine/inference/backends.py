@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.inference import openvino as openvino_form
 from topfive.engine.models import capabilities
-from topfive.engine.models.modules import Classifier, Flattened, Net, Parallel, Sum, normalised
+from topfive.engine.models.layers import Flattened, Parallel, Sum
+from topfive.engine.models.modules import Classifier, Net, normalised
 from topfive.errors import UsageError
 
 PRECISIONS = ("bfloat16", "float32")

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from topfive.errors import RefusedError, ResourceError
-from topfive.weights.inspection import Listed, Weights, examine, opened
+from topfive.weights.inspection import examine, opened
 from topfive.weights.pickles import shown
+from topfive.weights.state_dicts import Listed, Weights
 
 SAFE = (2, 10)  # the torch that has CVE-2026-24747 fixed
 CHILD = Path(__file__).with_name("unpickling.py")

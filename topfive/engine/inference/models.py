@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from topfive.data.cifar import CIFAR10
+from topfive.data.class_folders import WNID
+from topfive.data.files import write_whole
 from topfive.data.imagenet import imagenet_classes
-from topfive.data.sources import WNID, Source, listed
-from topfive.data.stores import write_aside
+from topfive.data.sources import Source, listed
 from topfive.engine.inference.foreign import read_foreign
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.models.tensors import fill, packed, unpacked
@@ -25,10 +25,12 @@ from topfive.engine.training.checkpoints import MODEL
 from topfive.errors import DataError, RefusedError, UsageError
 from topfive.networks.layers import Network
 from topfive.recipes.protocols import PROTOCOLS, SQUARE, Protocol
-from topfive.results.runs import Checkpoint, newest_in, open_checkpoint
+from topfive.results.checkpoints import Checkpoint, open_checkpoint
+from topfive.results.runs import newest_in
 from topfive.weights.inspection import examined
 from topfive.weights.libraries import Known, recognised
-from topfive.weights.names import COUNTER, Match, network_called, recognise
+from topfive.weights.matching import COUNTER, Match, recognise
+from topfive.weights.names import network_called
 from topfive.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, timm_config
 
 HUB = ("model.safetensors", "pytorch_model.bin")  # what timm's files are called that have a config.json beside them
@@ -219,8 +221,8 @@ def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
 
 def save(model: Model, path: Path) -> None:
     """Write the model as a file of ours, whole or not at all. Raises: OSError."""
-    about: dict[str, Any] = msgspec.to_builtins(model.about)
-    write_aside(path, packed(model.classifier.state_dict(), about))
+    about: dict[str, object] = msgspec.to_builtins(model.about)
+    write_whole(path, packed(model.classifier.state_dict(), about))
 
 
 def _which(run: Path, checkpoint: Checkpoint) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from topfive.engine.models.modules import Flattened, Gate, LocalResponseNorm, Net, Parallel, Sum, ZeroMaps
+from topfive.engine.models.layers import Flattened, Gate, LocalResponseNorm, Parallel, Sum, ZeroMaps
+from topfive.engine.models.modules import Net
 
 Node = Any  # an output of an operation: OpenVINO's operations carry no types
 HINTS = {"bfloat16": "bf16", "float32": "f32"}

@@ -21,7 +21,7 @@ from torch import Tensor
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Source
 from topfive.data.views import views
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.inference.backends import Backend, engine
 from topfive.engine.inference.models import About, Model, columns, same_classes
 from topfive.engine.models.modules import Classifier, build, converted
@@ -256,14 +256,7 @@ def judge(
         labels = at[[item.label for item in source.val]]
         told = {names[i]: reason for i, reason in sorted(reasons.items())}
         seen = Predictions(
-            one.model.about.classes,
-            names,
-            labels,
-            rows,
-            told,
-            one.described,
-            one.model.name,
-            source.name,
+            one.model.about.classes, names, labels, rows, told, one.described, one.model.name, source.name
         )
         judged.append(Evaluation(one.model, one.protocol, seen, _cost(one, group), _engine(one), tuple(notes)))
     return judged

@@ -1,21 +1,14 @@
 """A network value becomes a plain `torch.nn.Module` whose submodules carry the paper's names."""
 
-import importlib
-import inspect
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import assert_never
 
-import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from topfive.engine.models import capabilities
-from topfive.errors import RefusedError
-from topfive.networks.costs import count, shape_after
+from topfive.engine.models.layers import Convolution, Flattened, Gate, LocalResponseNorm, Parallel, Sum, ZeroMaps
+from topfive.networks.costs import count
 from topfive.networks.layers import (
     BatchNorm,
     Chain,
@@ -36,15 +29,11 @@ from topfive.networks.layers import (
     SqueezeExcite,
     ZeroPad,
     pair,
-    with_classes,
 )
+from topfive.networks.shapes import shape_after
 
 Shape = tuple[int, int, int]
-
 CACHED = 2**18  # numbers that a processor core's cache holds with room to spare
-WEIGHTS_A_PIXEL = (
-    2**16
-)  # a map is small for its kernels where they have so many weights for each of its pixels, or more
 
 
 class Net(nn.Module):
@@ -128,132 +117,6 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     for whence, there in zip(torch.split(pixels, part), torch.split(out, part)):
         there.copy_(whence).sub_(wide[0]).div_(wide[1])
     return out
-
-
-class Convolution(nn.Conv2d):
-    """torch's, or one matrix product where the processor has matrix units (AMX) and the map is small for its kernels.
-
-    torch's own goes through all the weights for every image; a product reads them once. What comes out differs in
-    the order of the sums only. Benchmark: docs/decisions/0014-small-maps.md.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert isinstance(self.padding, tuple)
-        height, width = _places(x, self.kernel_size, self.stride, self.padding)
-        # why the first: torch's refuses a map that is smaller than the kernel
-        small = min(height, width) > 0 and self.weight.numel() >= height * width * WEIGHTS_A_PIXEL
-        if (
-            small
-            and self.groups == 1
-            and x.dtype == torch.bfloat16
-            and x.device.type == "cpu"
-            and capabilities.matrix_units()
-        ):
-            return convolution_by_product(x, self.weight, self.bias, self.stride, self.padding)
-        return super().forward(x)
-
-
-def convolution_by_product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], pad: tuple[int, ...]
-) -> Tensor:
-    """`functional.conv2d` of the same arguments, channels last."""
-    rows, columns = weight.shape[2:]
-    height, width = _places(x, (rows, columns), stride, pad)
-    lying = functional.pad(x.permute(0, 2, 3, 1), (0, 0, pad[1], pad[1], pad[0], pad[0]))
-    tall, wide = stride[0] * (height - 1) + 1, stride[1] * (width - 1) + 1
-    under = [  # what lies under each place of the kernel, wherever the kernel comes to
-        lying[:, top : top + tall : stride[0], left : left + wide : stride[1]]
-        for top in range(rows)
-        for left in range(columns)
-    ]
-    kernels = weight.permute(0, 2, 3, 1).flatten(1)
-    return functional.linear(torch.cat(under, -1), kernels, bias).permute(0, 3, 1, 2)
-
-
-def _places(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...]) -> list[int]:
-    """How many places a kernel comes to along the height and the width."""
-    return [(n + 2 * edge - size) // step + 1 for n, size, step, edge in zip(x.shape[2:], kernel, stride, pad)]
-
-
-class Flattened(nn.Linear):
-    """A linear layer over everything that comes in, in the order channel, row, column: `(N, ...) -> (N, units, 1, 1)`.
-
-    A unit is a map of one pixel, as in `costs.py`, so that whatever takes maps may follow.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1))[:, :, None, None]
-
-
-class LocalResponseNorm(nn.Module):
-    """x / (k + alpha * sum of x^2 over `size` neighbouring channels)^beta, in 32 bits whatever comes in.
-
-    torch's own layer divides alpha by `size`, has no bfloat16 form on a CPU, and is slower.
-    """
-
-    def __init__(self, size: int, alpha: float, beta: float, k: float) -> None:
-        super().__init__()
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        squares = functional.pad(x.float().square(), (0, 0, 0, 0, self.size // 2, (self.size - 1) // 2))
-        total = squares[:, :channels]
-        for first in range(1, self.size):
-            total = total + squares[:, first : first + channels]
-        divisor = total * self.alpha + self.k
-        if self.beta == 0.75:  # the papers' value, by two square roots, which are several times faster than a power
-            inverse = divisor.rsqrt()
-            return (x * inverse * inverse.sqrt()).to(x.dtype)
-        return (x * divisor.pow(-self.beta)).to(x.dtype)
-
-
-class Gate(nn.Module):
-    """Squeeze and excitation: `x * sigmoid(fc2(relu(fc1(mean of x))))`, a gate per channel."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, squeezed)
-        self.fc2 = nn.Linear(squeezed, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = self.fc2(functional.relu(self.fc1(x.mean((2, 3))))).sigmoid()
-        return x * gate[:, :, None, None]
-
-
-class ZeroMaps(nn.Module):
-    """Zero maps in front of the channels that come in, and behind them."""
-
-    def __init__(self, before: int, behind: int) -> None:
-        super().__init__()
-        self.before, self.behind = before, behind
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x, (0, 0, 0, 0, self.before, self.behind))
-
-
-class Parallel(nn.Module):
-    """Branches over the same input, stacked along the channels."""
-
-    def __init__(self, branches: "OrderedDict[str, nn.Module]") -> None:
-        super().__init__()
-        for name, branch in branches.items():
-            self.add_module(name, branch)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.children()], 1)
-
-
-class Sum(nn.Module):
-    """`shortcut(x) + scale * body(x)`."""
-
-    def __init__(self, body: nn.Module, shortcut: nn.Module, scale: float) -> None:
-        super().__init__()
-        self.body, self.shortcut, self.scale = body, shortcut, scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        body = self.body(x)  # first, as costs.py counts the memory
-        return torch.add(self.shortcut(x), body, alpha=self.scale)
 
 
 def build(network: Network, input: Shape | None = None) -> Net:
@@ -352,74 +215,3 @@ def _fresh(layer: Layer, fresh: bool) -> bool:
             return fresh
         case _:
             return True
-
-
-class ModelSpec(msgspec.Struct, frozen=True):
-    """What is built, trained and measured: a network value, or a factory of the user's own (`package.module:name`)."""
-
-    name: str
-    network: Network | None = None
-    factory: str | None = None
-
-
-def make(subject: ModelSpec, input: Shape, classes: int) -> nn.Module:
-    """A fresh module of `subject` for images of `input` and `classes` classes.
-
-    Raises: RefusedError where a user's factory does not give a module that maps the images to so many logits.
-    """
-    module = _make(subject, input, classes)
-    if subject.network is not None:
-        return module
-    with torch.no_grad():
-        try:
-            was_training = module.training
-            shape = tuple(module.eval()(torch.zeros(2, *input)).shape)
-            module.train(was_training)
-        except Exception as error:
-            raise RefusedError(f"{subject.factory} fails on images of {input}: {error}") from error
-    if shape != (2, classes):
-        raise RefusedError(f"{subject.factory} gives {shape} for two images; wanted is (2, {classes})")
-    return module
-
-
-def _make(subject: ModelSpec, input: Shape, classes: int) -> nn.Module:
-    if subject.network is not None:
-        return build(with_classes(subject.network, classes), input)
-    assert subject.factory is not None
-    return _call_factory(subject.factory, classes)
-
-
-def _call_factory(spec: str, classes: int) -> nn.Module:
-    module_name, _, name = spec.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user's work, as `python -m` finds it
-    try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise RefusedError(f"{spec} cannot be imported: {error}") from None
-    accepted = inspect.signature(factory).parameters
-    keyword = next((key for key in ("num_classes", "classes") if key in accepted), None)
-    module = factory(**({keyword: classes} if keyword else {}))
-    if not isinstance(module, nn.Module):
-        raise RefusedError(f"{spec} gives {type(module).__name__}, not a torch.nn.Module")
-    return module
-
-
-def torch_costs(subject: ModelSpec, input: Shape, classes: int) -> tuple[int, int]:
-    """(params, macs) by torch's own operator counter: for modules that are not our values.
-
-    On the meta device, which computes nothing, and on the CPU for a module that looks at its numbers.
-    """
-    try:
-        return _count_by_torch(subject, input, classes, "meta")
-    except Exception:  # why: whatever a user's module raises there, it may do without on the CPU, or says so there
-        return _count_by_torch(subject, input, classes, "cpu")
-
-
-def _count_by_torch(subject: ModelSpec, input: Shape, classes: int, device: str) -> tuple[int, int]:
-    with torch.device(device):
-        module = _make(subject, input, classes).eval()
-        pixels = torch.empty(1, *input)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(pixels)
-    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2

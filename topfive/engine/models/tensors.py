@@ -1,7 +1,6 @@
 """Tensors to bytes and back, as safetensors: no pickle. The file of a model says by itself what it is a model of."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import torch
@@ -14,18 +13,22 @@ from topfive.errors import RefusedError
 ABOUT = "topfive"  # the key of the description in a file's header
 
 
-def packed(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+class _Header(msgspec.Struct):
+    metadata: dict[str, str] = msgspec.field(name="__metadata__", default_factory=dict)
+
+
+def packed(tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> bytes:
     """A safetensors file of `tensors`, with `about` as JSON in its header."""
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     return save(plain, {ABOUT: msgspec.json.encode(about).decode()})
 
 
-def unpacked(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def unpacked(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, object]]:
     """What `packed` packed. Raises: RefusedError naming `where`."""
     try:
         length = int.from_bytes(data[:8], "little")
-        header = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
-        about = msgspec.json.decode(header.get("__metadata__", {}).get(ABOUT, "{}"), type=dict[str, Any])
+        header = msgspec.json.decode(data[8 : 8 + length], type=_Header)
+        about = msgspec.json.decode(header.metadata.get(ABOUT, "{}"), type=dict[str, object])
         return load(data), about
     except (SafetensorError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
         raise RefusedError(f"{where} is not a whole safetensors file: {error}") from None

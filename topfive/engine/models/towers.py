@@ -12,7 +12,6 @@ Source: Krizhevsky et al. 2012, sections 3.2 and 3.5, Fig. 2.
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import torch
@@ -21,7 +20,7 @@ from torch.nn import functional
 
 from topfive.engine.models.modules import Net, Shape, build
 from topfive.errors import UsageError
-from topfive.networks.costs import count, shape_after
+from topfive.networks.costs import count
 from topfive.networks.descriptions import describe
 from topfive.networks.layers import (
     BatchNorm,
@@ -39,6 +38,7 @@ from topfive.networks.layers import (
     leaves,
 )
 from topfive.networks.receptive_fields import VALUE_BYTES
+from topfive.networks.shapes import shape_after
 
 Row = dict[str, str | int]
 
@@ -168,7 +168,12 @@ class Towers(nn.Module):
         return first.to(ours), second.to(theirs)
 
 
-def _join(towers: nn.Module, state: dict[str, Any], prefix: str, about: object) -> None:
+def row_of(name: str) -> str:
+    """The name that a parameter has in the one-device network, whichever tower's half it is."""
+    return name.removeprefix("tower1.").removeprefix("tower2.")
+
+
+def _join(towers: nn.Module, state: dict[str, Tensor], prefix: str, about: object) -> None:
     """In a state dict that was gathered, put the one-device network's tensors in the place of their halves."""
     one, two = f"{prefix}tower1.", f"{prefix}tower2."
     for key in [key for key in state if key.startswith(one)]:
@@ -177,7 +182,7 @@ def _join(towers: nn.Module, state: dict[str, Any], prefix: str, about: object) 
         state[prefix + name] = torch.cat((first, second.to(first.device))) if first.ndim else first
 
 
-def _cut(towers: nn.Module, state: dict[str, Any], prefix: str, *about: object) -> None:
+def _cut(towers: nn.Module, state: dict[str, Tensor], prefix: str, *about: object) -> None:
     """In a state dict that is about to be taken, put the halves in the place of the one-device network's tensors."""
     whole = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
     for tower, half in zip(("tower1", "tower2"), _halves(whole)):

@@ -6,18 +6,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import msgspec
-from torch import Tensor, nn
+from torch import Tensor
 
 from topfive.engine.models.tensors import packed, unpacked
-from topfive.engine.training.loop import TrainState
-from topfive.engine.training.optimizers import Optimizer
+from topfive.engine.training.loop import READ_EVERY, Training, TrainState
 from topfive.engine.training.processes import Group
 from topfive.errors import Interrupted, RefusedError, Terminated
+from topfive.results.checkpoints import Checkpoint
 from topfive.results.records import EpochRecord
-from topfive.results.runs import Checkpoint, Run
+from topfive.results.runs import Run, load_rows
+from topfive.results.version1 import result_of_now
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 RAW = "raw."  # before the weights that are trained, where those that are evaluated are another set
@@ -34,7 +34,7 @@ class Checkpointer:
         self,
         run: Run | None,
         group: Group,
-        about: Mapping[str, Any],
+        about: Mapping[str, object],
         every: float,
         again: str,
         last_alone: bool = False,
@@ -45,47 +45,53 @@ class Checkpointer:
         self.saved = time.monotonic()
         self.resumed = 0  # the step that this run went on from
 
-    def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
-        """What the newest whole checkpoint holds; the first process reads it for all."""
+    def restore(self, training: Training) -> None:
+        """Bring `training` to the newest whole checkpoint, if there is one; the first process reads it for all."""
         checkpoint = self.run.newest() if self.run else None
         files = (checkpoint.read(TRAINING), checkpoint.read(MODEL)) if checkpoint else (b"", b"")
-        position = msgspec.json.encode(checkpoint.about["position"]) if checkpoint else b""
-        told = msgspec.json.encode(self.run.rows()) if self.run and checkpoint else b""
-        stated, told, training, model = (self.group.broadcast(data) for data in (position, told, *files))
+        position = msgspec.json.encode(result_of_now(checkpoint.about["position"])) if checkpoint else b""
+        told = msgspec.json.encode(load_rows(self.run.folder)) if self.run and checkpoint else b""
+        stated, told, rest, model = (self.group.broadcast(data) for data in (position, told, *files))
         if not stated:
-            return None
+            return
         try:
             at, rows = msgspec.json.decode(stated, type=TrainState), msgspec.json.decode(told, type=list[EpochRecord])
         except msgspec.MsgspecError as error:
             raise RefusedError(f"the checkpoint is of another topfive: {error}") from None
-        learner, _ = unpacked(training, TRAINING)
-        weights = {key.removeprefix(RAW): learner.pop(key) for key in list(learner) if key.startswith(RAW)}
+        optimizer, _ = unpacked(rest, TRAINING)
+        weights = {key.removeprefix(RAW): optimizer.pop(key) for key in list(optimizer) if key.startswith(RAW)}
         self.resumed = at.step
         if at.batch == at.batches and len(rows) > len(at.rows):  # saved before the evaluation, which is done since
             at = at.after(rows[len(at.rows)])
-        return at, weights or unpacked(model, MODEL)[0], learner
+        training.restore(at, weights or unpacked(model, MODEL)[0], optimizer)
 
-    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
-        """Save where it is time. Raises: Interrupted where a signal asked, once the state is saved."""
+    def step(self, training: Training, evaluating: bool = False) -> None:
+        """Save where it is time. Raises: Interrupted where a signal asked, once the state is saved; DivergedError.
+
+        Several processes do either at steps at which all of them read their sums, and not while they evaluate, where
+        they have different numbers of batches.
+        """
+        if self.group.world > 1 and (evaluating or training.state.batch % READ_EVERY):
+            return
         asked = int(max(self.group.all_reduce(self.asked))) if self.group.world > 1 else self.asked
         if asked or time.monotonic() - self.saved >= self.every:
-            self._save(position, model, learner)
+            self._save(training)
         if asked:
             self.group.wait()  # why: the first process has saved when the others leave
             kind = Interrupted if self.asked == signal.SIGINT else Terminated
-            raise kind(f"stopped and saved at step {position.step}; continue with: {self.again}")
+            raise kind(f"stopped and saved at step {training.state.step}; continue with: {self.again}")
 
-    def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
+    def epoch(self, training: Training) -> None:
         """Keep the row; save the model that is the best so far, and the whole state at the end."""
-        rows = position.rows
+        state = training.state
+        rows = state.rows
         if self.run:
             self.run.write_rows([msgspec.to_builtins(row) for row in rows])
             if not self.last_alone and rows[-1].scores and rows[-1] is best(rows):
-                files = {MODEL: self._model(position, learner)}
-                self.run.save(position.step, files, {"epoch": rows[-1].epoch}, "best")
-        if position.epoch > learner.recipe.epochs:
-            self._save(position, model, learner)
-        self.step(position, model, learner)
+                self.run.save(state.step, {MODEL: self._model(training)}, {"epoch": rows[-1].epoch}, "best")
+        if state.epoch > training.recipe.epochs:
+            self._save(training)
+        self.step(training)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -103,14 +109,15 @@ class Checkpointer:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _model(self, position: TrainState, learner: Optimizer) -> bytes:
-        return packed(learner.averaged().state_dict(), {**self.about, "step": position.step})
+    def _model(self, training: Training) -> bytes:
+        return packed(training.optimizer.averaged().state_dict(), {**self.about, "step": training.state.step})
 
-    def _save(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
+    def _save(self, training: Training) -> None:
+        state, optimizer = training.read(), training.optimizer  # why: what has diverged is not saved
         if self.run:
-            raw = {f"{RAW}{name}": t for name, t in model.state_dict().items()} if learner.average else {}
-            files = {MODEL: self._model(position, learner), TRAINING: packed({**raw, **learner.state()}, {})}
-            self.run.save(position.step, files, {"position": msgspec.to_builtins(position)})
+            raw = {f"{RAW}{name}": t for name, t in training.model.state_dict().items()} if optimizer.average else {}
+            files = {MODEL: self._model(training), TRAINING: packed({**raw, **optimizer.state()}, {})}
+            self.run.save(state.step, files, {"position": msgspec.to_builtins(state)})
         self.saved = time.monotonic()
 
 
@@ -120,6 +127,6 @@ def best(rows: list[EpochRecord]) -> EpochRecord | None:
     return max(scored)[2] if scored else None
 
 
-def model_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def model_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The evaluated weights in a checkpoint, and what they are the weights of."""
     return unpacked(checkpoint.read(MODEL), str(checkpoint.folder / MODEL))

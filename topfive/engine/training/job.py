@@ -7,30 +7,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
 
 from topfive.data.opening import lasting
 from topfive.data.sources import Source
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
 from topfive.engine.training.checkpoints import Checkpointer
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.initial_weights import Start
-from topfive.engine.training.loading import (
-    Data,
-    TooManyUnreadable,
-    chosen,
-    default_size,
-    note_unreadable,
-    prepare,
-    repeated,
-    usual_side,
-)
-from topfive.engine.training.loop import train
+from topfive.engine.training.loading import chosen, prepare, repeated
+from topfive.engine.training.loop import Step, Training, records, train
 from topfive.engine.training.processes import Group
+from topfive.engine.training.sizes import default_size, usual_side
+from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadable
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.networks.costs import count
@@ -40,8 +33,8 @@ from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.plan import ended, total_steps
 from topfive.recipes.recipe import Recipe, side_of
-from topfive.results.records import EpochRecord
-from topfive.results.runs import Begun, Reading, Run, Stated, load_run, open_run
+from topfive.results.records import Begun, EpochRecord, Reading, Stated
+from topfive.results.runs import Run, load_run, open_run
 from topfive.results.scored import recorded
 from topfive.weights.names import network_called
 
@@ -52,6 +45,14 @@ MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded images 
 
 class OutOfMemory(ResourceError):
     """Of a step of a training."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a training takes, as an estimate before anything runs."""
+
+    steps: int
+    training_ops: int
+    memory_bytes: int
 
 
 class Job:
@@ -153,28 +154,32 @@ class Job:
             raise
         return [*self.run.notes, *notes] if self.run else []
 
-    def epochs(
-        self,
-        again: str,
-        every: float = 120.0,
-        start: Start | None = None,
-        reading: Callable[[int], object] = lambda count: None,
-        stepped: Callable[[int], object] = lambda count: None,
-        ready: Callable[[Data], object] = lambda data: None,
-        last_alone: bool = False,
-    ) -> Iterator[EpochRecord]:
-        """Train; a row an epoch, those of before it was interrupted first. `again` is the command that continues.
+    def epochs(self, again: str, every: float = 120.0, start: Start | None = None) -> Iterator[EpochRecord]:
+        """The records of `steps` alone."""
+        return records(self.steps(again, every, start))
 
-        `start` is what it begins with in place of random numbers, `last_alone` saves no best epoch beside the last.
-        Raises: what `train` and the run's folder raise.
+    def steps(
+        self, again: str, every: float = 120.0, start: Start | None = None, last_alone: bool = False
+    ) -> Iterator[Step | EpochRecord]:
+        """Train; each step and each epoch, the records of before it was interrupted first.
+
+        The whole state is saved every so many seconds; `again` is the command that continues. `start` is what it begins
+        with in place of random numbers, `last_alone` saves no best epoch beside the last. Raises: what `train` and the
+        run's folder raise.
         """
-        data = self._read(reading)
-        ready(data)
-        net = self.network_for(data, start)
-        keeper = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
+        data = self.read()
+        training = Training(self.network_for(data, start), data, self.recipe, self.machine, self.group)
+        checkpointer = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
         try:
-            with keeper.listening():
-                yield from train(net, data, self.recipe, self.machine, stepped, self.group, keeper)
+            with checkpointer.listening():
+                checkpointer.restore(training)
+                yield from training.state.rows
+                for event in train(training):
+                    if isinstance(event, Step):
+                        checkpointer.step(training, event.evaluating)
+                    else:
+                        checkpointer.epoch(training)
+                    yield event
         except DivergedError as error:
             last = self.run.newest() if self.run else None
             kept = f"; the last good state is {last.folder}" if last else ""
@@ -204,7 +209,7 @@ class Job:
             whiten(net, data, self.recipe)
         return net
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """What a model's file says of itself: enough to use it without its source."""
         source = self.source
         return {
@@ -219,20 +224,21 @@ class Job:
             "recipe": self.recipe.name,
         }
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> Plan:
         """Steps, operations and an estimate of the memory, before anything runs."""
         images, recipe = len(self.source.train), self.recipe
         part = -(-recipe.batch // (recipe.accumulation_steps * self.group.world))
-        return {
-            "steps": total_steps(recipe, images),
-            "training_ops": sum(
+        return Plan(
+            steps=total_steps(recipe, images),
+            training_ops=sum(
                 6 * count(self.network, (3, side, side)).macs * images
                 for side in (recipe.side(epoch, self.size) for epoch in range(1, recipe.epochs + 1))
             ),
-            "memory_bytes": self.costs.training_bytes(part),
-        }
+            memory_bytes=self.costs.training_bytes(part),
+        )
 
-    def _read(self, progress: Callable[[int], object]) -> Data:
+    def read(self, progress: Callable[[int], object] = lambda count: None) -> Data:
+        """The images, read once. Raises: DataError where too many cannot be, and lets go of the folder then."""
         try:
             crop = self.recipe.augmentation.crop
             data = self.data
@@ -240,6 +246,7 @@ class Job:
                 data = prepare(
                     self.source, self.size, crop, progress=progress, reading=self.reading, max_bad=self.max_bad
                 )
+                self.data = data
             if data.unreadable and self.run:
                 note_unreadable(self.folder, data.unreadable.values())
             return data

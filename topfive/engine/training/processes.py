@@ -31,9 +31,13 @@ class Group:
         """The sums of each number over all processes, in 64 bits."""
         if self.world == 1:
             return list(numbers)
-        summed = torch.tensor(numbers, dtype=torch.float64, device=_device())
-        distributed.all_reduce(summed)
-        return [float(number) for number in summed]
+        return self.summed(torch.tensor(numbers, dtype=torch.float64, device=_device())).tolist()
+
+    def summed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor`, summed over all processes in place; the device is not waited for."""
+        if self.world > 1:
+            distributed.all_reduce(tensor)
+        return tensor
 
     def wrapped(self, module: nn.Module) -> nn.Module:
         """`module` with its gradients averaged over all processes."""

@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
-from torch import Tensor, nn
+from torch import nn
 
 from topfive.data.sources import Source
 from topfive.engine.benchmark.load import Load
-from topfive.engine.benchmark.measuring import DISTURBED, Machine
+from topfive.engine.benchmark.machine import Machine
+from topfive.engine.benchmark.measuring import DISTURBED
 from topfive.engine.models.modules import Classifier
+from topfive.engine.training.datasets import Data
 from topfive.engine.training.job import Job
-from topfive.engine.training.loading import Data, chosen, prepare
-from topfive.engine.training.loop import TrainState, train
-from topfive.engine.training.optimizers import Optimizer
+from topfive.engine.training.loading import chosen, prepare
+from topfive.engine.training.loop import Step, Training, train
 from topfive.engine.training.validation import evaluate
 from topfive.recipes.recipe import Recipe, side_of
 
@@ -35,14 +36,14 @@ class Estimate(msgspec.Struct, frozen=True):
     reading: float  # every image once, before the first step
     image: Mapping[int, float]  # one training image, by the side in pixels that it is trained at
     evaluation: float  # the validation images once
-    wanting: float = 0.0  # processors that the measurement lacked, since other programs had them
+    cpu_contention: float = 0.0  # processors that the measurement lacked, since other programs had them
 
     @property
     def notes(self) -> list[str]:
         """What there is to say of the measurement."""
-        if self.wanting <= DISTURBED:
+        if self.cpu_contention <= DISTURBED:
             return []
-        return [f"other programs had {self.wanting:.1f} of the processors meanwhile: alone, it takes less time"]
+        return [f"other programs had {self.cpu_contention:.1f} of the processors meanwhile: alone, it takes less time"]
 
     def seconds(self, recipe: Recipe, images: int, size: int) -> float:
         """Of a whole training on `images`, where `size` is the full side."""
@@ -76,8 +77,8 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     progress(1 / parts)
     image, tested = measured(job.network_for(data), data, recipe, size, machine, lambda n: progress((1 + n) / parts))
     whole, aside = len(source.train), len(source.val)
-    wanting = load.wanting(machine.threads) if machine.device == "cpu" else 0.0
-    return Estimate(read * (whole + aside), image, tested * aside, wanting)
+    cpu_contention = load.contention(machine.threads) if machine.device == "cpu" else 0.0
+    return Estimate(read * (whole + aside), image, tested * aside, cpu_contention)
 
 
 def measured(
@@ -124,47 +125,19 @@ def _spread(items: Sequence[Entry], count: int) -> tuple[Entry, ...]:
 def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> float:
     """Of one image in training, everything included but evaluation."""
     least = min(recipe.batch, FIRST_BATCH * recipe.accumulation_steps)
-    watch = _Watch(0.0, 1)
-    watch.run(net, data, msgspec.structs.replace(recipe, batch=least), machine)
-    batch = min(recipe.batch, max(least, int(PATIENCE / watch.each)))
-    watch = _Watch(SECONDS, STEPS)
-    watch.run(net, data, msgspec.structs.replace(recipe, batch=batch), machine)
-    return watch.each
+    each = _timed(net, data, msgspec.structs.replace(recipe, batch=least), machine, 0.0, 1)
+    batch = min(recipe.batch, max(least, int(PATIENCE / each)))
+    return _timed(net, data, msgspec.structs.replace(recipe, batch=batch), machine, SECONDS, STEPS)
 
 
-class _Enough(Exception):
-    """The steps have been timed for long enough."""
-
-
-class _Watch:
-    """A keeper that keeps nothing, and ends the training after so many steps and seconds, the first not counted."""
-
-    def __init__(self, seconds: float, steps: int) -> None:
-        self.wanted, self.images, self.times = (seconds, steps), [0], list[float]()
-
-    @property
-    def each(self) -> float:
-        """Seconds an image."""
-        return (self.times[-1] - self.times[0]) / (self.images[-1] - self.images[1])
-
-    def run(self, net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> None:
-        try:
-            for _ in train(net, data, recipe, machine, self.seen, keeper=self):
-                pass
-        except _Enough:
-            pass
-
-    def seen(self, count: int) -> None:
-        self.images.append(self.images[-1] + count)
-
-    def found(self) -> tuple[TrainState, Mapping[str, Tensor], Mapping[str, Tensor]] | None:
-        return None
-
-    def step(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
-        self.times.append(time.perf_counter())
-        seconds, steps = self.wanted
-        if len(self.times) > steps and self.times[-1] - self.times[0] >= seconds:
-            raise _Enough
-
-    def epoch(self, position: TrainState, model: nn.Module, learner: Optimizer) -> None:
-        pass
+def _timed(net: nn.Module, data: Data, recipe: Recipe, machine: Machine, seconds: float, steps: int) -> float:
+    """Seconds an image, over so many steps and seconds at least, the first step not counted."""
+    images, times = list[int](), list[float]()
+    for event in train(Training(net, data, recipe, machine)):
+        if isinstance(event, Step):
+            machine.wait()
+            images.append(event.images)
+            times.append(time.perf_counter())
+        if len(times) > steps and times[-1] - times[0] >= seconds:
+            break
+    return (times[-1] - times[0]) / (images[-1] - images[0])

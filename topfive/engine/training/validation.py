@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from topfive.engine.benchmark.measuring import Machine
+from topfive.engine.benchmark.machine import Machine
 from topfive.engine.training.processes import Group
 from topfive.results.records import Scores
 
@@ -32,18 +32,16 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 
 
 @torch.inference_mode()
-def evaluate(
-    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine, group: Group = Group()
-) -> Scores:
-    """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels.
+def score_batch(module: nn.Module, pixels: Tensor, labels: Tensor, machine: Machine) -> Scores:
+    """The scores of `module`, in the form for inference, on one batch."""
+    return score(module(machine.place(pixels)).float().cpu(), labels)
 
-    With several processes each has batches of its own, and the counts are of all; which were right is not noted.
-    """
-    right: list[NDArray[np.uint8]] = []
-    right5: list[NDArray[np.uint8]] = []
+
+def total(parts: Iterable[Scores], group: Group = Group()) -> Scores:
+    """The scores of all parts, of every process; which images were right is noted of a single process."""
+    right, right5 = list[NDArray[np.uint8]](), list[NDArray[np.uint8]]()
     images = correct1 = correct5 = few = 0
-    for pixels, labels in batches:
-        scores = score(module(machine.place(pixels)).float().cpu(), labels)
+    for scores in parts:
         images, correct1 = images + scores.images, correct1 + scores.correct1
         few += scores.correct5 is None
         for bits, all in ((scores.right, right), (scores.right5, right5)):
@@ -52,3 +50,8 @@ def evaluate(
     images, correct1, correct5, few = map(int, group.all_reduce(images, correct1, correct5, few))
     noted = [np.packbits(np.concatenate(all)).tobytes() if all and group.world == 1 else b"" for all in (right, right5)]
     return Scores(images, correct1, None if few else correct5, right=noted[0], right5=noted[1])
+
+
+def evaluate(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], machine: Machine) -> Scores:
+    """The scores of `module`, in the form for inference, over all images of `batches`: pixels and labels."""
+    return total(score_batch(module, pixels, labels, machine) for pixels, labels in batches)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from topfive.engine.models.modules import normalised
-from topfive.engine.training.loading import Data
+from topfive.engine.models.towers import row_of
+from topfive.engine.training.datasets import Data
 from topfive.recipes.recipe import Recipe
 
 CHANNELS = 3
@@ -38,7 +39,7 @@ def whiten(net: nn.Module, data: Data, recipe: Recipe) -> None:
     kernels[: 2 * half] = (both * (kernels.square().mean() / both.square().mean()).sqrt()).to(kernels)
     net.load_state_dict(state)
     for name, parameter in net.named_parameters():
-        if name.removeprefix("tower1.").removeprefix("tower2.") == first:
+        if row_of(name) == first:
             parameter.requires_grad_(False)
 
 

@@ -1,7 +1,6 @@
 """The sheet that figures are drawn on: letters, colours, layout, and how a figure becomes a file or SVG in a page."""
 
 import io
-import math
 import re
 import threading
 import warnings
@@ -16,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
-
-from topfive.report.figures.series import Row
 
 INK, MUTED, FAINT = "#1b1b1d", "#6a6a70", "#dadade"
 # Okabe and Ito's colours, told apart by the colour-blind; a user's own network is drawn in the colour of the text
@@ -102,6 +100,26 @@ class Sheet:
             self.write(x, top + 0.28 * size, line, size, **style)
         return top
 
+    def keys(self, keys: Sequence[tuple[str, str]], left: float, top: float) -> float:
+        """Names, each with a dot of its colour, in as many lines as they take; the lower end of them."""
+        size, x, y = 8.5, left, top - 12
+        for name, colour in keys:
+            needed = self.measure(name, size)[0] + 24
+            if x > left and x + needed - 14 > self.width - 8:
+                x, y = left, y - 13
+            dot = Circle((x + 4, y + 3), 3.6, facecolor=colour, edgecolor="none", transform=self.points)
+            self.figure.add_artist(dot)
+            self.write(x + 11, y, name, size, color=MUTED)
+            x += needed
+        return y - 4 if keys else top
+
+    def heading(self, title: str, narrow: bool, gap: float = 4) -> float:
+        """Write the title, if any, at the top; the lower end of it."""
+        top = self.height - 4
+        return (
+            self.paragraph(8, top, title, self.width - 16, 11 if narrow else 13, weight="bold") - gap if title else top
+        )
+
     def axes(self, left: float, bottom: float, right: float, top: float) -> Axes:
         w, h = self.width, self.height
         axes = self.figure.add_axes((left / w, bottom / h, (right - left) / w, (top - bottom) / h))
@@ -119,8 +137,8 @@ class Sheet:
         return float(place[0]), float(place[1])
 
 
-def colour_of(row: Row) -> str:
-    return COLOURS.get(str(row.get("family")), MUTED)
+def colour_of(family: str) -> str:
+    return COLOURS.get(family, MUTED)
 
 
 def limits(values: Sequence[tuple[float, float]], span: float, least: float) -> tuple[float, float]:
@@ -155,10 +173,6 @@ def name_ends(sheet: Sheet, axes: Axes, frame: tuple[float, ...], ends: Sequence
         leader.set_transform(sheet.points)
         sheet.figure.add_artist(leader)
         sheet.write(frame[2] + 12, level, end.name, size, va="center_baseline", gid=end.gid)
-
-
-def finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -4,36 +4,28 @@ Laid out as in `figures`, whose sheet and labels these use.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, PathPatch
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from topfive.data.check.findings import counted, shown
-from topfive.report.figures.canvas import COLOURS, INK, MUTED, Sheet, limits
-from topfive.report.figures.labels import around, place_labels, sampled
-from topfive.report.figures.series import gids, interval, ops, ops_unit, significant, top1
+from topfive.data.check.phrases import shown
+from topfive.report.figures.canvas import COLOURS, INK, MUTED, Sheet
 from topfive.results.predictions import Bin
 from topfive.results.statistics import interval as wilson
-
-Row = Mapping[str, Any]
 
 WIDE, NARROW, EDGE = 691.0, 302.0, 8.0  # points
 RIGHT, WRONG = COLOURS["ResNet"], COLOURS["VGG"]
 SHADES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of a row above which each shade begins
 STRENGTHS = (0.14, 0.26, 0.4, 0.56, 0.76, 1.0)
 LARGEST, SMALLEST = 58.0, 1.3  # points: a cell where there are few classes, a mark where there are many
-OF_MODELS = (COLOURS["ResNet"], COLOURS["VGG"], COLOURS["Inception"], COLOURS["AlexNet"], COLOURS["DenseNet"],
-             COLOURS["compact"], INK)  # fmt: skip
 
 
 def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
@@ -45,9 +37,9 @@ def confounded(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
     label, answer = map(int, np.unravel_index(int(wrong.argmax()), wrong.shape))
     times, of = int(wrong[label, answer]), int(matrix[label].sum())
     if answer >= len(classes):
-        return f"{_short(classes[label])} is most often predicted as a class without images here: {times:,} of {of:,}"
+        return f"{short(classes[label])} is most often predicted as a class without images here: {times:,} of {of:,}"
     return (
-        f"{_short(classes[label])} is most often predicted as {_short(classes[answer])}: {times:,} of {of:,} images"
+        f"{short(classes[label])} is most often predicted as {short(classes[answer])}: {times:,} of {of:,} images"
         f" ({100 * times / of:.1f} %)"
     )
 
@@ -62,7 +54,7 @@ def confusion(
     """
     k = len(classes)
     columns = k + int(matrix[:, k:].any())
-    names = [_short(name, 18 if narrow else 26) for name in classes] + ["another class"]
+    names = [short(name, 18 if narrow else 26) for name in classes] + ["another class"]
     width = NARROW if narrow else WIDE
     title = confounded(matrix, classes) if title is None else title
     probe = Sheet(width, 100)
@@ -77,9 +69,7 @@ def confusion(
     heading = 11.0 if narrow else 13.0
     lines = len(probe.wrap(title, width - 2 * EDGE, heading, weight="bold")) if title else 0
     sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 46 + above + k * cell + 10)
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
+    top = sheet.heading(title, narrow, 6)
     _shades(sheet, top - 12, narrow)
     sheet.write(EDGE, top - 30, "Rows: the class; columns: the prediction", 8.5 if narrow else 9, color=MUTED)
     left, high = EDGE + beside, top - 38 - above
@@ -104,15 +94,15 @@ def confusion(
         sheet.write(left - 4, middle, names[i], size, ha="right", va="center_baseline")
     for j in [*range(0, k, every), *range(k, columns)]:
         middle = left + (j + 0.5) * cell
-        turned: dict[str, Any] = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
+        turned = {"ha": "center"} if flat else {"rotation": 90, "ha": "center", "va": "bottom"}
         if j < k or every == 1 or (k - 1) % every:  # why: the last column's name would cover the one before it
             sheet.write(middle, high + 4, names[j], size, **turned)
     if cell >= size + 3 and probe.measure(f"{int(matrix.max()):,}", size)[0] <= cell - 3:
         for i, j in np.argwhere(matrix[:, :columns] > 0).tolist():
             strong = shares[i, j] > SHADES[4]
             place = left + (j + 0.5) * cell, high - (i + 0.5) * cell
-            style: dict[str, Any] = {"color": "#ffffff" if strong else INK, "ha": "center", "va": "center_baseline"}
-            sheet.write(*place, f"{int(matrix[i, j]):,}", size, **style)
+            ink = "#ffffff" if strong else INK
+            sheet.write(*place, f"{int(matrix[i, j]):,}", size, color=ink, ha="center", va="center_baseline")
     return sheet.figure
 
 
@@ -169,9 +159,7 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     side = right - left
     below = 72.0
     sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 26 + side + 40 + below + 40)
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, heading, weight="bold") - 6
+    top = sheet.heading(title, narrow, 6)
     sheet.write(EDGE, top - 12, "Right [%], with 95 % intervals", 9, color=MUTED)
     shares = sheet.axes(left, top - 22 - side, right, top - 22)
     counts = sheet.axes(left, 40, right, 40 + below)
@@ -205,144 +193,6 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     return sheet.figure
 
 
-def bought(rows: Sequence[Row]) -> str:
-    """What `ladder` shows, in one sentence computed from its rows: the best, and the cheapest of the same model."""
-    seen = _placed(rows)
-    if not seen:
-        return "No protocol has both an accuracy and a count of operations"
-    best = max(seen, key=lambda row: (top1(row) or 0, -float(row["ops"])))
-    first = min((row for row in seen if row["model"] == best["model"]), key=lambda row: float(row["ops"]))
-    model = f"{_short(str(best['model']))}: " if len({row["model"] for row in seen}) > 1 else ""
-    reached = f"{model}{_rung(best)} gets {top1(best):.1f} %"
-    if first is best:
-        return f"{reached}, and nothing that costs more gets more"
-    gained = (top1(best) or 0) - (top1(first) or 0)
-    times = significant(float(best["ops"]) / float(first["ops"]))
-    within = (interval(best) or (100.0, 0.0))[0] <= (top1(first) or 0)
-    end = ", which is within its interval" if within else ""
-    return f"{reached}, {gained:.1f} points more than {_rung(first)}, for {times} times the operations{end}"
-
-
-def ladder(rows: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
-    """Top-1 with its 95 % interval against the operations of one image, each point named by protocol and views.
-
-    Several models have a colour each. The sheet grows until every label has a place of its own.
-    """
-    seen = _placed(rows)
-    draw = partial(_ladder, seen, bought(rows) if title is None else title, gids([named(row) for row in rows]), rows)
-    height = (360.0 if narrow else 400.0) * (1 + max(len(seen) - 10, 0) / 14)
-    tallest = 1.6 * height
-    sheet, unnamed = draw(narrow, height)
-    while unnamed and height < tallest:
-        height *= 1.15
-        sheet, unnamed = draw(narrow, height)
-    return sheet.figure
-
-
-def named(row: Row) -> dict[str, Any]:
-    """The row with a `name` that no other row has."""
-    return {**row, "name": f"{row['model']}, {row['protocol']}"}
-
-
-def _placed(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if top1(row) is not None and ops(row)]
-
-
-def _rung(row: Row) -> str:
-    return shown(str(row.get("key") or row["protocol"]))
-
-
-def _ladder(
-    seen: Sequence[Row], title: str, ids: Sequence[str], rows: Sequence[Row], narrow: bool, height: float
-) -> tuple[Sheet, int]:
-    """The figure at one height, and how many labels found no place."""
-    width = NARROW if narrow else WIDE
-    unit, unit_name = ops_unit(seen)
-    names = dict(zip(map(id, rows), ids, strict=True))
-    models = list(dict.fromkeys(str(row["model"]) for row in seen))
-    colours = {model: OF_MODELS[n % len(OF_MODELS)] for n, model in enumerate(models)}
-    sheet = Sheet(width, height)
-    top = height - 4
-    if title:
-        top = sheet.paragraph(EDGE, top, title, width - 2 * EDGE, 11 if narrow else 13, weight="bold") - 4
-    if len(models) > 1:
-        x, y = EDGE, top - 12
-        for model in models:
-            name = _short(model, 24)
-            needed = sheet.measure(name, 8.5)[0] + 24
-            if x > EDGE and x + needed - 14 > width - EDGE:
-                x, y = EDGE, y - 13
-            sheet.figure.add_artist(Circle((x + 4, y + 3), 3.6, facecolor=colours[model], transform=sheet.points))
-            sheet.write(x + 11, y, name, 8.5, color=MUTED)
-            x += needed
-        top = y - 4
-    images = "" if narrow else f" of {max((int(row['images']) for row in seen), default=0):,} images"
-    sheet.write(EDGE, top - 14, f"Top-1{images} [%], with 95 % intervals", 9, color=MUTED)
-    across = f"Operations of one image [{unit_name}]" + ("" if narrow else ", logarithmic")
-    sheet.write(width - EDGE, 9, across, 9, color=MUTED, ha="right")
-    frame = (EDGE + 26, 38.0, width - EDGE, top - 22)
-    axes = sheet.axes(*frame)
-    values = [(end, 8.0) for row in seen for end in (top1(row) or 0, *(interval(row) or ()))]
-    axes.set_ylim(*limits(values, frame[3] - frame[1], least=2.0))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else ""))
-    places = [float(row["ops"]) / unit for row in seen]
-    _logarithmic(axes, places, frame[2] - frame[0])
-
-    size = 8.0 if narrow else 9.0
-    points = [sheet.at(axes, x, top1(row) or 0) for x, row in zip(places, seen, strict=True)]
-    segments, choices, labels = [], [], []
-    for row, place, point in zip(seen, places, points, strict=True):
-        colour, band = colours[str(row["model"])], interval(row)
-        if band:
-            axes.plot([place] * 2, band, color=colour, linewidth=1.3, zorder=2, solid_capstyle="butt", alpha=0.6)
-            segments.append((*sheet.at(axes, place, band[0]), *sheet.at(axes, place, band[1])))
-        dot = Circle(point, 4, facecolor=colour, edgecolor=colour, transform=sheet.points, zorder=3)
-        dot.set_gid(names[id(row)])
-        sheet.figure.add_artist(dot)
-        labels.append(_label(row, narrow))
-        measured = sheet.measure(labels[-1], size)
-        choices.append(around(*point, 4, measured[0] + 1, measured[1]))
-    strokes = sampled(np.array(segments).reshape(-1, 4), 60).reshape(-1, 2) if segments else np.zeros((0, 2))
-    circles = np.array([(*point, 4.6) for point in points]).reshape(-1, 3)
-    taken = place_labels(choices, circles, strokes, (frame[0] + 1, frame[1] + 1, frame[2] - 1, frame[3] - 1))
-    for row, label, choice, at in zip(seen, labels, choices, taken, strict=True):
-        if at is None:
-            continue
-        x0, y0, x1, _ = choice.boxes[at]
-        aligned = choice.aligned[at]
-        x = {"left": x0, "right": x1, "center": (x0 + x1) / 2}[aligned]
-        gid = names[id(row)].replace("point-", "label-", 1)
-        sheet.write(x, y0, label, size, ha=aligned, va="bottom", gid=gid)
-        lx0, ly0, lx1, ly1 = choice.leaders[at]
-        if (lx0, ly0) != (lx1, ly1):
-            leader = Line2D([lx0, lx1], [ly0, ly1], color=MUTED, linewidth=0.6, transform=sheet.points)
-            sheet.figure.add_artist(leader)
-    return sheet, taken.count(None)
-
-
-def _label(row: Row, narrow: bool) -> str:
-    said = [_rung(row)]
-    if row.get("views") is not None:
-        said.append(counted(round(float(row["views"])), "view"))
-    if row.get("ms") is not None and not narrow:
-        said.append(f"{significant(float(row['ms']))} ms")
-    return ", ".join(said)
-
-
-def _logarithmic(axes: Axes, places: Sequence[float], span: float) -> None:
-    """A horizontal axis for `places` on `span` points, at least half a decade wide."""
-    axes.set_xscale("log")
-    low, high = limits([(math.log10(x), 14.0) for x in places] or [(0.0, 0.0)], span, least=0.5)
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    ticks = [step * 10.0**power for power in powers for step in ((1, 2, 5) if high - low < 3 else (1,))]
-    axes.set_xlim(10**low, 10**high)
-    last = high - 0.02 * (high - low)  # why: half of a number at the very end would lie outside of a page's figure
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= math.log10(tick) <= last]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
-def _short(name: str, longest: int = 30) -> str:
+def short(name: str, longest: int = 30) -> str:
     name = " ".join(shown(name).split())
     return name if len(name) <= longest else name[: longest - 1] + "…"

@@ -1,7 +1,7 @@
 """The figures of one training: its curves, and the course of its recipe before it runs."""
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -10,7 +10,10 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from topfive.report.figures.canvas import COLOURS, DASHES, INK, MUTED, End, Sheet, name_ends
-from topfive.report.figures.series import Row, interval, significant, top1
+from topfive.report.figures.series import significant
+from topfive.results.records import EpochRecord
+
+BLUE = COLOURS["ResNet"]  # of what was validated
 
 
 def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int = 5) -> None:
@@ -28,30 +31,34 @@ def _rate_axis(axes: Axes, rates: Sequence[float], usual_low: float, ticks: int 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def learnt(epochs: Sequence[Row]) -> str:
+def learnt(epochs: Sequence[EpochRecord]) -> str:
     """What `training` shows, in one sentence computed from its rows."""
 
     def moved(first: float, last: float) -> str:
         return f"{'rises' if last > first else 'falls'} from {first:.1f} to {last:.1f} %"
 
-    scored = [(row, top1(row) or 0.0) for row in epochs if top1(row) is not None]
+    scored = [(row, row.top1 or 0.0) for row in epochs if row.top1 is not None]
     if not scored:
-        first, last = (100 * float(epochs[at]["train_top1_accuracy"]) for at in (0, -1))
+        first, last = (100 * epochs[at].train_accuracy for at in (0, -1))
         said = f"is {last:.1f} %" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
         return f"Top-1 in training {said}; nothing was held against it yet"
     (_, first), (row, last) = scored[0], scored[-1]
-    said = f"is {last:.1f} % after epoch {row['epoch']}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
+    said = f"is {last:.1f} % after epoch {row.epoch}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
     best, most = max(scored, key=lambda pair: pair[1])
     if f"{most:.1f}" != f"{last:.1f}":
-        return f"Validation Top-1 {said}, with {most:.1f} % at its best in epoch {best['epoch']}"
-    trained = 100 * float(row["train_top1_accuracy"])
+        return f"Validation Top-1 {said}, with {most:.1f} % at its best in epoch {best.epoch}"
+    trained = 100 * row.train_accuracy
     return (
         f"Validation Top-1 {said}, {abs(trained - last):.1f} points {'below' if trained > last else 'above'} training"
     )
 
 
 def training(
-    epochs: Sequence[Row], *, narrow: bool = False, title: str | None = None, marked: Container[int] | None = None
+    epochs: Sequence[EpochRecord],
+    *,
+    narrow: bool = False,
+    title: str | None = None,
+    marked: Container[int] | None = None,
 ) -> Figure:
     """Top-1, loss and learning rate after every epoch, one above the other; a line where the images' side changes.
 
@@ -60,22 +67,18 @@ def training(
     width, size = (302.0, 8.5) if narrow else (691.0, 9.0)
     heights = (170.0, 110.0, 62.0) if narrow else (200.0, 125.0, 66.0)
     edge, between, below = 8.0, 40.0, 34.0
-    starts = [i for i, row in enumerate(epochs) if i and row["side"] != epochs[i - 1]["side"]]
+    starts = [i for i, row in enumerate(epochs) if i and row.side != epochs[i - 1].side]
     strip = 13.0 if starts else 0.0
     title = learnt(epochs) if title is None else title
-    heading, lines = (11.0 if narrow else 13.0), 0
-    if title:
-        lines = len(Sheet(width, 100).wrap(title, width - 2 * edge, heading, weight="bold"))
-    sheet = Sheet(width, below + sum(heights) + 2 * between + strip + 26 + 1.38 * heading * lines + 6 * bool(title))
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(edge, top, title, width - 2 * edge, heading, weight="bold") - 6
-    xs = [int(row["epoch"]) for row in epochs]
-    heads = [key for key in epochs[0] if key.startswith("auxiliary_loss_")]
-    losses = [("main" if heads else "training", [float(row["loss"]) for row in epochs])]
-    losses += [(f"auxiliary {n}", [float(row[key]) for row in epochs]) for n, key in enumerate(heads, 1)]
-    names = ["validation", "training", *(name for name, _ in losses)]
-    beside = max(sheet.measure(name, size)[0] for name in names) + 18
+    lines = Sheet(width, 100).wrap(title, width - 2 * edge, 11 if narrow else 13, weight="bold") if title else []
+    room = 1.38 * (11 if narrow else 13) * len(lines) + 6 * bool(title)
+    sheet = Sheet(width, below + sum(heights) + 2 * between + strip + 26 + room)
+    top = sheet.heading(title, narrow, 6)
+    xs = [row.epoch for row in epochs]
+    heads = len(epochs[0].auxiliary_losses)
+    losses = [("main" if heads else "training", [row.loss for row in epochs])]
+    losses += [(f"auxiliary {n + 1}", [row.auxiliary_losses[n] for row in epochs]) for n in range(heads)]
+    beside = max(sheet.measure(name, size)[0] for name in ("validation", "training", *dict(losses))) + 18
     left, right = edge + 34, width - edge - beside
 
     frames: list[tuple[float, float, float, float]] = []
@@ -86,36 +89,11 @@ def training(
         frames.append((left, at - height, right, at))
         at -= height + between
     panels = accuracies, losing, rates = [sheet.axes(*frame) for frame in frames]
-    dot = "o" if len(xs) == 1 else ""
-    trained = [100 * float(row["train_top1_accuracy"]) for row in epochs]
-    accuracies.plot(xs, trained, color=MUTED, linewidth=1.4, dashes=DASHES[1][1], marker=dot, markersize=4)
-    ends: list[list[End]] = [[End(xs[-1], trained[-1], "training", MUTED)], []]
-    scored = [(int(row["epoch"]), top1(row) or 0.0, interval(row)) for row in epochs if top1(row) is not None]
-    blue = COLOURS["ResNet"]
-    if scored:
-        bands = [(x, *band) for x, _, band in scored if band]
-        edges = [[band[n] for band in bands] for n in range(3)]
-        accuracies.fill_between(edges[0], edges[1], edges[2], color=blue, alpha=0.16, linewidth=0)
-        if len(bands) == 1:  # why: a band needs two
-            accuracies.plot([bands[0][0]] * 2, bands[0][1:], color=blue, alpha=0.4, linewidth=4, solid_capstyle="butt")
-        accuracies.plot([x for x, _, _ in scored], [y for _, y, _ in scored], color=blue, linewidth=1.8)
-        ends[0].append(End(scored[-1][0], scored[-1][1], "validation", blue))
-    for n, (name, values) in enumerate(losses):
-        style = {"linestyle": DASHES[(n + 1) % len(DASHES)], "marker": dot, "markersize": 4}
-        losing.plot(xs, values, color=MUTED, linewidth=1.4, **style)
-        ends[1].append(End(xs[-1], values[-1], name, MUTED))
-    learning = [float(row["lr"]) for row in epochs]
-    rates.plot(xs, learning, color=INK, linewidth=1.4, marker=dot, markersize=4)
-
-    span = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 0.5, xs[0] + 0.5)
+    ends = [_accuracies(accuracies, epochs), _losses(losing, xs, losses)]
+    learning = [row.lr for row in epochs]
+    rates.plot(xs, learning, color=INK, linewidth=1.4, marker=_dot(epochs), markersize=4)
     for panel in panels:
-        panel.margins(y=0.06)
-        panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        panel.set_xlim(span[0] - 0.02 * (span[1] - span[0]), span[1] + 0.02 * (span[1] - span[0]))
-        panel.xaxis.set_major_locator(
-            MaxNLocator(5 if narrow else 10, integer=True, steps=[1, 2, 5, 10]) if len(xs) > 1 else FixedLocator(xs)
-        )
-        panel.autoscale_view()  # why: matplotlib would only settle the limits when it draws
+        _epoch_axis(panel, xs, 5 if narrow else 10)
         if panel is not rates:
             panel.tick_params(labelbottom=False)
         for i in starts:
@@ -125,26 +103,73 @@ def training(
     accuracies.set_ylim(max(low, -2), min(high, 102))
     _rate_axis(rates, learning, sorted(learning)[len(learning) // 5], ticks=3)
     sheet.write(right, below - 28, "epoch", 9, color=MUTED, ha="right")
-
-    taken = -math.inf
-    for i in [0, *starts] if starts else []:
-        x = sheet.at(accuracies, (xs[i - 1] + xs[i]) / 2, 0)[0] if i else left
-        says = f"{epochs[i]['side']} px" if i else f"images of {epochs[i]['side']} px"
-        if x >= taken:  # why: where stages are short, a number less is better than two on each other
-            sheet.write(x + (3 if i else 0), top - 22 - strip + 4, says, 8.5, color=MUTED)
-            taken = x + sheet.measure(says, 8.5)[0] + 8
-    for x, y, _ in scored:
-        if marked is None or x in marked:
-            place = sheet.at(accuracies, x, y)
-            point = Circle(place, 2.6, facecolor=blue, edgecolor=blue, transform=sheet.points, zorder=3)
-            point.set_gid(f"point-{x}")
-            sheet.figure.add_artist(point)
+    if starts:
+        edges = [left, *(sheet.at(accuracies, (xs[i - 1] + xs[i]) / 2, 0)[0] for i in starts)]
+        _sides(sheet, top - 22 - strip + 4, edges, [epochs[i].side for i in (0, *starts)])
+    for row in epochs:
+        if row.top1 is not None and (marked is None or row.epoch in marked):
+            _point(sheet, sheet.at(accuracies, row.epoch, row.top1), f"point-{row.epoch}")
     for panel, frame, named in zip(panels, frames, ends):
         name_ends(sheet, panel, frame, named, size)
     return sheet.figure
 
 
-def course(points: Sequence[Row]) -> str:
+def _point(sheet: Sheet, place: tuple[float, float], gid: str) -> None:
+    point = Circle(place, 2.6, facecolor=BLUE, edgecolor=BLUE, transform=sheet.points, zorder=3)
+    point.set_gid(gid)
+    sheet.figure.add_artist(point)
+
+
+def _dot(epochs: Sequence[EpochRecord]) -> str:
+    """A line of a single epoch is a dot."""
+    return "o" if len(epochs) == 1 else ""
+
+
+def _accuracies(axes: Axes, epochs: Sequence[EpochRecord]) -> list[End]:
+    """Top-1 in training, and of the validation images with its interval as a band."""
+    xs, trained = [row.epoch for row in epochs], [100 * row.train_accuracy for row in epochs]
+    axes.plot(xs, trained, color=MUTED, linewidth=1.4, dashes=DASHES[1][1], marker=_dot(epochs), markersize=4)
+    ends = [End(xs[-1], trained[-1], "training", MUTED)]
+    scored = [(row.epoch, row.top1, row.interval) for row in epochs if row.top1 is not None and row.interval]
+    if scored:
+        at, tops, bands = zip(*scored)
+        lows, highs = zip(*bands)
+        axes.fill_between(at, lows, highs, color=BLUE, alpha=0.16, linewidth=0)
+        if len(scored) == 1:  # why: a band needs two
+            axes.plot([at[0]] * 2, bands[0], color=BLUE, alpha=0.4, linewidth=4, solid_capstyle="butt")
+        axes.plot(at, tops, color=BLUE, linewidth=1.8)
+        ends.append(End(at[-1], tops[-1], "validation", BLUE))
+    return ends
+
+
+def _losses(axes: Axes, xs: Sequence[int], losses: Sequence[tuple[str, list[float]]]) -> list[End]:
+    for n, (_, values) in enumerate(losses):
+        style = {"linestyle": DASHES[(n + 1) % len(DASHES)], "marker": "o" if len(xs) == 1 else "", "markersize": 4}
+        axes.plot(xs, values, color=MUTED, linewidth=1.4, **style)
+    return [End(xs[-1], values[-1], name, MUTED) for name, values in losses]
+
+
+def _epoch_axis(axes: Axes, xs: Sequence[int], ticks: int) -> None:
+    span = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 0.5, xs[0] + 0.5)
+    axes.margins(y=0.06)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_xlim(span[0] - 0.02 * (span[1] - span[0]), span[1] + 0.02 * (span[1] - span[0]))
+    several = MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(several if len(xs) > 1 else FixedLocator(xs))
+    axes.autoscale_view()  # why: matplotlib would only settle the limits when it draws
+
+
+def _sides(sheet: Sheet, y: float, edges: Sequence[float], sides: Sequence[int]) -> None:
+    """The side of the images above each stretch of epochs that has one."""
+    taken = -math.inf
+    for n, (x, side) in enumerate(zip(edges, sides, strict=True)):
+        says = f"{side} px" if n else f"images of {side} px"
+        if x >= taken:  # why: where stages are short, a number less is better than two on each other
+            sheet.write(x + (3 if n else 0), y, says, 8.5, color=MUTED)
+            taken = x + sheet.measure(says, 8.5)[0] + 8
+
+
+def course(points: Sequence[Mapping[str, float]]) -> str:
     """What `schedule` shows, in one sentence computed from its points."""
 
     def short(value: float) -> str:
@@ -171,7 +196,7 @@ def course(points: Sequence[Row]) -> str:
     return f"The learning rate {said}{sides}"
 
 
-def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None = None) -> Figure:
+def schedule(points: Sequence[Mapping[str, float]], *, narrow: bool = False, title: str | None = None) -> Figure:
     """The learning rate of every step, and below it the side of the images where that changes.
 
     Where the rate may be lower than `lr`, since the validation error decides, all down to `lr_low` is shaded.
@@ -181,10 +206,7 @@ def schedule(points: Sequence[Row], *, narrow: bool = False, title: str | None =
     below = 92.0 if len(set(sides)) > 1 else 0.0
     edge = 8.0
     sheet = Sheet(width, (250.0 if narrow else 290.0) + below)
-    title = course(points) if title is None else title
-    top = sheet.height - 4
-    if title:
-        top = sheet.paragraph(edge, top, title, width - 2 * edge, 11 if narrow else 13, weight="bold") - 6
+    top = sheet.heading(course(points) if title is None else title, narrow, 6)
     left = edge + (44 if narrow else 48)
     right = width - edge - 20  # why: half of the last number below the axis is at the right of it
     sheet.write(edge, top - 12, "Learning rate", 9, color=MUTED)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from topfive.data.check.checking import Report, Share
-from topfive.data.check.findings import NOTE, Example, Finding, shown
+from topfive.data.check.evidence import NOTE, Example, Finding
+from topfive.data.check.phrases import shown
 from topfive.data.decoding import Unreadable
 from topfive.data.sources import Item, Source
 from topfive.report.check import answer

@@ -1,19 +1,19 @@
 """What an evaluation came to, as one HTML file: the answer, the table, what was confused, the worst mistakes."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from topfive.data.check.findings import shown
-from topfive.report.evaluation import short_names
+from topfive.data.check.phrases import shown
+from topfive.report import metrics
 from topfive.report.figures import evaluation as evaluation_figures
-from topfive.report.figures import series
-from topfive.report.pages.page import NOTHING, Cell, Column, Row, accuracy, both, number, publish
-from topfive.report.tables import scaled
+from topfive.report.figures import ladder as ladder_of_figures
+from topfive.report.metrics import Metric
+from topfive.report.pages.page import both, publish
 from topfive.results import predictions as seen
-from topfive.results.predictions import Predictions
+from topfive.results.predictions import OfClass, Predictions
+from topfive.results.records import EvaluationRow
 from topfive.results.statistics import interval
 
 MOST = 100  # unreadable images and classes that are listed without a fold
@@ -24,24 +24,24 @@ def render(
     path: Path | str,
     *,
     answer: str,
-    rows: Sequence[Row],
+    rows: Sequence[EvaluationRow],
     ladder: bool,
     sentences: Sequence[str],
     shown: Predictions,
-    names: Mapping[str, str],
+    words: Sequence[str],
     thumbnails: Mapping[str, bytes],
-    meta: Mapping[str, Any],
+    facts: Sequence[tuple[str, str]],
+    command: str,
 ) -> Path:
     """Write the page and return its path.
 
-    `rows` are those of `report.evaluation.row` with views, ops and ms; all below the table is about the `shown`
-    predictions. `names` are the classes in words, `thumbnails` JPEG files of the worst mistakes; `meta` is what and
-    said, the command under "Command".
+    All below the table is about the `shown` predictions. `words` are the classes for people, `thumbnails` JPEG files
+    of the worst mistakes.
     """
-    words, unreadable = short_names(shown.classes, names), shown.unreadable
-    if rows[0]["unreadable_are"] == "left out":
+    unreadable = shown.unreadable
+    if rows[0].unreadable_are == "left out":
         shown = seen.readable(shown)
-    columns = _columns(rows)
+    columns, of_class = metrics.filled(metrics.evaluation(rows), rows), _classes(words)
     classes, counts = seen.confusion(shown)
     named = [words[i] for i in classes]
     bins = seen.reliability(shown)
@@ -49,13 +49,13 @@ def render(
     return publish(
         path,
         "evaluated.html.j2",
-        [str(row["model"]) for row in rows],
+        [row.model for row in rows],
         answer=answer,
-        model=str(rows[0]["model"]),
+        model=rows[0].model,
         protocol=shown.protocol,
         images=len(shown),
-        ladder=both("ladder", partial(evaluation_figures.ladder, rows, title=""), "Protocols") if ladder else None,
-        bought=evaluation_figures.bought(rows) if ladder else "",
+        ladder=both("ladder", partial(ladder_of_figures.ladder, rows, title=""), "Protocols") if ladder else None,
+        bought=ladder_of_figures.bought(rows) if ladder else "",
         columns=columns,
         rows=[(row, [column.cell(row) for column in columns]) for row in rows],
         sentences=sentences,
@@ -66,74 +66,41 @@ def render(
         reliability=both(
             "reliability", partial(evaluation_figures.reliability, bins, error or 0.0, title=""), "Reliability"
         ),
-        class_columns=CLASS_COLUMNS,
-        classes=_classes(shown, words),
+        class_columns=of_class,
+        classes=[
+            (words[one.label], [column.cell(one) for column in of_class])
+            for one in sorted(seen.per_class(shown), key=lambda one: (one.correct1 / one.images, one.label))
+        ],
         mistakes=_mistakes(shown, words, thumbnails),
         unreadable=list(unreadable.items())[:MOST],
         unread=len(unreadable),
-        command=str(meta.get("Command", "")),
-        facts=[(name, _said(said)) for name, said in meta.items() if name != "Command"],
+        command=command,
+        facts=facts,
     )
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
-    unit, unit_name = series.ops_unit(rows)
-    columns = [
-        Column("Protocol", "", _protocol, number=False),
-        Column("Top-1", "%", accuracy("top1")),
-        Column("Top-5", "%", accuracy("top5")),
-        Column("n", "images", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
-        Column("Unreadable", _counted_as(rows), lambda row: Cell(f"{row['unreadable']:,}", "", row["unreadable"])),
-        Column("Calibration error", "points", _share("calibration_error")),
-        Column("Views", "", number("views")),
-        Column("Operations", unit_name, number("ops", unit)),
-        Column("Time", "ms", number("ms")),
-        Column("Published Top-1", "%", _published),
+def _classes(words: Sequence[str]) -> list[Metric[OfClass]]:
+    """What is shown of a class."""
+    return [
+        Metric(
+            "",
+            "Right",
+            "%",
+            lambda one: one.correct1 / one.images,
+            metrics.accuracy,
+            small=lambda one: metrics.between(*interval(one.correct1, one.images)),
+        ),
+        Metric("", "n", "images", lambda one: one.images, "{:,}".format),
+        Metric(
+            "",
+            "Most often predicted as",
+            "",
+            lambda one: "" if one.answer is None else shown(words[one.answer]),
+            small=lambda one: f"{one.times:,} times",
+            missing=lambda one: "",
+            number=False,
+        ),
     ]
-    return [column for column in columns if any(column.cell(row).text not in ("", NOTHING.text) for row in rows)]
-
-
-def _counted_as(rows: Sequence[Row]) -> str:
-    """What became of the unreadable images."""
-    return "left out" if rows[0]["unreadable_are"] == "left out" else "errors"
-
-
-def _protocol(row: Row) -> Cell:
-    said = shown(row["protocol"])
-    return Cell(said, row["key"], said)
-
-
-def _share(key: str) -> Callable[[Row], Cell]:
-    return lambda row: NOTHING if row[key] is None else Cell(scaled(0.01, 1)(row[key]), "", row[key])
-
-
-def _published(row: Row) -> Cell:
-    if row["published_top1_error"] is None:
-        return NOTHING
-    return Cell(f"{100 - 100 * row['published_top1_error']:.4g}", "", 1 - row["published_top1_error"])
-
-
-CLASS_COLUMNS = [
-    Column("Right", "%", lambda row: Cell(f"{100 * row['accuracy']:.1f}", row["between"], row["accuracy"])),
-    Column("n", "images", lambda row: Cell(f"{row['images']:,}", "", row["images"])),
-    Column("Most often predicted as", "", lambda row: Cell(row["answer"], row["times"], row["answer"]), number=False),
-]
-
-
-def _classes(predictions: Predictions, words: Sequence[str]) -> list[tuple[str, list[Cell]]]:
-    """Every class with its cells, the worst first."""
-    told = []
-    for one in sorted(seen.per_class(predictions), key=lambda one: (one.correct1 / one.images, one.label)):
-        low, high = interval(one.correct1, one.images)
-        row = {
-            "accuracy": one.correct1 / one.images,
-            "between": f"{100 * low:.1f}–{100 * high:.1f}",
-            "images": one.images,
-            "answer": "" if one.answer is None else shown(words[one.answer]),
-            "times": f"{one.times:,} times" if one.times else "",
-        }
-        told.append((words[one.label], [column.cell(row) for column in CLASS_COLUMNS]))
-    return told
 
 
 def _mistakes(predictions: Predictions, words: Sequence[str], thumbnails: Mapping[str, bytes]) -> list[dict[str, str]]:
@@ -149,7 +116,3 @@ def _mistakes(predictions: Predictions, words: Sequence[str], thumbnails: Mappin
         for one in seen.worst(predictions, len(thumbnails))
         if (name := predictions.images[one.image]) in thumbnails
     ]
-
-
-def _said(said: Any) -> str:
-    return said if isinstance(said, str) else "; ".join(map(str, said))
