@@ -223,7 +223,7 @@ def _provenance(stated: Stated, epochs: Sequence[EpochRecord], command: str) -> 
         fingerprint=images.fingerprint,
         decoding=stated.decoding,
         recipe=recipe.name,
-        seed=recipe.seed,
+        seed=str(recipe.seed),
         machine=msgspec.convert(stated.machine, MachineRecord),
         versions=stated.versions,
         made=stated.made.replace("T", " "),

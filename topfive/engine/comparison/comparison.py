@@ -253,8 +253,9 @@ class Comparison:
                 self.folder.add_benchmark(one.candidate.key, timed)
                 if timed.cpu_contention > DISTURBED:
                     yield (
-                        f"{one.candidate.name}: other programs had {timed.cpu_contention:.1f} of the {self.machine.threads} "
-                        "processors while it was timed: its latency and throughput are worse than they would be alone"
+                        f"{one.candidate.name}: other programs had {timed.cpu_contention:.1f} of "
+                        f"the {self.machine.threads} processors while it was timed: its latency and throughput are "
+                        "worse than they would be alone"
                     )
             except (DataError, Interrupted):
                 raise

@@ -76,7 +76,7 @@ def facts(made: Provenance, source: str = "Images") -> list[tuple[str, str]]:
         ("Decoding", made.decoding),
         ("Recipe", made.recipe),
         ("Waiting for images", made.waiting),
-        ("Seed", "" if made.seed is None else str(made.seed)),
+        ("Seed", made.seed),
         ("Trained networks", f"each is a model: {made.use}" * bool(made.use)),
         ("Machine", ", ".join(filter(None, parts))),
         ("Arithmetic", ", ".join(filter(None, (machine.device, machine.precision, machine.memory_format)))),
