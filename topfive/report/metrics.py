@@ -109,14 +109,19 @@ def _lines(*parts: str) -> str:
     return "\n".join(part for part in parts if part)
 
 
+BEST = " *"  # behind the networks that cannot be told from the best
+
+
 def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
     """What is shown of a network in a comparison."""
     unit, unit_name = ops_unit(rows)
     return [
-        Metric("network", "", "", lambda row: row.name, number=False),
+        Metric("network", "", "", lambda row: row.name + BEST * row.among_best, number=False),
         Metric("top-1\n(%)", "Top-1", "%", lambda row: row.top1_accuracy, accuracy,
                small=lambda row: between(row.top1_low, row.top1_high)),
         Metric("95 %\ninterval", "", "", lambda row: between(row.top1_low, row.top1_high, "-")),
+        Metric("", "Seeds", "Top-1, %", lambda row: " ".join(map(accuracy, row.accuracies)), tip=False,
+               missing=lambda row: ""),
         Metric("top-5\n(%)", "Top-5", "%", lambda row: row.top5_accuracy, accuracy,
                small=lambda row: between(row.top5_low, row.top5_high)),
         Metric("", "Tested as", "", lambda row: row.protocol, number=False),
@@ -126,7 +131,7 @@ def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
         Metric("", "Operations", unit_name, lambda row: row.ops, in_units(unit),
                small=lambda row: "" if row.counted_by == "topfive" else f"by {row.counted_by}"),
         Metric("latency\n(ms)", "Latency", "ms", lambda row: row.latency_ms, in_units(), "{:.1f}".format,
-               small=lambda row: _quartiles(row.latency_low_ms, row.latency_high_ms)),
+               small=lambda row: _lines(_quartiles(row.latency_low_ms, row.latency_high_ms), _slowest(row))),
         Metric("rate\n(/s)", "Throughput", "images/s", lambda row: row.throughput, in_units(), "{:,.0f}".format,
                small=lambda row: _lines(_quartiles(row.throughput_low, row.throughput_high),
                                         f"batch {row.throughput_batch}")),
@@ -134,15 +139,22 @@ def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
                scaled(1e6, 0)),
         Metric("train\n(MB)", "Memory, training", "MB", lambda row: row.memory_training_bytes, in_units(1e6),
                scaled(1e6, 0), small=lambda row: f"batch {row.training_batch}" * bool(row.training_batch), tip=False),
+        Metric("", "Weights", "MB", lambda row: row.weight_bytes or None, in_units(1e6), tip=False),
         Metric("", "Peak in training", "MB", lambda row: row.training_peak_bytes, in_units(1e6), tip=False),
+        Metric("", "Energy", "J, a training", lambda row: row.joules, in_units(), tip=False),
         Metric("train\n(s)", "Training", "s", lambda row: row.training_seconds, in_units(), "{:.0f}".format,
                small=_trained, tip=False),
+        Metric("recipe", "", "", lambda row: row.recipe, number=False),
     ]  # fmt: skip
 
 
 def _trained(row: ComparisonRow) -> str:
-    epochs = f"{row.epochs} epoch{'s'[: row.epochs > 1]}" if row.epochs else ""
-    return _lines(epochs, "" if row.learning_rate is None else f"rate {row.learning_rate:g}")
+    epochs = f"{row.epochs:.3g} epoch{'s'[: row.epochs != 1]}" if row.epochs else ""
+    return _lines(row.recipe, epochs, "" if row.learning_rate is None else f"rate {row.learning_rate:g}")
+
+
+def _slowest(row: ComparisonRow) -> str:
+    return f"nine of ten below {significant(row.latency_p90_ms, 3)}" if row.latency_p90_ms else ""
 
 
 def published(rows: Sequence[PublishedRow]) -> list[Metric[PublishedRow]]:

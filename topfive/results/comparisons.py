@@ -91,6 +91,11 @@ def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord
     )
 
 
+def ranked(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
+    """The best first; those that did not train behind all others."""
+    return sorted(rows, key=lambda row: (not row.trained, -row.top1_accuracy))
+
+
 def marked(rows: Sequence[ComparisonRow], trials: Mapping[str, Sequence[TrialRecord]]) -> list[ComparisonRow]:
     """The rows with `among_best` where a network that trained cannot be told from the best; `trials` by the row's key.
 

@@ -109,6 +109,8 @@ class _Bubbles:
         """The vertical axis, wide enough for whole bubbles and a label above the highest."""
         values = [(row.top1 or 0, radius + 4) for row, radius in zip(self.costed, self.radii, strict=True)]
         values += [(end, 4.0) for row in self.costed for end in row.interval or ()]
+        measured = [row for row in self.costed if isinstance(row, ComparisonRow)]
+        values += [(100 * value, 3.0) for row in measured for value in row.accuracies]
         values += [(end, 6.0) for row in self.baselines for end in (row.top1 or 0, *(row.interval or ()))]
         low, high = limits(values, span, least=2.0)
         self.axes.set_ylim(low, high + (high - low) * 12 / span)
@@ -117,7 +119,7 @@ class _Bubbles:
 
     def _front(self) -> None:
         """The line along the Pareto front, from edge to edge of its bubbles."""
-        rivals = set(map(id, alike(self.costed)))
+        rivals = {id(row) for row in alike(self.costed) if not isinstance(row, ComparisonRow) or row.trained}
         joined = [i for i, row in enumerate(self.costed) if id(row) in rivals]
         front = [joined[i] for i in pareto([(self.places[i], self.costed[i].top1 or 0) for i in joined])]
         for a, b in pairwise(front):
@@ -138,6 +140,9 @@ class _Bubbles:
             if band := row.interval:
                 self.axes.plot([x] * 2, band, color=colour, linewidth=1.3, zorder=2, solid_capstyle="butt")
                 self.segments.append((*self.sheet.at(self.axes, x, band[0]), *self.sheet.at(self.axes, x, band[1])))
+            if isinstance(row, ComparisonRow) and len(row.accuracies) > 1:
+                seeds = [100 * value for value in row.accuracies]
+                self.axes.plot([x] * len(seeds), seeds, ".", color=colour, markersize=3.5, markeredgewidth=0, zorder=4)
             bubble = Circle(at, self.radii[i], edgecolor=colour, linewidth=1.2, transform=self.sheet.points, zorder=3)
             hollow = several and not _one_view(row)
             bubble.set_facecolor((*mpl.colors.to_rgb(colour), 0.1 if hollow else 0.55))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topfive.networks.papers import Winner
-from topfive.results.records import PublishedRow
+from topfive.results.records import ComparisonRow, PublishedRow
 
 Floats = NDArray[np.float64]
 
@@ -134,11 +134,12 @@ def finding(rows: Sequence[Point]) -> str:
             return f"{best.name} is the most accurate and takes the fewest operations{tested}"
         more = f"{gained:.1f} points more for {times(best, first)} times the operations"
         return f"From {first.name} to {best.name}: {more}{tested}"
-    cheapest = min((row for row in costed if (row.top1 or 0) >= band[0]), key=lambda row: ops(row) or 0)
+    near = [row for row in costed if row is best or (isinstance(row, ComparisonRow) and row.among_best)]
+    cheapest = min(near, key=lambda row: ops(row) or 0)
     lead = f"{best.name} is the most accurate ({reached:.1f} %)"
     if cheapest is best:
-        return f"{lead}; no network of fewer operations comes within its interval"
-    return f"{lead}; {cheapest.name} comes within its interval with {times(best, cheapest)} times fewer operations"
+        return f"{lead}; every network of fewer operations can be told from it"
+    return f"{lead}; {cheapest.name} cannot be told from it with {times(best, cheapest)} times fewer operations"
 
 
 def decline(winners: Sequence[Winner]) -> str:

@@ -13,6 +13,7 @@ from topfive.report.figures import curves as curves_of_figures
 from topfive.report.figures import history as history_of_figures
 from topfive.report.metrics import NOTHING, Metric, NamedError
 from topfive.report.pages.page import both, facts, publish
+from topfive.results.comparisons import ranked
 from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
 
 R = TypeVar("R", ComparisonRow, PublishedRow)
@@ -29,9 +30,9 @@ MARKS = {
 }
 
 
-def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow], made: Provenance) -> Path:
-    """Write the page of what was measured here and return its path."""
-    seen = sorted((row for row in rows if isinstance(row, ComparisonRow)), key=lambda row: -row.top1)
+def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow], made: Provenance, answer: str) -> Path:
+    """Write the page of what was measured here, which `answer` says in short, and return its path."""
+    seen = ranked([row for row in rows if isinstance(row, ComparisonRow)])
     failed = [row for row in rows if isinstance(row, FailedRow)]
     columns = metrics.on_page(metrics.comparison(seen))
     trained = [row for row in seen if row.curve]
@@ -43,7 +44,7 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
         **_shared(seen, columns, made),
         kind="measured",
         eyebrow=_eyebrow("Measured", made),
-        answer=_answer(seen),
+        answer=answer,
         caption=measured_caption(seen, made),
         failed=[(gid, row, none) for gid, row in zip(series.gids([*seen, *failed])[len(seen) :], failed)],
         curves=both("curves", partial(curves_of_figures.curves, trained), "Training curves") if trained else None,
@@ -118,7 +119,7 @@ def measured_caption(rows: Sequence[ComparisonRow], made: Provenance) -> str:
     protocols = " and ".join(sorted({row.protocol for row in rows}))
     images = max((row.images for row in rows), default=0)
     return (
-        f"Top-1 of {images:,} validation images ({protocols}); upright lines are 95 % Wilson intervals. Area: the"
+        f"Top-1 of {images:,} validation images ({protocols}); upright lines are 95 % intervals over images and seeds, small dots the seeds. Area: the"
         f" most memory that one image needs, measured on {made.machine.processor or 'this machine'}. {_line(rows)}"
     )
 
@@ -138,29 +139,6 @@ def _line(rows: Sequence[series.Point]) -> str:
     alike = series.alike(every)
     those = f"{series.protocol(alike[0])} networks" if len(alike) < len(every) else "networks"
     return f"The line joins the {those} that none of them beats in both accuracy and operations."
-
-
-def _answer(rows: Sequence[ComparisonRow]) -> str:
-    """What a measured comparison answers, in one sentence."""
-    if not rows:
-        return "No network could be compared."
-    best = max(rows, key=lambda row: (row.top1_accuracy, -row.latency_ms))
-    said = (
-        f"{best.name} classifies {best.top1:.1f} % of {best.images:,} images correctly (95 % interval "
-        f"{metrics.between(best.top1_low, best.top1_high)})"
-    )
-    if len(rows) > 1:
-        said += f", the most of the {len(rows)} compared"
-    near = [row for row in rows if row.top1_accuracy >= best.top1_low and row.latency_ms < best.latency_ms]
-    took = series.significant(best.latency_ms, 3)
-    if not near:
-        end = ", and none within that interval is faster" if len(rows) > 1 else ""
-        return f"{said}, in {took} ms an image on this machine{end}."
-    fastest = min(near, key=lambda row: row.latency_ms)
-    return (
-        f"{said}; {fastest.name}, within that interval at {fastest.top1:.1f} %, takes"
-        f" {series.significant(fastest.latency_ms, 3)} ms an image on this machine instead of {took}."
-    )
 
 
 def published_answer(rows: Sequence[PublishedRow]) -> str:
