@@ -176,10 +176,8 @@ def _find_kit(tree: Tree) -> tuple[Store, str]:
 
 def _meta(data: bytes, where: str) -> dict[int, tuple[str, str]]:
     """ILSVRC2012_ID -> (WordNet id, words) of the classes, which are the leaves of the kit's tree."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise UsageError("the development kit is a MATLAB file: pip install 'topfive[imagenet]'") from None
+    from scipy.io import loadmat
+
     try:
         synsets = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["synsets"]
         found = {int(s.ILSVRC2012_ID): (str(s.WNID), str(s.words)) for s in synsets.ravel() if int(s.num_children) == 0}

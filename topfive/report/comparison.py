@@ -8,7 +8,7 @@ import msgspec
 from topfive.networks import NETWORKS, costs, papers
 from topfive.report import metrics
 from topfive.report import networks as networks_of_report
-from topfive.report.figures import canvas, curves, history, series
+from topfive.report.figures import canvas, curves, history
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import comparison as pages
 from topfive.report.tables import Column, Row, Section
@@ -37,49 +37,13 @@ def measured_section(rows: Sequence[Made]) -> Section:
         if not row.trained
     ]
     if ranked:
-        points.insert(0, answer(ranked))
+        points.insert(0, pages.answer(ranked))
         points.append(
-            "Medians: latency of one image, rate in the batch that is fastest; peak memory over the bare process: infer, "
-            "one image; train, one step of a batch. The page has the spread."
+            "Medians: latency of one image, rate in the best batch; peak memory over the bare process: infer, one "
+            "image; train, one step of a batch. The page has the spread."
         )
     table = metrics.section(metrics.comparison(ranked), ranked, said, points)
     return table._replace(rows=[*table.rows, *({"network": row.name} for row in failed)])
-
-
-def answer(rows: Sequence[ComparisonRow]) -> str:
-    """What a measured comparison answers: the best, what cannot be told from it, and the cheapest of these."""
-    best = [row for row in results.ranked(rows) if row.among_best]
-    if not best:
-        return "No network did better than always naming the commonest class: more minutes, or more images, may help."
-    first = best[0]
-    seeds = len(first.seeds)
-    over = f"the mean of {seeds} seeds" if seeds > 1 else "one training" if first.kind != "shallow" else "trained once"
-    said = (
-        f"{first.name} classifies {100 * first.top1_accuracy:.1f} % of {first.images:,} images correctly ({over}, 95 % "
-        f"interval {metrics.between(first.top1_low, first.top1_high)})"
-    )
-    if len(rows) == 1:
-        return f"{said}, in {_ms(first)} an image on this machine."
-    if len(best) == 1:
-        said += f", more than each of the {len(rows) - 1} others can be said to; an image takes {_ms(first)} here."
-    else:
-        fastest = min(best, key=lambda row: row.latency_ms)
-        smallest = min(best, key=lambda row: row.memory_inference_bytes)
-        others = ", ".join(row.name for row in best[1:])
-        cheapest = (
-            f"{fastest.name} is the cheapest of these in time ({_ms(fastest)} an image here) and memory"
-            if fastest is smallest
-            else f"of these {fastest.name} is the fastest ({_ms(fastest)} an image here), and {smallest.name} takes the "
-            f"least memory ({smallest.memory_inference_bytes / 1e6:.0f} MB)"
-        )
-        said += f", and cannot be told from {others}; {cheapest}."
-    if any(len(row.seeds) == 1 and row.kind != "shallow" for row in rows):
-        said += " With one seed each, another seed may turn it: --seeds 3."
-    return said
-
-
-def _ms(row: ComparisonRow) -> str:
-    return f"{series.significant(row.latency_ms, 3)} ms"
 
 
 def published_rows() -> list[PublishedRow]:
@@ -150,10 +114,7 @@ def draw(rows: Sequence[Made], meta: Mapping[str, object], path: Path | str) -> 
 
 
 def write_page(path: Path | str, rows: Sequence[Made], meta: Mapping[str, object]) -> Path:
-    seen = _compared(rows)
-    return pages.render_measured(
-        path, rows, _provenance(meta), answer(seen) if seen else "No network could be compared."
-    )
+    return pages.render_measured(path, rows, _provenance(meta))
 
 
 def write_published(folder: Path, page: Path, rows: Sequence[PublishedRow], meta: Mapping[str, object]) -> list[Path]:

@@ -30,8 +30,8 @@ MARKS = {
 }
 
 
-def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow], made: Provenance, answer: str) -> Path:
-    """Write the page of what was measured here, which `answer` says in short, and return its path."""
+def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow], made: Provenance) -> Path:
+    """Write the page of what was measured here and return its path."""
     seen = ranked([row for row in rows if isinstance(row, ComparisonRow)])
     failed = [row for row in rows if isinstance(row, FailedRow)]
     columns = metrics.on_page(metrics.comparison(seen))
@@ -44,7 +44,7 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
         **_shared(seen, columns, made),
         kind="measured",
         eyebrow=_eyebrow("Measured", made),
-        answer=answer,
+        answer=answer(seen),
         caption=measured_caption(seen, made),
         failed=[(gid, row, none) for gid, row in zip(series.gids([*seen, *failed])[len(seen) :], failed)],
         curves=both("curves", partial(curves_of_figures.curves, trained), "Training curves") if trained else None,
@@ -119,7 +119,8 @@ def measured_caption(rows: Sequence[ComparisonRow], made: Provenance) -> str:
     protocols = " and ".join(sorted({row.protocol for row in rows}))
     images = max((row.images for row in rows), default=0)
     return (
-        f"Top-1 of {images:,} validation images ({protocols}); upright lines are 95 % intervals over images and seeds, small dots the seeds. Area: the"
+        f"Top-1 of {images:,} validation images ({protocols}); upright lines are 95 % intervals over images"
+        " and seeds, small dots the seeds. Area: the"
         f" most memory that one image needs, measured on {made.machine.processor or 'this machine'}. {_line(rows)}"
     )
 
@@ -139,6 +140,44 @@ def _line(rows: Sequence[series.Point]) -> str:
     alike = series.alike(every)
     those = f"{series.protocol(alike[0])} networks" if len(alike) < len(every) else "networks"
     return f"The line joins the {those} that none of them beats in both accuracy and operations."
+
+
+def answer(rows: Sequence[ComparisonRow]) -> str:
+    """What a measured comparison answers: the best, what cannot be told from it, and the cheapest of these."""
+    if not rows:
+        return "No network could be compared."
+    best = [row for row in ranked(rows) if row.among_best]
+    if not best:
+        return "No network did better than always naming the commonest class: more minutes, or more images, may help."
+    first = best[0]
+    seeds = len(first.seeds)
+    over = f"the mean of {seeds} seeds" if seeds > 1 else "one training" if first.kind != "shallow" else "trained once"
+    said = (
+        f"{first.name} classifies {100 * first.top1_accuracy:.1f} % of {first.images:,} images correctly ({over}, 95 % "
+        f"interval {metrics.between(first.top1_low, first.top1_high)})"
+    )
+    if len(rows) == 1:
+        return f"{said}, in {_ms(first)} an image on this machine."
+    if len(best) == 1:
+        said += f", more than each of the {len(rows) - 1} others can be said to; an image takes {_ms(first)} here."
+    else:
+        fastest = min(best, key=lambda row: row.latency_ms)
+        smallest = min(best, key=lambda row: row.memory_inference_bytes)
+        others = ", ".join(row.name for row in best[1:])
+        cheapest = (
+            f"{fastest.name} is the cheapest of these in time ({_ms(fastest)} an image here) and memory"
+            if fastest is smallest
+            else f"of these {fastest.name} is the fastest ({_ms(fastest)} an image here), and {smallest.name} takes "
+            f"the least memory ({smallest.memory_inference_bytes / 1e6:.0f} MB)"
+        )
+        said += f", and cannot be told from {others}; {cheapest}."
+    if any(len(row.seeds) == 1 and row.kind != "shallow" for row in rows):
+        said += " With one seed each, another seed may turn it: --seeds 3."
+    return said
+
+
+def _ms(row: ComparisonRow) -> str:
+    return f"{series.significant(row.latency_ms, 3)} ms"
 
 
 def published_answer(rows: Sequence[PublishedRow]) -> str:
