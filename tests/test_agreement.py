@@ -47,8 +47,8 @@ from topfive.data.check.scanning import Seen
 from topfive.data.opening import open_source
 from topfive.data.sources import Source
 from topfive.data.views import views
-from topfive.engine import comparison
 from topfive.engine.benchmark import arithmetic
+from topfive.engine.comparison import comparison
 from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
@@ -773,8 +773,8 @@ class Trial:
 
     def compare(self) -> Told:
         told = ran(
-            comparing.compare, str(self.root / "tiny.json"), data=self.made.where, size=SIZE, epochs=1, batch=8,
-            out=self.here("compare"), workers=None if self.seed % 2 else 0, format="json",
+            comparing.compare, str(self.root / "tiny.json"), data=self.made.where, size=str(SIZE), epochs=1,
+            seeds=1, batch=8, out=self.here("compare"), workers=None if self.seed % 2 else 0, format="json",
         )  # fmt: skip
         if told.code == 0:
             (data,) = self.seen.data

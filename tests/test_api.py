@@ -210,8 +210,8 @@ def test_a_module_of_ones_own_is_trained_and_evaluated(pets: Path) -> None:
 
 def test_what_is_not_there_is_said(pets: Path) -> None:
     data = tf.open_source(str(pets))
-    with pytest.raises(UsageError, match="epochs="):
-        tf.compare(["alexnet"], data, minutes=10)
+    with pytest.raises(UsageError, match="minutes= and epochs="):
+        tf.compare(["alexnet"], data, minutes=10, epochs=2)
     with pytest.raises(UsageError, match="cannot be compared"):
         tf.compare([nn.Linear(3, 2)], data)  # type: ignore[list-item]
     with pytest.raises(UsageError, match="give the network"):

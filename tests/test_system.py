@@ -67,7 +67,7 @@ COMMANDS = {
     "evaluate": ["evaluate", "runs/a", "images", "--predictions", "kept.csv"],
     "predict": ["predict", "runs/a", "images/val/flat", "images.tar"],
     "weights import": ["weights", "import", "theirs.pth", "--out", "ours.safetensors"],
-    "compare": ["compare", "tiny.json", "--data", "images", "--size", "32", "--epochs", "1"],
+    "compare": ["compare", "tiny.json", "--data", "images", "--size", "32", "--epochs", "1", "--seeds", "1"],
 }  # fmt: skip
 HELD = "resume while another holds the folder"
 WORKERS = [*COMMANDS["train"][:-1], "runs/workers", "--workers", "1"]

@@ -26,6 +26,7 @@ from topfive.engine.comparison.planning import (
     Need,
     Plan,
     Planned,
+    by_epochs,
     fitting,
     left_of,
     planned,
@@ -282,15 +283,19 @@ class Comparison:
             return plan
         self.fresh = not plan.trials
         needs: list[Need] = []
+        trials, minutes, seconds = dict(plan.trials), self.contract.minutes, plan.seconds
         for i, one in enumerate(lacking):
             progress(Progress(f"{one.candidate.name}: timing its steps", PREPARING * (0.5 + i / len(lacking) / 2)))
             try:
-                needs.append(self._need(one, progress))
+                if minutes is None:
+                    data, (machine, recipe) = self._read(one, progress), self._arithmetic(one, progress)
+                    trials[one.candidate.key] = by_epochs(one.candidate, recipe, machine, len(data))
+                else:
+                    needs.append(self._need(one, progress))
             except (DataError, Interrupted):
                 raise
             except Exception as error:
                 yield self._failed(one, error)
-        minutes, seconds = self.contract.minutes, plan.seconds
         if needs and minutes is not None and seconds is None:
             left = left_of(minutes, self._passed())
             kept = fitting(needs, left)
@@ -304,7 +309,8 @@ class Comparison:
                         f"long for {len(self.contract.seeds)} seeds in {minutes:g} minutes"
                     )
             needs, seconds = kept, seconds_each(kept, left)
-        trials = {**plan.trials, **{need.candidate.key: planned(need, seconds) for need in needs}}
+        if seconds is not None:
+            trials |= {need.candidate.key: planned(need, seconds) for need in needs}
         plan = Plan(seconds, trials)
         self.folder.keep_plan(self.contract.plan, plan)
         return plan
@@ -312,9 +318,7 @@ class Comparison:
     def _need(self, one: Entry, progress: Tick) -> Need:
         assert one.spec
         data, classes, size = self._read(one, progress), len(self.source.classes), one.candidate.size
-        images = GUESS * len(self.contract.seeds) * len(data)
-        machine, _ = fastest(one.spec, one.shape, classes, one.recipe.batch, images, self.machine)
-        recipe = self._fitted(one, machine)
+        machine, recipe = self._arithmetic(one, progress)
         if one.network:
             job = Job(one.network, self.source, recipe, size, machine, Group(), self.place.folder, data=data)
             net = job.network_for(data)
@@ -323,6 +327,14 @@ class Comparison:
         image, tested = measured(net, data, recipe, size, machine, lambda count: None)
         estimate = Estimate(0.0, image, tested * len(self.source.val))
         return Need(one.candidate, recipe, machine, estimate, len(data), len(self.contract.seeds))
+
+    def _arithmetic(self, one: Entry, progress: Tick) -> tuple[Machine, Recipe]:
+        """The machine with the arithmetic that trains `one` fastest, and its recipe as fits the memory with it."""
+        assert one.spec
+        epochs = GUESS if self.contract.minutes is not None else one.recipe.epochs
+        images = epochs * len(self.contract.seeds) * len(self._read(one, progress))
+        machine, _ = fastest(one.spec, one.shape, len(self.source.classes), one.recipe.batch, images, self.machine)
+        return machine, self._fitted(one, machine)
 
     def _fitted(self, one: Entry, machine: Machine) -> Recipe:
         """Its recipe, a batch in as many parts as this machine's memory takes."""

@@ -22,6 +22,7 @@ AFTER = 6.0  # seconds for figures, the page and the end
 EVALUATIONS = 4  # of a training, the last one included, as far as its recipe has them
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
+OVERHEAD, GUESSED = 7e6, 2e11  # multiply-adds that an image takes beside those of its network; operations a second
 COPIES = 4  # of the weights in a training's last checkpoint: themselves, two averages of the optimizer, their own
 
 
@@ -102,15 +103,17 @@ def too_short(needs: Sequence[Need], left: float, minutes: float) -> UsageError:
     )
 
 
-def planned(need: Need, seconds: float | None) -> Planned:
-    """The training of `need`: in so many seconds of steps, or as long as its recipe says."""
-    size, recipe = need.candidate.size, need.recipe
-    if seconds is None:
-        recipe = ended(recipe, need.images)
-        took = need.estimate.seconds(recipe, need.images, size)
-    else:
-        recipe, took = within(recipe, need.estimate.image, need.images, size, seconds), seconds
-    return Planned(recipe, need.machine.precision, need.machine.memory_format, took + need.beside)
+def planned(need: Need, seconds: float) -> Planned:
+    """The training of `need` in so many seconds of steps."""
+    recipe = within(need.recipe, need.estimate.image, need.images, need.candidate.size, seconds)
+    return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
+
+
+def by_epochs(candidate: Candidate, recipe: Recipe, machine: Machine, images: int) -> Planned:
+    """The training of a candidate that is as long as its recipe says; its seconds are a guess, for the time left."""
+    recipe = ended(recipe, images)
+    ops = 6 * (candidate.macs + OVERHEAD) * images * recipe.epochs
+    return Planned(recipe, machine.precision, machine.memory_format, ops / GUESSED)
 
 
 def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, seconds: float) -> Recipe:
