@@ -134,7 +134,7 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
     assert looks["macs"] == 3 * 32 * 32 * 8 + 8 * 3 and looks["images"] > 0
     assert "2 of 3 networks failed, the first beside:wrong: " in printed.err.splitlines()[-1]
     page = Path("out/report.html").read_text()
-    assert "<strong>beside:late failed:</strong>" in page and ">beside:looks</span> classifies " in page
+    assert "<strong>beside:late failed:</strong>" in page and ">beside:looks<small>" in page
     failed = FailedRow(late["name"], late["family"], late["kind"], late["failed"])
     table = tables.markdown([report.measured_section([failed, msgspec.convert(looks, ComparisonRow)])])
     assert "| beside:late |" in table and "- beside:late failed: " in table
@@ -179,8 +179,8 @@ def test_a_terminal_gets_a_bar_and_then_the_table(colours: Path) -> None:
             seen += piece
     assert process.wait(600) == 0
     said = seen.decode()
-    assert "hog-svm: timing" in said and " left" in said
-    assert said.index("interval") > said.rindex("hog-svm: timing")
+    assert "features and support vectors" in said and " left" in said
+    assert said.index("interval") > said.rindex("features and support vectors")
     assert "out/report.html" in said.strip().splitlines()[-1]
 
 

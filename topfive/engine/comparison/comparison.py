@@ -267,6 +267,7 @@ class Comparison:
         data = self._read(one, progress)
         if not isinstance(data, InMemory):
             raise UsageError(f"{shallow.NAME} takes all images at once, and they are not kept in memory: leave it out")
+        progress(Progress(f"{one.candidate.name}: features and support vectors", 0.0))
         classes = len(self.source.classes)
         scores, timed, params, seconds = shallow.fit_and_measure(data.images, data.aside, classes, self.machine)
         scores = of_all(scores, len(self.source.val))
