@@ -87,7 +87,7 @@ class Training:
                 first = self._sound + 1
                 steps = f"at step {first}" if first == state.step else f"in steps {first} to {state.step}"
                 raise DivergedError(
-                    f"the loss is NaN or infinite {steps} of {self.recipe.epochs * state.batches}, learning rate "
+                    f"the loss is no longer a number {steps} of {self.recipe.epochs * state.batches}, learning rate "
                     f"{state.lr:.3g}: lower it"
                 )
             self._sound = state.step
