@@ -1026,7 +1026,7 @@ def test_a_set_that_cannot_be_cleaned_is_taken_and_one_that_was_cleaned_is_no_ot
         assert "--max-bad 30 skips them" in capfd.readouterr().err
         for wrong in ("x", "-1", "5.5", "%", "1e3"):
             assert main([*command, "--max-bad", wrong]) == 2
-            assert "no number of images" in capfd.readouterr().err
+            assert "neither a number of images" in capfd.readouterr().err
     assert main([*comparing(where), "--max-bad", "45%"]) == 3  # of 66, which is 29
     assert main([*comparing(where), "--max-bad", "46%"]) == 0
     assert capfd.readouterr().err.count("skipped, unreadable: '") == 30
