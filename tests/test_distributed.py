@@ -43,7 +43,7 @@ from topfive.cli import main
 from topfive.data.opening import open_source
 from topfive.engine.training import processes
 from topfive.engine.training.loading import prepare
-from topfive.engine.benchmark.measuring import device_of, this_machine
+from topfive.engine.benchmark.machine import device_of, this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.training.loop import Training, records, train
 from topfive.networks.layers import Network
