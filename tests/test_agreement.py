@@ -630,7 +630,7 @@ class Told:
 
 
 def ran(command: Callable[..., None], *arguments: str, **options: Any) -> Told:
-    """A command as cli.py runs it, but for reading its options. What is no sentence of its own is a bug of ours."""
+    """A command as cli.py runs it, but for reading its options. What is no sentence of its own is an internal error."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     code = 0
     for function, name, kind in ((evaluate, "options", Evaluating), (predict, "running", Running)):

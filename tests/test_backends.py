@@ -256,7 +256,7 @@ def test_float32_is_exact_and_few_images_are_not_worth_a_choice(at_hand: Callabl
     assert engine(classifier, reduced(), sample(FEW)).name == "quick"  # type: ignore[arg-type]
     few = engine(classifier, reduced(), sample(FEW - 1))  # type: ignore[arg-type]
     assert few.name == "torch float32" and torch.equal(few(sample()), classifier(sample()))
-    with pytest.raises(UsageError, match=r"'int8' is no way .* 'auto', 'bfloat16', 'float32', 'quick', 'exact'"):
+    with pytest.raises(UsageError, match=r"'int8' is not a backend .* 'auto', 'bfloat16', 'float32', 'quick', 'exact'"):
         engine(classifier, reduced(), sample(), "int8")  # type: ignore[arg-type]
 
 

@@ -310,7 +310,7 @@ def test_copies_on_one_side_bias_nothing_across(tmp_path: Path) -> None:
     assert not report.biased and report.leaked == 0
     assert finding(report, "exact duplicates among the training images").count == 5
     inside = finding(report, "exact duplicates among the validation images")
-    assert inside.count == 2 and "rests on 20 different images" in inside.consequence
+    assert inside.count == 2 and "is based on 20 different images" in inside.consequence
     assert {one.name: one.copies for one in report.classes} == {"a": 7, "b": 0}
 
 
@@ -350,9 +350,9 @@ def test_folders_classes_and_formats_are_looked_at(tmp_path: Path) -> None:
     Image.new("RGB", (300, 60), (9, 9, 9)).save(root / "train/untested/long.png")
     Image.open(root / "train/rare/000.png").resize((9, 9)).save(root / "train/rare/000.png")
     report = checking.check(folder(root))
-    twins = finding(report, "class names that look like one")
+    twins = finding(report, "similar class names")
     assert "'cat' (70) and 'cats' (40)" in twins.sentence and "25.0 points" in twins.consequence  # 10 of 40 held out
-    assert "'New_Folder' (40 images)" in finding(report, "a folder that may be no class").sentence
+    assert "'New_Folder' (40 images)" in finding(report, "a folder that may not be a class").sentence
     assert "'rare' (3)" in finding(report, "classes with few training images").sentence
     assert "'untested'" in finding(report, "classes without validation images").sentence
     assert "20.0 times as many" in finding(report, "classes of unequal size").sentence
@@ -379,8 +379,8 @@ def test_a_format_that_tells_the_class_is_told(tmp_path: Path) -> None:
     report = checking.check(folder(root))
     # JPEG means a, PNG means b: right for 29 of 30; b is the commonest class and half of the validation images
     assert (
-        "alone classifies 96.7 % of the validation images correctly, the commonest class 50.0 %"
-        in finding(report, "formats that tell the class").sentence
+        "alone classifies 96.7 % of the validation images correctly, the most common class 50.0 %"
+        in finding(report, "formats that reveal the class").sentence
     )
     assert finding(report, "several formats").count == 46 and not report.biased
 
@@ -389,7 +389,7 @@ def test_similar_names_of_different_classes_are_no_twins(tmp_path: Path) -> None
     names = ["1", "10", "n01440764", "n01440765", "bus", "bu", "glass", "grass", "cat_dog", "hotdog", "data_center"]
     root = made(tmp_path / "set", **{f"train__{name}": shapes(20, i) for i, name in enumerate(names)})
     made(root, **{f"val__{name}": shapes(2, 50 + i) for i, name in enumerate(names)})
-    assert not kinds(checking.check(folder(root))) & {"class names that look like one", "a folder that may be no class"}
+    assert not kinds(checking.check(folder(root))) & {"similar class names", "a folder that may not be a class"}
 
 
 def test_what_decoding_noted_is_counted(tmp_path: Path) -> None:

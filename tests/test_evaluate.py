@@ -143,7 +143,7 @@ def test_a_ladder_has_every_protocol_with_its_cost(
         (["evaluate", "{model}"], 2, "name the images too"),
         (["evaluate", "{model}", "{images}", "--protocol", "10crop"], 2, "did you mean 10-crop"),
         (["evaluate", "none.safetensors", "{images}"], 2, "there is no run folder or file of weights"),
-        (["evaluate", "{image}", "{images}"], 4, "is not taken: it is an image"),
+        (["evaluate", "{image}", "{images}"], 4, "is rejected: it is an image"),
         (["evaluate", "{model}", "{empty}"], 3, ""),
         (["predict", "{model}"], 2, "name images"),
         (["predict", "{model}", "{image}", "--network", "alexnet"], 4, "cifar-resnet-20"),
@@ -263,7 +263,7 @@ def test_outputs_without_names_are_in_no_order_until_it_is_said(
         told = json.loads(out)
         assert told["rows"][0]["correct1"] == right
         first = "'1', '2', '3'" if said == "natural" else "'1', '10', '11'"
-        assert f"its outputs are taken for {first}" in " ".join(told["sentences"])
+        assert f"its outputs are assumed to be {first}" in " ".join(told["sentences"])
     for said, says in (("nowhere.txt", "a text file with a class a line"), (str(tmp_path), "a text file with a class")):
         assert says in ran(capsys, *command, "--classes", said, code=2)[1]
     listed.write_text("1\n2\n")
@@ -302,7 +302,7 @@ def test_what_a_number_of_outputs_suggests_is_said_and_gives_way(
     (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
     command = ["predict", str(tmp_path / "m.th"), str(numbered[0] / "val" / "1"), "--format", "csv"]
     out, err = ran(capsys, *command)
-    assert "10 outputs are taken for CIFAR-10's classes: --classes FILE" in err
+    assert "10 outputs are assumed to be CIFAR-10's classes: --classes FILE" in err
     assert next(csv.DictReader(io.StringIO(out)))["class_1"] in CIFAR10
     out, _ = ran(capsys, *command, "--classes", str(tmp_path / "classes.txt"))
     assert next(csv.DictReader(io.StringIO(out)))["class_1"] in "abcdefghij"

@@ -111,17 +111,17 @@ def test_a_published_error_is_shown_beside_the_images_that_it_is_of_alone() -> N
     assert beside.published_top1_error == pytest.approx(0.3041) and "author-repo" in beside.published_where
     alone = row("m", "resnet-18", "1-crop", of(names, there=10), False)
     assert alone.published_top1_error is None and alone.published_where is None
-    assert "beside these 10 none is shown" in evaluation_report.remarks([alone], 10)[0]
+    assert "none is shown for these 10" in evaluation_report.remarks([alone], 10)[0]
     assert "fb.resnet.torch" in evaluation_report.remarks([beside], 1000)[0]
     other = row("m", "resnet-18", "144-crop", of(names), False)
-    assert "nothing is published" in evaluation_report.remarks([other], 1000)[0]
+    assert "no published errors" in evaluation_report.remarks([other], 1000)[0]
 
 
 def test_mcnemar_says_both_counts_p_n_and_protocol() -> None:
     said = evaluation_report.compared(*pair(5, 15))
     assert "x alone is right on 5 images, y alone on 15" in said and "n = 25, 1-crop" in said
-    assert "p = 0.041, more than chance" in said  # 2 x 21,700 of 2**20 ways
-    assert "p = 1, which chance alone may give" in evaluation_report.compared(*pair(3, 3))
+    assert "p = 0.041, statistically significant" in said  # 2 x 21,700 of 2**20 ways
+    assert "p = 1, not statistically significant" in evaluation_report.compared(*pair(3, 3))
     assert "p < 0.0001" in evaluation_report.compared(*pair(0, 3000))
 
 
@@ -197,8 +197,8 @@ def test_reliability_says_how_sure_and_how_right() -> None:
     error = predictions.calibration_error(bins)
     assert error is not None
     said = figures_of_evaluation.sureness(bins, error)
-    assert f"{100 * predictions.mean_confidence(seen):.1f} % sure" in said  # type: ignore[operator]
-    assert f"right in {100 * predictions.scores(seen).correct1 / 500:.1f} %" in said
+    assert f"confidence {100 * predictions.mean_confidence(seen):.1f} %" in said  # type: ignore[operator]
+    assert f"accuracy {100 * predictions.scores(seen).correct1 / 500:.1f} %" in said
     empty = predictions.reliability(replace(seen, scores=np.full_like(seen.scores, np.nan)))
     for narrow in (False, True):
         figures_of_evaluation.reliability(bins, error, narrow=narrow)

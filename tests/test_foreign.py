@@ -652,7 +652,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     state["fc.weight"][0, 0] = torch.inf
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(state, path)
-    with pytest.raises(RefusedError, match=r"no numbers: fc\.weight$"):
+    with pytest.raises(RefusedError, match=r"NaN or infinite: fc\.weight$"):
         read_foreign(path)
 
 
@@ -685,7 +685,7 @@ def test_behind_the_gate_stands_weights_only(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RefusedError, match=r"torch says .*(alloc|memory)"):
         read_foreign(path)
     path.write_bytes(zipped(table(("v", tensor()))))
-    with pytest.raises(RefusedError, match="found something else"):
+    with pytest.raises(RefusedError, match="something other than the file lists"):
         read_foreign(path)
     assert not marker.exists()
 
@@ -741,7 +741,7 @@ def test_damaged_safetensors_are_refused_or_read_as_the_library_reads_them(tmp_p
         try:
             ours = read_foreign(path).tensors
         except RefusedError as error:
-            assert "no numbers" in str(error)
+            assert "NaN or infinite" in str(error)
             continue
         assert all(torch.equal(ours[plain], wanted[key]) for key, plain in found.names.items())
     assert 100 < taken < 2900  # both ways were gone

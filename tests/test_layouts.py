@@ -341,7 +341,7 @@ def test_members_that_lead_out_are_counted_and_nothing_is_written(made: Made, tm
         source = open_source(str(tmp_path / "source" / name))
         assert len(source.train) + len(source.val) == 10
         said = " ".join(open_source(str(tmp_path / "source" / name)).notes)
-        assert f"{out} (names that lead out of the archive)" in said and f"{other} (links, devices" in said
+        assert f"{out} (paths outside the archive)" in said and f"{other} (links, devices" in said
         _pixels(source)
     assert _state(tmp_path) == before and not Path("/tmp/absolute.jpg").exists()
 
@@ -462,7 +462,7 @@ def test_a_pack_goes_on_where_it_stopped_and_refuses_a_damaged_shard(
     assert main(["data", "check", "source", "--verify"]) == 2
     assert main(["data", "check", "pack", "--verify"]) == 3
     said = capsys.readouterr().err
-    assert "2 of 6 shards are not as they were written" in said
+    assert "2 of 6 shards do not match their hashes" in said
     for name in ("held-out-00001", "train-00000"):
         assert re.search(rf"{name}\.tar is damaged \(SHA-256 \w{{8}}, written was \w{{8}}\)", said)
     with pytest.raises(UsageError, match="holds another pack"):

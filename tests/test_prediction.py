@@ -201,7 +201,7 @@ def test_an_ensemble_is_the_average_of_probabilities(source: Source, machine: Ma
     )
     with pytest.raises(UsageError, match="2 shares"):
         ensemble([a, b], [1.0])
-    with pytest.raises(UsageError, match="tell other classes apart"):
+    with pytest.raises(UsageError, match="have different classes"):
         ensemble([a, replace(b, model=model(1, names=tuple("abcdefz")))])
 
 

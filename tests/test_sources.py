@@ -294,7 +294,7 @@ def test_a_zip_of_windows_is_read_and_none_of_its_names_leads_out(tmp_path: Path
     items = (*source.train, *source.val)
     assert source.classes == ("cat", "dog") and sorted(item.name for item in items) == sorted(files)
     assert all(source.read(item).size == (20, 16) for item in items)
-    assert any("not taken: 4 (names that lead out of the archive)" in note for note in source.notes)
+    assert any("skipped: 4 (paths outside the archive)" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("files", [("a.1.jpg", "a.1.cls"), ("a.1.jpg", "a.2.jpg"), ("a.1.x", "b.x", "a.2.x")])

@@ -246,7 +246,7 @@ def test_a_run_interrupted_in_its_first_epoch_says_so(tmp_path: Path) -> None:
 
 def test_a_run_of_another_topfive_is_refused() -> None:
     for odd in (stated(recipe={"momentum": 0.9}), stated(source={"name": "pets"})):
-        with pytest.raises(RefusedError, match="of another topfive"):
+        with pytest.raises(RefusedError, match="by another version of topfive"):
             run_section(odd, [])
 
 
@@ -404,7 +404,7 @@ def test_curves_draw_the_rows_and_their_title_is_computed_from_them() -> None:
         == f"Validation Top-1 rises from {first} to {last} %, with {best} % at its best in epoch 5"
     )
     assert training_figures.learnt(rows[:5]).endswith(f"to {best} %, 7.0 points below training")
-    assert "nothing was held against it" in training_figures.learnt(measured(8, every=4)[:2])
+    assert "there is no validation yet" in training_figures.learnt(measured(8, every=4)[:2])
 
 
 # Many runs
@@ -470,7 +470,7 @@ def test_runs_are_listed_best_first_and_what_is_wrong_is_a_row(tmp_path: Path) -
     for told in (
         "is damaged: it is not as it was written",
         "rows.jsonl is damaged",
-        "newer: the run is of another topfive",
+        "newer: the run was written by another version of topfive",
     ):
         assert told in flat.replace("- ", "")
     assert [line.split()[0] for line in page.splitlines() if re.match(r"(stopped|finished) ", line)] == [

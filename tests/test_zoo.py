@@ -966,7 +966,7 @@ TAKEN: dict[str, tuple[Make, tuple[str, ...]]] = {
         lambda root: lay(root / "x.tar", tar({**members(30), f"left{'/d' * 1500}/x.png": PNG})),
         ('"train": 48', '"val": 13'),  # 61 in all
     ),
-    "a tar cut off": (lambda root: lay(root / "x.tar", tar(members(30))[:-22000]), ("not taken: 1 (cut off",)),
+    "a tar cut off": (lambda root: lay(root / "x.tar", tar(members(30))[:-22000]), ("skipped: 1 (cut off",)),
     "a tar with a damaged size": (
         lambda root: lay(root / "x.tar", tar(members(30))[:-10240] + header(b"0", -512) + bytes(1024)),
         ("a size of -512",),
@@ -1023,10 +1023,10 @@ def test_a_set_that_cannot_be_cleaned_is_taken_and_one_that_was_cleaned_is_no_ot
     training = ["train", "cifar-resnet-20", str(where), "--epochs", "1", "--size", "24", "--out", "run", "--quiet"]
     for command in (training, comparing(where)):
         assert main(command) == 3
-        assert "--max-bad 30 passes over as many" in capfd.readouterr().err
+        assert "--max-bad 30 skips them" in capfd.readouterr().err
         for wrong in ("x", "-1", "5.5", "%", "1e3"):
             assert main([*command, "--max-bad", wrong]) == 2
-            assert "no number of images" in capfd.readouterr().err
+            assert "neither a number of images" in capfd.readouterr().err
     assert main([*comparing(where), "--max-bad", "45%"]) == 3  # of 66, which is 29
     assert main([*comparing(where), "--max-bad", "46%"]) == 0
     assert capfd.readouterr().err.count("skipped, unreadable: '") == 30

@@ -1,6 +1,6 @@
 """`topfive`: its commands, and what becomes of an error.
 
-Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 the images, 4 a model or checkpoint refused, 5 memory, disk or
+Exit codes: 0 done, 1 an internal error, 2 usage, 3 the images, 4 a model or checkpoint refused, 5 memory, disk or
 permission, 6 diverged, 130 and 143 interrupted.
 """
 
@@ -31,8 +31,8 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-of_data = App(name="data", help="Look at images before training: fetch a public set, check a source, pack it.")
-of_weights = App(name="weights", help="Weights of other libraries: fetch them, bring them into a file of ours.")
+of_data = App(name="data", help="Prepare images: download a public dataset, check images, pack them into shards.")
+of_weights = App(name="weights", help="Weights from other libraries: download and convert them.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare)),
     (app, (training.train, running.resume, running.runs, evaluate, predict)),
@@ -83,10 +83,10 @@ def _sentence(error: Exception) -> tuple[str, int]:
             return f"{error}" or type(error).__name__, ResourceError.exit_code
         case RuntimeError() if "gloo/transport" in str(error):
             # why: the processes that are left hear of a dead one by a broken connection alone
-            return "another process of this training is gone, so this one ends too", ResourceError.exit_code
+            return "another process of this training has died, so this one stops too", ResourceError.exit_code
         case _:
             what = f"{type(error).__name__}: {error}"
-            return f"a bug of ours, {what} (--debug shows where)", TopfiveError.exit_code
+            return f"internal error: {what} (--debug shows where)", TopfiveError.exit_code
 
 
 def _fail(sentence: str, code: int) -> int:

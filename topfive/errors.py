@@ -2,7 +2,7 @@
 
 A comparison of which networks failed ends with the code of the first failure.
 
-TopfiveError                1   a bug of ours
+TopfiveError                1   an internal error
 ├── UsageError              2   an argument, a name or a size that cannot be
 ├── DataError               3   the images
 ├── RefusedError            4   a model or checkpoint that is not taken

@@ -10,9 +10,9 @@ from topfive.report.tables import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
-    """Fetch a public set from its official address, checked by its published hash.
+    """Download a public dataset from its official address and verify its published hash.
 
-    What was fetched is used by its name: topfive compare --data cifar-10. A broken download continues where it stopped.
+    Afterwards, use it by name: topfive compare --data cifar-10. An interrupted download continues where it stopped.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def check(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Read every image once and say what is wrong, and what it would do to training and to the accuracy.
+    """Read every image once and report what would harm training or bias the accuracy.
 
     Nothing is written into the source. Exit code 3 where an accuracy measured on the validation images would be biased.
 
@@ -53,9 +53,9 @@ def check(
     source
         Anything that compare --data takes; by default scikit-learn's digits.
     report
-        Where the page goes; by default runs/check-SOURCE.html, beside the source where that would lie inside.
+        The path of the page; by default runs/check-SOURCE.html, or next to the source if that would be inside it.
     verify
-        Before that, hash every shard of a pack anew and name those that are not as they were written.
+        First verify the hash of every shard of a pack, and name those that have changed.
     quiet
         Only the tables.
     format
@@ -75,7 +75,7 @@ def check(
     with bar(quiet) as progress:
         if verify:
             shards = packing.verify(source or "digits", counting(progress, "shards"))
-            say(f"all {shards:,} shards are as they were written", quiet)
+            say(f"all {shards:,} shards match their hashes", quiet)
         found = open_source(source, counting(progress, "MB", 1e6))
         page = placed(found, f"runs/check-{found.name}.html", report, "--report")
         for line in (str(found), *found.notes):
@@ -92,16 +92,16 @@ def check(
 
 
 def pack(source: str, out: str, /, *, side: int = 256, quiet: bool = False) -> None:
-    """Resize every image once into shards that are read in place, so that a slow disk is no longer the limit.
+    """Resize every image once and store the images in shards, so that a slow disk does not limit training.
 
     Parameters
     ----------
     source
         Anything that compare --data takes.
     out
-        A new folder, or one of a pack that was interrupted; compare --data OUT reads it like the original.
+        A new folder, or that of an interrupted pack; compare --data OUT reads it like the original.
     side
-        The length that shorter sides are brought down to, in pixels; smaller images stay as they are.
+        The shorter side after resizing, in pixels; smaller images are not enlarged.
     quiet
         Only the path.
     """

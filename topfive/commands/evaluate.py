@@ -35,24 +35,24 @@ class Evaluating(Running):
     Parameters
     ----------
     protocol
-        1-crop, 10-crop, 144-crop, dense, ... (docs/protocols.md), or ladder for all of them with what each costs; by
-        default how each model's own library looks at an image.
+        1-crop, 10-crop, 144-crop, dense, ... (docs/protocols.md), or ladder for all of them with their costs; by
+        default that of each model's own training or library.
     classes
-        The classes of weights that do not name them: a text file with a class a line in the order of the outputs, or
-        the source's, as torchvision's ImageFolder and Keras sort folders (imagefolder: 1, 10, 2) or as they count
-        (natural: 1, 2, 10).
+        The class names, if the weights do not have them: a text file with one per line, in the order of the outputs; or
+        the source's classes, sorted as by torchvision's ImageFolder and Keras (imagefolder: 1, 10, 2) or in natural
+        order (natural: 1, 2, 10).
     shares
-        How much each model counts in the ensemble, one number a model; by default they count the same.
+        The weights of the models in the ensemble, one number for each; equal by default.
     left_out
         Leave unreadable images out; by default they count as errors.
     blacklist
         A file of numbers of ILSVRC2012's validation images that are left out of the evaluation, one a line.
     predictions
-        Keep the probabilities of every image in this CSV file (with several models one file each).
+        Write the probabilities of every image to this CSV file (with several models, one file each).
     out
-        The folder for the page; by default runs/evaluate-MODEL-SOURCE, beside the source where that would lie inside.
+        The folder of the page; by default runs/evaluate-MODEL-SOURCE, or next to the source if that would be inside it.
     report
-        Where the page goes; by default report.html in --out.
+        The path of the page; by default report.html in --out.
     """
 
     protocol: str | None = None
@@ -85,11 +85,11 @@ class Evaluated:
 
 
 def evaluate(*models: str, options: Evaluating = Evaluating()) -> None:
-    """Top-1 and Top-5 of trained networks on validation images, under a protocol, with everything that went wrong.
+    """Measure Top-1 and Top-5 of trained networks under a protocol, and write a page with their mistakes.
 
-    A source with train/ and val/ is scored on val/, a run's own source on the images that the run was validated on; a
-    folder without train/ is scored whole. Several models are compared image by image, and judged together as an
-    ensemble. torchrun starts it on many devices; each image is scored once.
+    A source with train/ and val/ is evaluated on val/, a run's own source on the images that the run was validated on,
+    and a folder without train/ on all its images. Several models are compared image by image, and also evaluated as an
+    ensemble. Start it with torchrun to use several devices; each image is still evaluated once.
 
     Parameters
     ----------
@@ -167,9 +167,7 @@ def _protocols(
     for model in opened:
         unfit = [one for one in chosen if not fits(model, one)]
         if unfit and not options.ladder:
-            raise UsageError(
-                f"{model.network.name} cannot be made to take images of every size, as {options.protocol} needs"
-            )
+            raise UsageError(f"{model.network.name} does not accept images of every size, as {options.protocol} needs")
         if unfit:
             left = ", ".join(one.key for one in unfit)
             notes.append(f"left out, since {model.network.name} does not take images of every size: {left}")

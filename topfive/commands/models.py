@@ -19,13 +19,13 @@ class Running:
     Parameters
     ----------
     network
-        The network of weights that do not say it.
+        The network, if the weights do not identify it.
     batch
-        Views in a step of the network.
+        The number of views per batch.
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; auto is cuda where there is one, else cpu.
     precision
-        float32 for exact arithmetic; by default the fastest at hand that agrees with it, and how far it agrees is said.
+        float32, or by default the fastest backend that agrees with float32; how closely is reported.
     quiet
         Only the table.
     format

@@ -41,7 +41,7 @@ def within(job: Job, seconds: float, began: float, workers: int | None, quiet: b
         raise UsageError(f"--minutes {seconds / 60:g} is too short: one epoch takes about {duration(one)} here")
     recipe = changed(job.recipe, (f"epochs={epochs}",))
     about = duration(timed.seconds(recipe, images, job.size))
-    for line in (f"{epochs} epochs, about {about} going by a few steps made now", *timed.notes):
+    for line in (f"{epochs} epochs, about {about}, estimated from a few steps", *timed.notes):
         say(line, quiet)
     return recipe, timed
 
@@ -75,7 +75,7 @@ def show_plan(job: Job, out: Path | None, workers: int | None, timed: Estimate |
     said = [
         f"{recipe.name}: {plan.steps:,} steps, {plan.training_ops / 1e15:,.3g} P-ops in training, about "
         f"{plan.memory_bytes / 1e9:,.2g} GB of memory (an estimate, before anything ran)",
-        f"about {duration(seconds)} here, going by a few steps made now; reading: {duration(timed.reading)} of it",
+        f"about {duration(seconds)} here, estimated from a few steps; reading: {duration(timed.reading)} of it",
         *timed.notes,
         *recipe.differs,
     ]

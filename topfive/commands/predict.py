@@ -27,22 +27,23 @@ def predict(
     classes: str | None = None,
     running: Running = Running(),
 ) -> None:
-    """The likeliest classes of images, with their probabilities; a file that cannot be read is a row with its reason.
+    """Predict the most likely classes of images, with their probabilities; for unreadable files, show the reason.
 
-    Images are looked at as in the model's own training and evaluation, down to EXIF orientation.
+    Images are preprocessed as in the model's own training and evaluation, including EXIF orientation.
 
     Parameters
     ----------
     model
         A run folder or a file of weights.
     images
-        Files, folders, archives, or - for names on standard input, one a line.
+        Files, folders, archives, or - to read names from standard input, one per line.
     top
-        How many classes.
+        The number of classes to show.
     protocol
-        Another way to look at an image: 10-crop, ... (docs/protocols.md).
+        The evaluation protocol: 10-crop, ... (docs/protocols.md); by default that of the model's own training or
+        library.
     classes
-        The classes of weights that do not name them: a text file with a class a line in the order of the outputs.
+        The class names, if the weights do not have them: a text file with one per line, in the order of the outputs.
     """
     examine([model])
     from topfive.data.unlabelled import images as named

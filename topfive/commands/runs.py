@@ -28,23 +28,23 @@ def resume(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Go on with a run where it was interrupted, at the exact step.
+    """Resume an interrupted run at the step where it was saved.
 
     Parameters
     ----------
     run
         The folder that train made.
     data
-        Where its images are now, if they were moved; they must be the same.
+        The new location of its images, if they were moved; they must be the same images.
     workers
-        As many processes for a run that reads its images anew in every epoch; by default as before.
+        The number of processes that read images, for a run that does not keep them in memory; by default as before.
     device
         auto, cpu, cuda, cuda:1, ... or mps; by default the kind of device that the run was started on.
     max_bad
-        How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
+        The most unreadable images that may be skipped: a number, or a percentage such as 5%; by default 20 or 1 %,
         whichever is more.
     save_every
-        Seconds between two saves of the whole state.
+        Seconds between checkpoints.
     quiet
         Only the table.
     format
@@ -89,18 +89,18 @@ def _network_and_recipe(run: str, stated: Stated) -> tuple[Network, Recipe]:
     try:
         return msgspec.convert(stated.network, Network), msgspec.convert(stated.recipe, Recipe)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{run} is of another topfive: {error}") from None
+        raise UsageError(f"{run} was written by another version of topfive: {error}") from None
 
 
 def runs(folder: str = "runs", /, *, verify: bool = False, format: Format = "text") -> None:
-    """List the runs in a folder, the best first.
+    """List the runs in a folder, best first.
 
     Parameters
     ----------
     folder
-        Where to look, also below it.
+        The folder to search, including its subfolders.
     verify
-        Hash every checkpoint anew and name the files that are not as they were saved; exit code 4 where there are any.
+        Verify the hash of every checkpoint and name the files that have changed; exit code 4 if there are any.
     format
         text, markdown, csv or json.
     """
@@ -120,4 +120,4 @@ def runs(folder: str = "runs", /, *, verify: bool = False, format: Format = "tex
     if verify:
         if wrong := [why for run in find_runs(Path(folder)) for why in damaged_in(run)]:
             raise RefusedError("; ".join(wrong))
-        say("every checkpoint is as it was saved", False)
+        say("every checkpoint matches its hashes", False)

@@ -41,7 +41,7 @@ def show(
     layers: bool = False,
     format: Format = "text",
 ) -> None:
-    """Show one network: what every row of its table costs, and the paper's numbers beside ours.
+    """Show a network: the cost of every row of its table, and the paper's numbers next to ours.
 
     Parameters
     ----------
@@ -78,9 +78,10 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def explain(number: str, /, *, network: str | None = None, format: Format = "text") -> None:
-    """Say which published or library figures a number may be: which variant, which protocol, which images.
+    """Find the published results that a number may refer to, with their variant, protocol and images.
 
-    A number counts to the digits that it is written with: 76.1 is 76.05 to 76.15; near is within one unit of the last.
+    A number matches to the precision that it is written with: 76.1 is 76.05 to 76.15; near is within one unit of the
+    last digit.
 
     Parameters
     ----------

@@ -40,9 +40,10 @@ def train(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Train one network by a paper's recipe, or by one of ours, into a run folder that can be resumed.
+    """Train a network with a paper's recipe, or with one of ours, into a resumable run folder.
 
-    The same command continues where it was interrupted, bit-identically. torchrun starts it on many devices.
+    Run the same command again to resume an interrupted run, bit-identically. Start it with torchrun to use several
+    devices.
 
     Parameters
     ----------
@@ -54,43 +55,43 @@ def train(
         quick, fast, finetune, alexnet, zfnet, vgg, googlenet, bn-inception, inception-v3, inception-v4, resnet,
         resnet-cifar or resnet-cifar-110; by default that of the network's own paper.
     set
-        A field of the recipe, as often as you like: lr=0.02, optimizer.weight_decay=1e-4, schedule.at=[0.5,0.75].
+        Change a field of the recipe; may be repeated: lr=0.02, optimizer.weight_decay=1e-4, schedule.at=[0.5,0.75].
     out
-        The run folder; by default runs/NETWORK-SOURCE-RECIPE, beside the source where that would lie inside.
+        The run folder; by default runs/NETWORK-SOURCE-RECIPE, or next to the source if that would be inside it.
     size
-        The side of the square that the network sees, in pixels; by default its own where the images fill it.
+        The input size of the network, in pixels; by default its own if the images are large enough.
     epochs
         The same as --set epochs=.
     minutes
-        In place of epochs: as many as fit into so many minutes on this machine, going by a few steps made before.
+        Instead of --epochs: train as many epochs as fit into this time on this machine, estimated from a few steps.
     batch
-        The same as --set batch=: images in a step, over all processes; the learning rate follows.
+        The same as --set batch=: the batch size over all processes; the learning rate is scaled with it.
     seed
         The same as --set seed=.
     start
-        A run folder or a file of weights of the same network to begin with, also torchvision's or timm's; classes of
-        the same names keep their part of the classifier, the others are fresh.
+        Start from the weights of the same network: a run folder or a file, also torchvision's or timm's. Classes with
+        the same name keep their weights in the classifier; the others are initialized.
     workers
-        Read the images anew in every epoch with so many processes; by default they are kept in memory if they fit.
+        Read the images again in every epoch, with this number of processes; by default they are kept in memory if they
+        fit.
     device
         auto, cpu, cuda, cuda:1, ... or mps, an Apple GPU; by default auto, which is cuda where there is one, else cpu.
         A run that is resumed keeps its kind of device.
     max_bad
-        How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
+        The most unreadable images that may be skipped: a number, or a percentage such as 5%; by default 20 or 1 %,
         whichever is more.
     towers
-        Lay the network on two devices as the paper of 2012 did, half of the kernels on each: AlexNet and its like.
-        Where two GPUs are not there, one device stands in for both.
+        Split AlexNet, or a network like it, over two GPUs as its paper did, with half of the kernels on each. Without
+        two GPUs, one device holds both halves.
     save_every
-        Seconds between two saves of the whole state.
+        Seconds between checkpoints.
     plan
-        Only print the schedule, the steps, the operations, the memory and, from a few steps, the time; with --out, draw
-        the schedule there.
+        Do not train; print the schedule, the steps, the operations, the memory and a time estimated from a few steps.
+        With --out, plot the schedule there.
     dry_run
-        Two steps at every size of the images that the run will have, and one evaluation, in a folder that is removed
-        again.
+        Try the run out: two steps at each image size, and one evaluation, in a temporary folder.
     tensorboard
-        Write the rows for TensorBoard too, into tensorboard/ in the run folder.
+        Also write TensorBoard logs, to tensorboard/ in the run folder.
     quiet
         Only the table.
     format

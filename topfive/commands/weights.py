@@ -11,9 +11,9 @@ from topfive.report.tables import Format
 
 
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
-    """Fetch a library's weights from their official address, checked by their published hash.
+    """Download a library's weights from their official address and verify their published hash.
 
-    A broken download continues where it stopped. Nothing else in topfive fetches weights.
+    An interrupted download continues where it stopped. No other command downloads weights.
 
     Parameters
     ----------
@@ -45,19 +45,20 @@ def take_in(
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
-    """Bring another library's weights into a file of ours, under the paper's names, with what it takes to use them.
+    """Convert another library's weights to a topfive file, with the paper's layer names, the preprocessing and the
+    classes.
 
-    Everything must fit: every tensor of the network once, in its shape; what does not is named. Wherever a model is
-    asked for, such a file may be given as it is, too.
+    Every tensor of the network must be present once, in its shape; mismatches are named. Commands that take a model
+    also accept the unconverted file.
 
     Parameters
     ----------
     file
         A .pth, .pt, .bin or .safetensors file of torchvision, timm or a CIFAR ResNet.
     network
-        The network that they belong to, where several fit or none is recognised.
+        The network, if several fit or none is recognized.
     classes
-        The classes, where the file does not name them: a text file with one a line in the order of the outputs.
+        The class names, if the file does not have them: a text file with one per line, in the order of the outputs.
     out
         The new file; by default NETWORK.safetensors in the current folder.
     quiet

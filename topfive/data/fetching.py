@@ -131,7 +131,7 @@ def _bring(
 def _public(name: str) -> PublicSet:
     if name not in PUBLIC:
         near = did_you_mean(name, PUBLIC) or f"; there are {', '.join(PUBLIC)}"
-        raise UsageError(f"no public set is called {name!r}{near}")
+        raise UsageError(f"no public dataset is called {name!r}{near}")
     return PUBLIC[name]
 
 
@@ -149,7 +149,7 @@ def _check(public: Published, url: str, file: BinaryIO, progress: Progress) -> N
             file.truncate(0)
             raise DataError(
                 f"{public.name} from {url} has the {name} {digest.hexdigest()} and not the published {wanted[name]}: "
-                "it was thrown away, and the same command fetches it anew"
+                "it was deleted, and the same command downloads it again"
             )
 
 
@@ -173,7 +173,7 @@ def _unpack(public: PublicSet, file: BinaryIO, progress: Progress) -> Path:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         file.truncate(0)
         raise DataError(
-            f"{public.file} is damaged ({error}) though it has the published hash: it was thrown away, look after the "
+            f"{public.file} is damaged ({error}) though it has the published hash: it was deleted; check the "
             f"disk under {str(tar.parent)!r}"
         ) from None
     finally:
@@ -213,7 +213,7 @@ def _disk(public: Published, folder: Path) -> Iterator[None]:
     except OSError as error:
         where = str(folder)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            words = f"no space is left in {where!r} for {public.name}: make room, and the same command continues"
+            words = f"no space is left in {where!r} for {public.name}: free some space, and the same command continues"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             words = f"{where!r} cannot be written ({error.strerror}): name another folder in TOPFIVE_DATA"
         else:

@@ -151,11 +151,11 @@ def safe_name(name: str, passed: Counter[str]) -> str | None:
     name = name.replace("\\", "/")  # why: some programs on Windows write its own separator
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name or (parts and parts[0].endswith(":")):
-        passed["names that lead out of the archive"] += 1
+        passed["paths outside the archive"] += 1
         return None
     return "/".join(parts) or None
 
 
 def not_taken(file: object, passed: Counter[str]) -> tuple[str, ...]:
     """A note for each reason that members were left out by."""
-    return tuple(f"{file}: not taken: {count:,} ({why})" for why, count in passed.items())
+    return tuple(f"{file}: skipped: {count:,} ({why})" for why, count in passed.items())

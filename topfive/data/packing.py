@@ -192,7 +192,7 @@ def verify(where: str, progress: Progress) -> int:
             damaged.append(str(error))
         progress("verifying shards", i + 1, len(shards))
     if damaged:
-        raise DataError(f"{len(damaged)} of {len(shards)} shards are not as they were written: {'; '.join(damaged)}")
+        raise DataError(f"{len(damaged)} of {len(shards)} shards do not match their hashes: {'; '.join(damaged)}")
     return len(shards)
 
 

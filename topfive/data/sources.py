@@ -107,7 +107,7 @@ def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, .
     """About a fifth of each class for validation, at least one and never all, by a hash of each image's path.
 
     An image that is added moves no other one, but where its class had no path below or none above the share. The only
-    image of a class is trained on. Raises: DataError where none is left to hold out.
+    image of a class is trained on. Raises: DataError where none is left for validation.
     """
     by_class: dict[int, list[str]] = {}
     for name, label in named:
@@ -119,7 +119,7 @@ def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, .
         val += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
         train += [Item(name, label) for name in sorted(name for _, name in ranked[aside:])]
     if named and not val:
-        raise DataError(f"every class has a single image ({named[0][0]!r}): none is left to hold out")
+        raise DataError(f"every class has a single image ({named[0][0]!r}): none is left for validation")
     return tuple(train), tuple(val)
 
 

@@ -106,7 +106,7 @@ def evaluate(
     if chosen.crops == "dense" and not isinstance(opened.classifier.net, Net):
         raise UsageError(f"{protocol} makes a network fully convolutional, which a module of your own cannot be made")
     if not fits(opened, chosen):
-        raise UsageError(f"{opened.network.name} cannot be made to take images of every size, as {protocol} needs")
+        raise UsageError(f"{opened.network.name} does not accept images of every size, as {protocol} needs")
     (judged,) = judge([opened], {opened.where: [chosen]}, source, machine, batch=batch)
     scores = predictions.scores(judged.predictions)
     return Evaluation(

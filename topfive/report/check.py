@@ -12,7 +12,7 @@ def answer(report: Report) -> str:
         return f"An accuracy measured on {report.name} would be biased: {worst(report)}."
     harms = [finding for finding in report.findings if finding.severity == HARMS]
     if harms:
-        return f"Nothing in {report.name} would bias an accuracy; what would harm training: {worst(report)}."
+        return f"Nothing in {report.name} would bias an accuracy, but this would harm training: {worst(report)}."
     return f"Nothing was found in {report.name} that would bias an accuracy or harm training."
 
 
@@ -22,7 +22,7 @@ def worst(report: Report) -> str:
         return ""
     first = report.findings[0]
     more = sum(finding.severity == first.severity for finding in report.findings) - 1
-    return first.sentence + (f", and {counted(more, 'more finding')} as grave" if more else "")
+    return first.sentence + (f", and {counted(more, 'more finding')} of this severity" if more else "")
 
 
 def rows(report: Report) -> list[Row]:
@@ -41,13 +41,13 @@ def rows(report: Report) -> list[Row]:
 
 
 FINDING_COLUMNS = (
-    Column("severity", "it", right=False),
-    Column("sentence", "found", right=False, wraps=True),
-    Column("consequence", "what it would do", right=False, wraps=True),
+    Column("severity", "severity", right=False),
+    Column("sentence", "finding", right=False, wraps=True),
+    Column("consequence", "effect", right=False, wraps=True),
 )
 CLASS_COLUMNS = (
     Column("name", "class", right=False),
-    Column("words", "in words", right=False, wraps=True),
+    Column("words", "class name", right=False, wraps=True),
     Column("train", "training", "{:,}".format),
     Column("val", "validation", "{:,}".format),
     Column("unreadable", "unreadable", lambda count: f"{count:,}" if count else ""),

@@ -130,7 +130,7 @@ def compared(one: Predictions, other: Predictions) -> str:
     """McNemar's test in a sentence."""
     test = seen.mcnemar(one, other)
     p = "p < 0.0001" if test.p < 1e-4 else f"p = {test.p:.2g}"
-    verdict = "more than chance would give" if test.p < 0.05 else "which chance alone may give"
+    verdict = "statistically significant" if test.p < 0.05 else "not statistically significant"
     protocols = " and ".join(dict.fromkeys((one.protocol, other.protocol)))
     return (
         f"{one.model} alone is right on {test.only_first:,} images, {other.model} alone on {test.only_second:,}: "
@@ -145,10 +145,10 @@ def remarks(rows: Sequence[EvaluationRow], classes: int) -> list[str]:
     ]
     if not any(row.published_split for row in rows):
         said.append(
-            f"published errors are of ImageNet's 1,000 classes, or of CIFAR-10: beside these {classes:,} none is shown"
+            f"published errors are for ImageNet's 1,000 classes or CIFAR-10, so none is shown for these {classes:,}"
         )
     elif not said:
-        said.append("nothing is published of these networks under these protocols, so far as papers.toml knows")
+        said.append("papers.toml has no published errors of these networks under these protocols")
     if first := next((row for row in rows if row.unreadable), None):
         are = "left out" if first.unreadable_are == "left out" else "counted as errors"
         said.append(f"{rows[0].unreadable:,} unreadable images, {are}")

@@ -38,7 +38,7 @@ def recipe_and_source(stated: Stated) -> tuple[Recipe, RunSource]:
     try:
         return msgspec.convert(stated.recipe, Recipe), msgspec.convert(stated.source, RunSource)
     except msgspec.ValidationError as error:
-        raise RefusedError(f"the run is of another topfive: {error}") from None
+        raise RefusedError(f"the run was written by another version of topfive: {error}") from None
 
 
 def epoch_rows(rows: Sequence[EpochRecord]) -> list[Row]:
@@ -94,7 +94,7 @@ def run_section(stated: Stated, epochs: Sequence[EpochRecord]) -> Section:
         also = f", the best ({top.epoch})" if top else ""
         points.append(f"{len(epochs)} epochs, shown: the first, the last{also} and every {_ordinal(_every(epochs))}.")
     elif top and top.scores is not evaluated[-1]:
-        points.append(f"The most validation images were right after epoch {top.epoch}.")
+        points.append(f"Validation accuracy was highest after epoch {top.epoch}.")
     points.append("Time is from the start, evaluations included; gradient: mean norms, first and last learnt kernels.")
     table = metrics.section(metrics.training(epochs), [row for row in epochs if row.epoch in picked], said)
     columns = _fitting(table.columns, table.rows)
@@ -118,7 +118,7 @@ def answer(stated: Stated, epochs: Sequence[EpochRecord], dash: str = "-") -> st
     after = f"on {source} after {done}, {duration(last.seconds)} on {_machine(stated)}"
     band, top = last.interval, best(epochs)
     if not last.scores or not band:
-        return f"{name} reaches {100 * last.train_accuracy:.1f} % Top-1 in training {after}, and was not tested yet"
+        return f"{name} reaches {100 * last.train_accuracy:.1f} % Top-1 in training {after}, not validated yet"
     between = f"{band[0]:.1f}{dash}{band[1]:.1f}"
     reached = f"{last.top1:.1f} % Top-1 ({between}, {_protocol(stated)}, n = {last.scores.images:,})"
     more = f"; the best was {top.top1:.1f} % after epoch {top.epoch}" if top and top is not last else ""

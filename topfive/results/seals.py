@@ -31,7 +31,7 @@ def unsealed(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
-        raise RefusedError(f"{path} is of another topfive: {error}") from None
+        raise RefusedError(f"{path} was written by another version of topfive: {error}") from None
 
 
 def read_back(path: Path) -> bytes:

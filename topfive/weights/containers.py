@@ -90,7 +90,7 @@ def read_zip(file: BinaryIO, size: int) -> Weights:
         raise Unfit(f"its zip archive is compressed, {size:,} bytes to {unpacked:,}, which torch never does")
     root = next((name for name in names if name.endswith("/data.pkl")), "").removesuffix("data.pkl")
     if root.count("/") != 1 or not all(name.startswith(root) and _plain(name) for name in names):
-        raise Unfit("its zip archive has members that lead out of it")
+        raise Unfit("its zip archive has members with paths outside it")
     places = {member.filename: (_begin(file, member, end), member.file_size) for member in members}
     begin, length = places[f"{root}data.pkl"]
     if length > MOST_HEADER:

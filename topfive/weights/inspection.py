@@ -73,7 +73,7 @@ def examine(file: BinaryIO, where: str) -> Weights:
             return read_legacy(file, size)
         raise Unfit(f"it is {_what(file, head, size)}")
     except Unfit as why:
-        raise RefusedError(f"{where} is not taken: {why}") from None
+        raise RefusedError(f"{where} is rejected: {why}") from None
     except OSError as error:
         raise ResourceError(f"{where} cannot be read: {error.strerror}") from None
 

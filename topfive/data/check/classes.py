@@ -37,7 +37,7 @@ def unreadable(look: Look, copies: Copies) -> Iterator[Finding]:
             len(bad),
             f"{of_all(len(bad), whole, f'{split} image')} cannot be read, {hit:,} of them of class {look.name(label)}: "
             f"{why}{more}",
-            f"the accuracy is that of the other {left:,} and may be up to {error} lower or higher on all"
+            f"the accuracy is measured on the other {left:,} and may be up to {error} lower or higher on all"
             if val
             else f"they are skipped: {left:,} images are left to learn from",
             look.examples(((i,) for i in bad), lambda one: shown(look.seen[one[0]].reason)),
@@ -53,12 +53,12 @@ def folders(look: Look, copies: Copies) -> Iterator[Finding]:
         alike[_core(name)].append(label)
         if STRAY.fullmatch(_plain(name)):
             yield Finding(
-                "a folder that may be no class",
+                "a folder that may not be a class",
                 HARMS,
                 sizes[label],
                 f"{look.name(label)} ({counted(sizes[label], 'image')}) looks like a folder that a program made, or "
                 "one for a time",
-                f"it is taught as one of {counted(len(counts), 'class')} and tested with "
+                f"it is trained as one of {counted(len(counts), 'class')} and evaluated with "
                 f"{percent(held[label] / look.tested)} of the validation images",
             )
     for twins in alike.values():
@@ -66,11 +66,11 @@ def folders(look: Look, copies: Copies) -> Iterator[Finding]:
             names = " and ".join(f"{look.name(label)} ({sizes[label]:,})" for label in twins)
             chance = sum(held[label] for label in twins) - max(held[label] for label in twins)
             yield Finding(
-                "class names that look like one",
+                "similar class names",
                 HARMS,
                 sum(sizes[label] for label in twins),
                 f"{names} may be one class under {len(twins)} names",
-                f"if they are, nothing tells them apart, and up to {points(chance / look.tested)} of Top-1 are chance",
+                f"if so, nothing distinguishes them, and up to {points(chance / look.tested)} of Top-1 are chance",
             )
     for label, again in copies.again.items():
         if again >= 4 and again >= MOSTLY_COPIES * sizes[label]:
@@ -94,8 +94,8 @@ def unbalanced(look: Look, copies: Copies) -> Iterator[Finding]:
             high - low,
             f"the largest class {look.name(most)} has {high:,} training images, {high / low:.1f} times as many as "
             f"the smallest, {look.name(least)}, with {low:,}",
-            f"naming everything {look.name(most)} would already be right for {percent(held[most] / look.tested)} of "
-            "the validation images, and small classes are learnt less than the accuracy of all tells",
+            f"always predicting {look.name(most)} would be correct for {percent(held[most] / look.tested)} of "
+            "the validation images, and the accuracy hides how small classes do",
         )
     few = sorted((label for label, count in counts.items() if count < FEW_TO_LEARN), key=lambda label: counts[label])
     if few:
@@ -105,7 +105,7 @@ def unbalanced(look: Look, copies: Copies) -> Iterator[Finding]:
             sum(counts[label] for label in few),
             f"{of_all(len(few), len(counts), 'class')} {have(few)} fewer than {FEW_TO_LEARN} training images: "
             + some([f"{look.name(label)} ({counts[label]:,})" for label in few]),
-            "they will hardly be learnt, and theirs are "
+            "they will hardly be learnt, and they have "
             f"{percent(sum(held[label] for label in few) / look.tested)} of the validation images",
         )
 
@@ -133,18 +133,18 @@ def untested(look: Look, copies: Copies) -> Iterator[Finding]:
             tested,
             f"only {counted(tested, 'image')} {are(tested)} for validation",
             # half a 95 % interval at an accuracy of a half: 1.96 * sqrt(0.25 / n)
-            f"an accuracy near 50 % is known to {98 / tested**0.5:.0f} points either way (95 %): smaller differences "
-            "between networks cannot be told",
+            f"an accuracy near 50 % is uncertain by {98 / tested**0.5:.0f} points either way (95 %): smaller "
+            "differences between networks cannot be detected",
         )
     if train and tested:
         apart = sum(abs(counts[label] / train - held[label] / tested) for label in counts) / 2
         if apart > max(APART, by_chance(len(counts), tested)):
             yield Finding(
-                "other shares of classes in the splits",
+                "different class frequencies in the splits",
                 NOTE,
                 round(apart * tested),
-                f"the classes' shares of the splits differ by {percent(apart)} of the images",
-                "a network that has learnt how common each class is expects others than it is tested on",
+                f"class frequencies differ between the splits by {percent(apart)} of the images",
+                "the network learns class frequencies that differ from those it is evaluated on",
             )
 
 

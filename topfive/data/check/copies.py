@@ -35,8 +35,8 @@ def near_across(look: Look, copies: Copies) -> Iterator[Finding]:
             "near duplicates across the splits",
             BIASES,
             len(leaks),
-            f"{of_all(len(leaks), look.tested, 'validation image')} {are(leaks)} in training too but for size, "
-            "encoding, mirroring, cropping or brightness",
+            f"{of_all(len(leaks), look.tested, 'validation image')} {are(leaks)} in training too, apart from "
+            "size, encoding, mirroring, cropping or brightness",
             _gain(look, {i: {look.label(j) for j, _ in there} for i, there in leaks.items()}),
             _nearest(look, leaks),
         )
@@ -52,10 +52,10 @@ def alike_across(look: Look, copies: Copies) -> Iterator[Finding]:
             NOTE,
             len(probable),
             f"{of_all(len(probable), look.tested, 'validation image')} {are(probable)} probably in training too, "
-            "changed more than a copy is, or as like as others of the class are",
+            "changed too much to be sure, or in a class of very similar images",
             f"of such pairs {PROBABLE_COPIES} of 100 were one photograph where it was measured; the others show one "
             f"thing twice. Were all of them copies, up to {points(len(probable) / look.tested)} of Top-1 would be "
-            "memory: look at them",
+            "memorization: look at them",
             _nearest(look, probable),
         )
     alike = {i: there for i, there in copies.across(duplicates.ALIKE).items() if i not in told and i not in probable}
@@ -66,7 +66,7 @@ def alike_across(look: Look, copies: Copies) -> Iterator[Finding]:
             len(alike),
             f"{of_all(len(alike), look.tested, 'validation image')} {have(list(alike))} a look-alike in training whose "
             "fine details differ",
-            f"nothing as far as can be told: {100 - COPIES_OF_ALIKE} of 100 such pairs were two photographs where it "
+            f"probably none: {100 - COPIES_OF_ALIKE} of 100 such pairs were two photographs where it "
             "was measured, of like things or of one series; if a series is in both splits, split by series",
             _nearest(look, alike),
         )
@@ -101,7 +101,7 @@ def two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
         concerned = [i for group in groups for i in group]
         held = [[i for i in group if look.val(i)] for group in groups]
         wrong = sum(len(group) - max(Counter(map(look.label, group)).values()) for group in held if group)
-        cost = "the same pixels are taught as two classes"
+        cost = "the same pixels are trained as two classes"
         if wrong:
             best = percent(1 - wrong / look.tested)
             cost += f", and no network can classify more than {best} of the validation images correctly"
@@ -124,7 +124,7 @@ def two_labels(look: Look, copies: Copies) -> Iterator[Finding]:
         tested = sum(map(look.val, alike))
         depends = f", and up to {points(tested / look.tested)} of Top-1 depend on which" if tested else ""
         yield Finding(
-            "nearly one image under two labels",
+            "near duplicates under two labels",
             BIASES if tested else HARMS,
             len(alike),
             f"{counted(len(alike), 'image')}, {tested:,} in validation, {are(alike)} nearly the same as one under "
@@ -154,7 +154,7 @@ def near_inside(look: Look, copies: Copies) -> Iterator[Finding]:
             group_of = {i: n for n, group in enumerate(groups) for i in group}
             varied = _varied([(pair[:2], group_of[pair.first]) for pair in pairs])
             examples = look.examples(varied, lambda pair: _how(by_images[pair[0], pair[1]]))
-            yield _inside(look, val, "near", groups, examples, "but for size, encoding, cropping or the like")
+            yield _inside(look, val, "near", groups, examples, "apart from size, encoding, cropping or the like")
 
 
 def _inside(
@@ -163,9 +163,9 @@ def _inside(
     split = "validation" if val else "training"
     again, whole = sum(len(group) - 1 for group in groups), len(look.parts[val])
     harm = (
-        f"they count more than once: the accuracy rests on {whole - again:,} different images"
+        f"they count more than once: the accuracy is based on {whole - again:,} different images"
         if val
-        else f"they weigh more than others, {percent(again / whole)} of each epoch teaches nothing new, and "
+        else f"they weigh more than others, {percent(again / whole)} of each epoch is redundant, and "
         "validation images drawn from these at random would leak"
     )
     return Finding(
@@ -180,7 +180,7 @@ def _inside(
 
 
 def _how(pair: duplicates.Pair) -> str:
-    return f"likeness {pair.likeness:.2f}{', mirrored' if pair.mirrored else ''}"
+    return f"similarity {pair.likeness:.2f}{', mirrored' if pair.mirrored else ''}"
 
 
 def _labels(look: Look, pair: Sequence[int]) -> str:

@@ -14,13 +14,13 @@ LONG = 3  # times the shorter side
 TELLING = 0.05  # how much oftener format or size alone classifies the class than the largest class does
 # what the notes of decoding mean, by a part of each
 DONE = {
-    "transparency": "where they are clear the network sees white, in training as in use",
-    "0 to 1": "their fractions become 256 levels, which is all that networks are shown",
-    "16 bits": "their 65,536 levels become 256, which is all that networks are shown",
-    "first frame": "the further frames are never seen",
-    "upright": "a program that ignores EXIF would see them lying",
-    "content in": "they are read by their content; a program that goes by the name fails",
-    "converted": "their colours become RGB without a colour profile, a little off",
+    "transparency": "transparent pixels become white, in training and in use",
+    "0 to 1": "their values are reduced to 256 levels",
+    "16 bits": "their 65,536 levels are reduced to 256",
+    "first frame": "the other frames are ignored",
+    "upright": "programs that ignore EXIF would show them rotated",
+    "content in": "they are read by content; programs that go by the file name fail",
+    "converted": "they are converted to RGB without a colour profile, so colours are slightly off",
 }
 
 
@@ -39,7 +39,7 @@ def sizes(look: Look, copies: Copies) -> Iterator[Finding]:
             len(small),
             f"{of_all(len(small), len(shorter), 'image')} {have(small)} a shorter side below {limit:.0f} pixels, the "
             f"median is {median:.0f}",
-            "enlarged to the size of the others they teach blur; such images are often icons and previews",
+            "they are blurred when enlarged to the size of the others; such images are often icons and previews",
             look.examples(((i,) for i in small), lambda one: size(look.seen[one[0]])),
         )
     ratio = {i: max(look.seen[i].width, look.seen[i].height) / shorter[i] for i in look.readable}
@@ -49,8 +49,8 @@ def sizes(look: Look, copies: Copies) -> Iterator[Finding]:
             "very long images",
             NOTE,
             len(long),
-            f"{of_all(len(long), len(shorter), 'image')} {are(long)} more than {LONG} times as long as broad",
-            f"the centre square that is tested shows {percent(statistics.mean(1 / ratio[i] for i in long))} of them",
+            f"{of_all(len(long), len(shorter), 'image')} {are(long)} more than {LONG} times as long as wide",
+            f"the centre crop that is evaluated shows {percent(statistics.mean(1 / ratio[i] for i in long))} of them",
             look.examples(((i,) for i in long), lambda one: size(look.seen[one[0]])),
         )
     if copies.plain:
@@ -61,7 +61,7 @@ def sizes(look: Look, copies: Copies) -> Iterator[Finding]:
             NOTE,
             len(every),
             f"{of_all(len(every), len(shorter), 'image')} {are(every)} of one colour, or nearly",
-            f"there is nothing to learn from, and {points(chance)} of Top-1 are left to chance",
+            f"there is nothing to learn from them, and {points(chance)} of Top-1 depend on chance",
             look.examples((i,) for i in every),
         )
 
@@ -85,13 +85,13 @@ def telling(look: Look, copies: Copies) -> Iterator[Finding]:
         # why: three standard errors, so that a few validation images do not tell by accident
         if right - chance > max(TELLING, 3 * (chance * (1 - chance) / look.tested) ** 0.5):
             yield Finding(
-                f"{what}s that tell the class",
+                f"{what}s that reveal the class",
                 HARMS,
                 round((right - chance) * look.tested),
-                f"the {what} alone classifies {percent(right)} of the validation images correctly, the commonest "
+                f"the {what} alone classifies {percent(right)} of the validation images correctly, the most common "
                 f"class {percent(chance)}",
-                f"a network may learn the traces of the {what} instead of what is seen: it would fail on images from "
-                "elsewhere, and the accuracy would not tell",
+                f"a network may learn the {what} instead of the content: it would fail on images from "
+                "elsewhere, and the accuracy would not show it",
             )
         shares = [Counter(coarse(look.seen[i]) for i in look.parts[held]) for held in (False, True)]
         train = len(look.parts[False])
@@ -99,11 +99,11 @@ def telling(look: Look, copies: Copies) -> Iterator[Finding]:
         apart = sum(abs(shares[0][value] / train - shares[1][value] / look.tested) for value in every) / 2
         if apart > max(APART, by_chance(len(every), look.tested)):
             yield Finding(
-                f"other {what}s in the splits",
+                f"different {what}s in the splits",
                 NOTE,
                 round(apart * look.tested),
                 f"training and validation images differ in {what}, by {percent(apart)} of the images",
-                "the accuracy is that on another kind of images than the network learnt from",
+                "the network is evaluated on a different kind of images than it is trained on",
             )
 
 
@@ -117,10 +117,10 @@ def noted(look: Look, copies: Copies) -> Iterator[Finding]:
             NOTE,
             len(look.readable) - formats.most_common(1)[0][1],
             f"the images are of {counted(len(formats), 'format')}: {names}",
-            "nothing, as long as no format goes with a class; where one does, that is a finding of its own",
+            "none, unless a format reveals the class, which is reported separately",
         )
     notes = Counter(note for i in look.readable for note in look.seen[i].notes)
     for note, count in notes.most_common():
-        says = next((said for word, said in DONE.items() if word in note), "they are read all the same")
+        says = next((said for word, said in DONE.items() if word in note), "they are still read")
         which = ((i,) for i in look.readable if note in look.seen[i].notes)
         yield Finding(note, NOTE, count, f"{counted(count, 'image')}: {note}", says, look.examples(which))

@@ -163,7 +163,7 @@ def overlooked(device: str) -> list[str]:
     """A sentence where "auto" leaves a GPU alone that could be asked for."""
     here = devices()
     if device == "auto" and "mps" in here and "cuda" not in here:
-        return ["this machine has an Apple GPU, which is left alone: --device mps uses it"]
+        return ["this machine has an Apple GPU, which is not used by default: --device mps uses it"]
     return []
 
 

@@ -130,7 +130,7 @@ def _chosen(classifier: Classifier, machine: Machine, choose: str) -> list[Form]
     chosen = [form for form in every if choose in (form.precision, form.name)]
     if choose == "torch float32" or not chosen:
         names = ", ".join(repr(name) for name in ("auto", *PRECISIONS, *(form.name for form in every)))
-        raise UsageError(f"{choose!r} is no way to run this network here; there are {names}")
+        raise UsageError(f"{choose!r} is not a backend of this network here; choose one of {names}")
     return chosen
 
 

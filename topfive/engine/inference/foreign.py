@@ -66,7 +66,7 @@ def read_foreign(path: Path) -> Foreign:
             raise ResourceError(f"{where} does not fit into memory") from None
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
-        raise RefusedError(f"{where} has weights that are no numbers: {', '.join(bad[:5])}")
+        raise RefusedError(f"{where} has weights that are NaN or infinite: {', '.join(bad[:5])}")
     wrapped = ", ".join([*weights.path, *([weights.prefix] if weights.prefix else [])])
     return Foreign(tensors, digest.hexdigest(), wrapped, weights.notes)
 
@@ -90,10 +90,10 @@ def _tensors(file: BinaryIO, weights: Weights, where: str) -> dict[str, Tensor]:
         for listed in weights.tensors:
             said = pipe.readline(2**16)
             if said.startswith(b'"'):
-                raise RefusedError(f"{where} is not taken: torch says {shown(said[1:-2].decode('utf-8', 'replace'))}")
+                raise RefusedError(f"{where} is rejected: torch says {shown(said[1:-2].decode('utf-8', 'replace'))}")
             if said != _line(listed):
                 raise RefusedError(
-                    f"{where} is not taken: torch could not read it, or found something else than is there"
+                    f"{where} is rejected: torch could not read it, or read something other than the file lists"
                 )
             read[listed.name] = _read(pipe, listed, where)
     return {plain: read[name] for name, plain in weights.names.items()}

@@ -158,7 +158,7 @@ def _named(model: Model, said: str | None, source: Source | None) -> Model:
         return replace(model, notes=(*model.notes, note))
     if len(names) != model.network.classes:
         raise UsageError(f"{said} names {len(names)} classes, and {model.name} has {model.network.classes} outputs")
-    note = f"{model.name}: its outputs are taken for {listed(list(names))}, {how}"
+    note = f"{model.name}: its outputs are assumed to be {listed(list(names))}, {how}"
     about = msgspec.structs.replace(model.about, classes=names, words=())
     return replace(model, about=about, notes=(*model.notes, note), guessed=False)
 
@@ -212,7 +212,7 @@ def same_classes(models: Sequence[Model]) -> list[NDArray[np.int64]]:
         if model.network.classes != first.network.classes or (
             named and set(model.about.classes) != set(first.about.classes)
         ):
-            raise UsageError(f"{first.name} and {model.name} tell other classes apart: evaluate them one at a time")
+            raise UsageError(f"{first.name} and {model.name} have different classes: evaluate them one at a time")
         at = {name: i for i, name in enumerate(model.about.classes)}
         order = [at[name] for name in first.about.classes] if named else range(model.network.classes)
         orders.append(np.array(order, np.int64))
@@ -243,7 +243,7 @@ def _ours(name: str, where: str, data: bytes) -> Model:
     try:
         about = msgspec.convert(said, About)
     except msgspec.ValidationError as error:
-        raise RefusedError(f"{where} is of another topfive: {error}") from None
+        raise RefusedError(f"{where} was written by another version of topfive: {error}") from None
     if about.classes and about.network.classes != len(about.classes):
         raise RefusedError(f"{where} names {len(about.classes)} classes for {about.network.classes} outputs")
     if len(set(about.classes)) < len(about.classes):
@@ -272,12 +272,12 @@ def _theirs(path: Path, network: str | None) -> Model:
         notes.append(f"known by its hash: {known.library}'s {known.key}, Top-1 {known.top1:g} % (1-crop, n = 50,000)")
     if shown is None:
         shown = Preprocessing(IMAGENET_MEAN, IMAGENET_STD, max(match.network.input[1:]), SQUARE)
-        notes.append("how its images were normalised is not known: ImageNet's means and deviations are taken")
+        notes.append("its normalization is unknown: ImageNet's mean and standard deviation are used")
     classes, words = (config.names, ()) if config and config.names else _classes(match)
     guessed = bool(classes) and not known and not (config and config.names)
     if guessed:
         whose = "ImageNet's" if words else "CIFAR-10's"
-        notes.append(f"its {len(classes):,} outputs are taken for {whose} classes: --classes FILE says otherwise")
+        notes.append(f"its {len(classes):,} outputs are assumed to be {whose} classes: --classes FILE changes that")
     about = About(
         match.network,
         shown.size,

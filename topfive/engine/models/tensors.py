@@ -49,5 +49,5 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> 
         raise RefusedError(f"{where} does not fit: {'; '.join(wrong[:5])}{more}")
     bad = sorted(name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all()))
     if bad:
-        raise RefusedError(f"{where} has weights that are no numbers: {', '.join(bad[:5])}")
+        raise RefusedError(f"{where} has weights that are NaN or infinite: {', '.join(bad[:5])}")
     module.load_state_dict(tensors)

@@ -57,7 +57,7 @@ class Checkpointer:
         try:
             at, rows = msgspec.json.decode(stated, type=TrainState), msgspec.json.decode(told, type=list[EpochRecord])
         except msgspec.MsgspecError as error:
-            raise RefusedError(f"the checkpoint is of another topfive: {error}") from None
+            raise RefusedError(f"the checkpoint was written by another version of topfive: {error}") from None
         optimizer, _ = unpacked(rest, TRAINING)
         weights = {key.removeprefix(RAW): optimizer.pop(key) for key in list(optimizer) if key.startswith(RAW)}
         self.resumed = at.step

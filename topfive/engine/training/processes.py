@@ -110,7 +110,7 @@ def joined(device: str) -> Group:
             )
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise ResourceError(f"the processes of this training do not find each other: {reason}") from None
+            raise ResourceError(f"the processes of this training cannot connect to each other: {reason}") from None
     return Group(distributed.get_rank(), distributed.get_world_size())
 
 

@@ -43,7 +43,7 @@ class Estimate(msgspec.Struct, frozen=True):
         """What there is to say of the measurement."""
         if self.cpu_contention <= DISTURBED:
             return []
-        return [f"other programs had {self.cpu_contention:.1f} of the processors meanwhile: alone, it takes less time"]
+        return [f"{self.cpu_contention:.1f} CPU cores were used by other processes: it is faster without them"]
 
     def seconds(self, recipe: Recipe, images: int, size: int) -> float:
         """Of a whole training on `images`, where `size` is the full side."""

@@ -28,7 +28,9 @@ def most_unreadable(max_bad: str | None, count: int) -> int:
         return int(max(MOST_UNREADABLE, MOST_UNREADABLE_SHARE * count))
     number = max_bad.removesuffix("%")
     if not re.fullmatch(r"\d+(\.\d+)?" if number != max_bad else r"\d+", number, re.ASCII):
-        raise UsageError(f"--max-bad {max_bad!r} is no number of images, such as 25, and no share of them, such as 5%")
+        raise UsageError(
+            f"--max-bad {max_bad!r} is neither a number of images, such as 25, nor a percentage, such as 5%"
+        )
     return int(float(number) * count / 100) if number != max_bad else int(number)
 
 
@@ -39,7 +41,7 @@ def few_enough(source: Source, bad: Sequence[Unreadable], left: Sequence[int] = 
     if len(bad) > most or not all(left):
         reasons = Counter(error.reason for error in bad).most_common(3)
         why = f"at most {most} are skipped" if all(left) else "none of a part is left"
-        way_out = f"; --max-bad {len(bad)} passes over as many" if all(left) else ""
+        way_out = f"; --max-bad {len(bad)} skips them" if all(left) else ""
         raise TooManyUnreadable(
             f"{len(bad)} of the {count} images of {source.name} cannot be read "
             f"({', '.join(f'{n} {reason}' for reason, n in reasons)}), and {why}{way_out}; the first: "

@@ -142,8 +142,8 @@ def sureness(bins: Sequence[Bin], error: float) -> str:
     images = sum(one.images for one in bins)
     sure = 100 * sum(one.images * one.confidence for one in bins) / max(images, 1)
     right = 100 * sum(one.correct1 for one in bins) / max(images, 1)
-    how = "Too sure" if sure > right + 1 else "Not sure enough" if sure < right - 1 else "About as sure as right"
-    return f"{how}: {sure:.1f} % sure on average, right in {right:.1f} %; calibration error (ECE) {100 * error:.1f} %"
+    how = "Overconfident" if sure > right + 1 else "Underconfident" if sure < right - 1 else "Well calibrated"
+    return f"{how}: mean confidence {sure:.1f} %, accuracy {right:.1f} %, calibration error (ECE) {100 * error:.1f} %"
 
 
 def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, title: str | None = None) -> Figure:
@@ -160,11 +160,11 @@ def reliability(bins: Sequence[Bin], error: float, *, narrow: bool = False, titl
     below = 72.0
     sheet = Sheet(width, 1.38 * heading * lines + 6 * bool(lines) + 26 + side + 40 + below + 40)
     top = sheet.heading(title, narrow, 6)
-    sheet.write(EDGE, top - 12, "Right [%], with 95 % intervals", 9, color=MUTED)
+    sheet.write(EDGE, top - 12, "Accuracy [%], with 95 % intervals", 9, color=MUTED)
     shares = sheet.axes(left, top - 22 - side, right, top - 22)
     counts = sheet.axes(left, 40, right, 40 + below)
     sheet.write(EDGE, 40 + below + 8, "Images", 9, color=MUTED)
-    sheet.write(right + 10, 8, "probability of the answer [%]", 9, color=MUTED, ha="right")
+    sheet.write(right + 10, 8, "confidence [%]", 9, color=MUTED, ha="right")
 
     used = [one for one in bins if one.images]
     shares.plot([0, 100], [0, 100], color=MUTED, linewidth=1, dashes=(4, 3))

@@ -41,7 +41,7 @@ def learnt(epochs: Sequence[EpochRecord]) -> str:
     if not scored:
         first, last = (100 * epochs[at].train_accuracy for at in (0, -1))
         said = f"is {last:.1f} %" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
-        return f"Top-1 in training {said}; nothing was held against it yet"
+        return f"Top-1 in training {said}; there is no validation yet"
     (_, first), (row, last) = scored[0], scored[-1]
     said = f"is {last:.1f} % after epoch {row.epoch}" if f"{first:.1f}" == f"{last:.1f}" else moved(first, last)
     best, most = max(scored, key=lambda pair: pair[1])
