@@ -22,7 +22,7 @@ from test_checkpoints import EACH, TINY, Stopping
 from topfive.cli import main
 from topfive.data.class_folders import folder
 from topfive.engine.comparison.candidates import DEFAULT, entry
-from topfive.engine.comparison.comparison import Comparison
+from topfive.engine.comparison.images import ImageCache
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
 from topfive.report import tables
@@ -101,7 +101,7 @@ def test_a_folder_of_three_classes_from_end_to_end(
 
     # again: nothing is left to do, and the rows are the same
     with monkeypatch.context() as nothing:
-        nothing.setattr(Comparison, "_read", lambda *_: pytest.fail("the images were read again"))
+        nothing.setattr(ImageCache, "read", lambda *_: pytest.fail("the images were read again"))
         assert main([*command, "--format", "json"]) == 0
     assert json.loads(capfd.readouterr().out)["rows"] == list(rows.values())
 

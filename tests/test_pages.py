@@ -11,7 +11,8 @@ import pytest
 
 from topfive.networks.papers import PublishedError, Winner
 from topfive.report.pages import comparison as pages
-from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
+from topfive.results.provenance import Provenance
+from topfive.results.records import ComparisonRow, FailedRow, PublishedRow
 
 EVIL = "<script>alert(1)</script>"
 META = msgspec.convert(

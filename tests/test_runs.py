@@ -31,8 +31,8 @@ from topfive.data import files as data_files
 from topfive.errors import RefusedError, ResourceError, UsageError
 from topfive.results import seals
 from topfive.results.checkpoints import Checkpoint, open_checkpoint
-from topfive.results.records import Begun, Reading, Stated
 from topfive.results.runs import Run, find_runs, load_run, newest_in, open_run
+from topfive.results.training import Begun, Reading, Stated
 
 STATED = Stated(
     network={"name": "small", "body": {"layers": [{"type": "Conv", "channels": 64}, {"type": "Relu"}]}},

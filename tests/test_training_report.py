@@ -26,9 +26,10 @@ from topfive.report.pages import training as trained
 from topfive.report.runs import runs_rows, runs_section
 from topfive.report.training import answer, duration, epoch_rows, marked, run_section, write
 from topfive.results import runs
-from topfive.results.records import EpochRecord, Stated
+from topfive.results.records import EpochRecord
 from topfive.results.runs import open_run
 from topfive.results.statistics import interval
+from topfive.results.training import Stated
 
 PACKAGE = Path(training_report.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"

@@ -128,13 +128,14 @@ def _run(
     """All that is known here of the engine's comparison."""
     from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.comparison import comparison as engine
+    from topfive.engine.comparison.contract import Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
     from topfive.engine.training.sizes import default_size
 
     machine = machine_of(folder, this_machine(device))
     sizes = (size or default_size(source),)
-    contract = engine.Contract(names, sizes, tuple(seeds), minutes, epochs, batch, recipe)
+    contract = Contract(names, sizes, tuple(seeds), minutes, epochs, batch, recipe)
     run = engine.Comparison(source, contract, machine, Place(folder, ["topfive.compare(...)"]))
     try:
         for _ in run.run():

@@ -120,7 +120,8 @@ def compare(
     from topfive.data.opening import open_source
     from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.comparison.candidates import DEFAULT, recipe_of
-    from topfive.engine.comparison.comparison import Comparison, Contract
+    from topfive.engine.comparison.comparison import Comparison
+    from topfive.engine.comparison.contract import Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
     from topfive.engine.training.sizes import default_size
@@ -201,10 +202,9 @@ def _finish(comparison: Comparison, folder: Path, page: Path, format: Format, qu
     """Write figures and page, print the table."""
     from topfive.report import comparison as reporting
 
-    for data in comparison.datas.values():
-        if data.skipped:
-            say(data.skipped, False)
-    for bad in comparison.folder.unreadable() if comparison.datas else ():
+    for line in comparison.images.skipped():
+        say(line, False)
+    for bad in comparison.folder.unreadable() if comparison.images.datas else ():
         say(f"skipped, unreadable: {bad['path']!r}: {bad['why']}", False)
     if rows := comparison.table():
         meta = comparison.meta()

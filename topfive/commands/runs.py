@@ -13,7 +13,7 @@ from topfive.report.tables import Format
 if TYPE_CHECKING:
     from topfive.networks.layers import Network
     from topfive.recipes.recipe import Recipe
-    from topfive.results.records import Stated
+    from topfive.results.training import Stated
 
 
 def resume(

@@ -74,7 +74,7 @@ def _opened(job: Job, session: Session, quiet: bool) -> Start | None:
     """What the training begins with, once its folder is open and all is said that there is to say."""
     from pathlib import Path
 
-    from topfive.results.records import Begun
+    from topfive.results.training import Begun
 
     start = _start(session.start, job) if session.start else None
     begun = Begun(str(Path(session.start).absolute()), start.model.sha256) if session.start and start else None

@@ -13,7 +13,8 @@ from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import comparison as pages
 from topfive.report.tables import Column, Row, Section
 from topfive.results import comparisons as results
-from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
+from topfive.results.provenance import Provenance
+from topfive.results.records import ComparisonRow, FailedRow, PublishedRow
 
 Made = ComparisonRow | FailedRow
 

@@ -13,9 +13,9 @@ from topfive.recipes.plan import total_steps
 from topfive.report.metrics import Metric, accuracy, or_none, section
 from topfive.report.tables import Section, clock
 from topfive.report.training import best, recipe_and_source
-from topfive.results.records import RunRow
 from topfive.results.runs import find_runs, load_rows, load_run
 from topfive.results.statistics import interval
+from topfive.results.training import RunRow
 from topfive.system import locked
 
 

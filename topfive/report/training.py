@@ -11,8 +11,10 @@ from topfive.errors import RefusedError, ResourceError
 from topfive.recipes.recipe import Recipe
 from topfive.report import metrics
 from topfive.report.tables import WIDTH, Column, Row, Section
-from topfive.results.records import EpochRecord, MachineRecord, Provenance, Scores, Stated
+from topfive.results.provenance import MachineRecord, Provenance
+from topfive.results.records import EpochRecord, Scores
 from topfive.results.statistics import interval
+from topfive.results.training import Stated
 
 MOST_ROWS = 30  # of one run in its table
 STEPS_BETWEEN = (2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)  # epochs, of which one is shown

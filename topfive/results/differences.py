@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from topfive.errors import UsageError
-from topfive.results.records import Stated
+from topfive.results.training import Stated
 
 MOST_DIFFERENCES = 5
 LONGEST = 60  # letters of a value that differs

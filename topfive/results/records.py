@@ -249,39 +249,6 @@ class FailedRow(msgspec.Struct, frozen=True):
     failed: str
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """How the images come to a training, which its result depends on."""
-
-    side: int | None  # of the squares that are kept in memory; None where they are read anew in every epoch
-    workers: int | None = None  # that read them anew; their number changes nothing
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """The weights that a training began with."""
-
-    where: str
-    sha256: str
-
-
-class Stated(msgspec.Struct, frozen=True):
-    """What a run is, in JSON's own types."""
-
-    network: dict[str, object]
-    name: str
-    recipe: dict[str, object]
-    size: int
-    source: dict[str, object]  # where, path, name, fingerprint, classes, words, train, val, split, upright, notes
-    decoding: str
-    machine: dict[str, object]
-    versions: dict[str, str]
-    command: list[str]
-    world: int
-    made: str
-    towers: bool = False
-    reading: Reading | None = None  # None where it was not recorded yet
-    start: Begun | None = None
-
-
 class PublishedRow(msgspec.Struct, frozen=True):
     """A network of the literature: its costs, and the published errors that compare best, in percent as printed."""
 
@@ -315,70 +282,6 @@ class PublishedRow(msgspec.Struct, frozen=True):
     @property
     def interval(self) -> None:
         """Nothing is printed of it."""
-
-
-class RunRow(msgspec.Struct, frozen=True):
-    """A run, as far as it got; what it has not is None. Accuracies are fractions with their 95 % interval."""
-
-    run: str  # its folder, seen from where it was looked for
-    folder: str
-    name: str | None = None
-    source: str | None = None
-    recipe: str | None = None
-    size: int | None = None
-    epochs_done: int | None = None
-    epochs: int | None = None
-    images: int | None = None
-    best_accuracy: float | None = None
-    best_low: float | None = None
-    best_high: float | None = None
-    best_epoch: int | None = None
-    last_accuracy: float | None = None
-    top5_accuracy: float | None = None
-    seconds: float | None = None
-    step: int | None = None  # of the newest checkpoint
-    steps: int | None = None
-    state: str = ""
-    why: str = ""  # it cannot be read
-
-
-class MachineRecord(msgspec.Struct, frozen=True):
-    """What something was measured on, as far as that is recorded."""
-
-    processor: str = ""
-    cores: int = 0
-    threads: int = 0
-    memory_bytes: float = 0
-    device: str = ""
-    precision: str = ""
-    memory_format: str = ""
-
-
-class BadFile(msgspec.Struct, frozen=True):
-    """An image that could not be read."""
-
-    path: str
-    why: str = ""
-
-
-class Provenance(msgspec.Struct, frozen=True):
-    """How something was made: enough to repeat it."""
-
-    source: str = ""
-    classes: int = 0
-    fingerprint: str = ""
-    decoding: str = ""
-    recipe: str = ""
-    waiting: str = ""
-    seed: str = ""  # or several
-    use: str = ""  # how a trained network is used, as a command
-    machine: MachineRecord = MachineRecord()
-    versions: dict[str, str] = {}
-    made: str = ""
-    command: str = ""
-    disturbed: str = ""
-    notes: tuple[str, ...] = ()
-    unreadable: tuple[BadFile, ...] = ()
 
 
 def percent(fractions: tuple[float, float]) -> tuple[float, float]:

@@ -39,8 +39,9 @@ from topfive.results.checkpoints import (
 )
 from topfive.results.differences import compared
 from topfive.results.locks import Lock
-from topfive.results.records import EpochRecord, Stated
+from topfive.results.records import EpochRecord
 from topfive.results.seals import T, read_back, sealed, unsealed
+from topfive.results.training import Stated
 from topfive.results.version1 import recipe_of_now, result_of_now, source_of_now
 
 KEPT = {"step": 2, "best": 1}

@@ -20,8 +20,8 @@ from topfive.data.shards import is_pattern
 from topfive.data.sources import SPLIT_HERE, Item, Source, few, fingerprint, split
 from topfive.data.stores import Progress, silent
 from topfive.errors import DataError, RefusedError
-from topfive.results.records import Stated
 from topfive.results.runs import IMAGES, load_run
+from topfive.results.training import Stated
 
 COLUMNS = ("part", "class", "bytes", "path")
 Known = Mapping[str, tuple[str, int]]  # by path: class, and size in bytes

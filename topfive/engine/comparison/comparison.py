@@ -1,13 +1,9 @@
 """The main job: accuracy on the user's images against operations, parameters, memory and latency on this machine."""
 
-import datetime
 import itertools
-import platform
-import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from traceback import clear_frames
 
@@ -20,7 +16,9 @@ from topfive.engine.benchmark.arithmetic import fastest
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
+from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.folder import Folder, Setting
+from topfive.engine.comparison.images import ImageCache
 from topfive.engine.comparison.planning import (
     AFTER,
     Need,
@@ -33,54 +31,24 @@ from topfive.engine.comparison.planning import (
     seconds_each,
     too_short,
 )
+from topfive.engine.comparison.provenance import provenance, use
 from topfive.engine.comparison.trials import Place, key_of, run_trial
 from topfive.engine.models.specs import make
-from topfive.engine.training.datasets import Data, InMemory
-from topfive.engine.training.job import Job, decoding, fitted
-from topfive.engine.training.loading import chosen, prepare
+from topfive.engine.training.datasets import InMemory
+from topfive.engine.training.job import Job, fitted
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, measured
-from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadable
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
-from topfive.recipes.augmentations import Centre
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import marked, row
 from topfive.results.progress import Progress, counting
-from topfive.results.records import ComparisonRow, FailedRow, Reading, TrialRecord
+from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
 
 PREPARING = 0.2  # share of the bar that is for timing, before the first training
 GUESS = 10  # epochs that choosing the arithmetic is worth its time for, before it is known how many there are
 
-KEPT = 0.3  # of the memory, which images of other readings may have beside those that are read now
-
 Tick = Callable[[Progress], object]
-
-
-class Contract(msgspec.Struct, frozen=True):
-    """What is compared, how long the trainings are, and how many, for all candidates alike."""
-
-    networks: tuple[str, ...]
-    sizes: tuple[int, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
-    minutes: float | None = None  # of everything; None where the epochs are given, or the recipe's own
-    epochs: int | None = None
-    batch: int | None = None
-    recipe: str = "auto"
-    starts: tuple[str, ...] = (SCRATCH,)  # scratch, published, or a run or file of weights
-    weights: str | None = None  # the folder of published weights, which are fetched into it where they are not there
-    optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
-
-    @property
-    def changes(self) -> list[str]:
-        """To the recipe of each candidate, as `--set` has them."""
-        fields = {"epochs": self.epochs, "batch": self.batch}
-        return [f"{name}={value}" for name, value in fields.items() if value is not None]
-
-    @property
-    def plan(self) -> str:
-        """The name of the file that its plan is kept in."""
-        return f"plan-{self.minutes:g}-minutes.json" if self.minutes is not None else "plan.json"
 
 
 class Comparison:
@@ -95,7 +63,6 @@ class Comparison:
         self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
         self.asked: list[str] = []  # the keys of both, in the order asked for
-        self.datas: dict[tuple[Reading, int], Data] = {}  # the images as they were read, by how and at which size
         self.left_out: list[str] = []  # candidates that there cannot be, in sentences
         self.starts: dict[str, Path] = {}  # by the candidate's key: the weights that it begins with
         self.fresh = False  # whether the plan was made by this process, which then has its minutes to keep to
@@ -103,6 +70,7 @@ class Comparison:
         for start, size, name in itertools.product(contract.starts, contract.sizes, contract.networks):
             self._add(name, size, start)
         self.folder = Folder(place.folder, setting, machine)
+        self.images = ImageCache(source, place, self.folder, machine.memory_bytes)
 
     def close(self) -> None:
         """Let others work in the folder."""
@@ -177,8 +145,10 @@ class Comparison:
             for seed in self.contract.seeds
             if key_of(one, plan.trials[one.candidate.key].seeded(seed)) not in finished
         ]
-        order = list(dict.fromkeys(self._reading(one) for one, _, _ in missing))  # why: images are read once for each
-        missing.sort(key=lambda work: (order.index(self._reading(work[0])), work[1]))
+        order = list(
+            dict.fromkeys(self.images.reading(one) for one, _, _ in missing)
+        )  # why: images are read once for each
+        missing.sort(key=lambda work: (order.index(self.images.reading(work[0])), work[1]))
         total, done = sum(work.seconds for *_, work in missing), 0.0
         for i, (one, seed, work) in enumerate(missing):
             if self._late(work.seconds):
@@ -201,7 +171,7 @@ class Comparison:
     ) -> Iterator[TrialRecord | str]:
         kind = msgspec.structs.replace(self.machine, precision=work.precision, memory_format=work.memory_format)
         try:
-            data = self._read(one, progress)
+            data = self.images.read(one, progress)
             yield from self._said()
             record, said = run_trial(
                 one, self.source, data, work.seeded(seed), kind, self.place, tick, self.starts.get(one.candidate.key)
@@ -212,7 +182,7 @@ class Comparison:
             yield self._failed(one, error)
             return
         self.folder.add_trial(record)
-        note_unreadable(self.place.folder, data.unreadable.values())  # again: a file may have gone since
+        self.images.note(data)
         yield from said
         yield record
 
@@ -264,7 +234,7 @@ class Comparison:
                 yield self._failed(one, error)
 
     def _shallow(self, one: Entry, progress: Tick) -> TrialRecord:
-        data = self._read(one, progress)
+        data = self.images.read(one, progress)
         if not isinstance(data, InMemory):
             raise UsageError(f"{shallow.NAME} takes all images at once, and they are not kept in memory: leave it out")
         progress(Progress(f"{one.candidate.name}: features and support vectors", 0.0))
@@ -289,7 +259,7 @@ class Comparison:
             progress(Progress(f"{one.candidate.name}: timing its steps", PREPARING * (0.5 + i / len(lacking) / 2)))
             try:
                 if minutes is None:
-                    data, (machine, recipe) = self._read(one, progress), self._arithmetic(one, progress)
+                    data, (machine, recipe) = self.images.read(one, progress), self._arithmetic(one, progress)
                     trials[one.candidate.key] = by_epochs(one.candidate, recipe, machine, len(data))
                 else:
                     needs.append(self._need(one, progress))
@@ -318,7 +288,7 @@ class Comparison:
 
     def _need(self, one: Entry, progress: Tick) -> Need:
         assert one.spec
-        data, classes, size = self._read(one, progress), len(self.source.classes), one.candidate.size
+        data, classes, size = self.images.read(one, progress), len(self.source.classes), one.candidate.size
         machine, recipe = self._arithmetic(one, progress)
         if one.network:
             job = Job(one.network, self.source, recipe, size, machine, Group(), self.place.folder, data=data)
@@ -333,7 +303,7 @@ class Comparison:
         """The machine with the arithmetic that trains `one` fastest, and its recipe as fits the memory with it."""
         assert one.spec
         epochs = GUESS if self.contract.minutes is not None else one.recipe.epochs
-        images = epochs * len(self.contract.seeds) * len(self._read(one, progress))
+        images = epochs * len(self.contract.seeds) * len(self.images.read(one, progress))
         machine, _ = fastest(one.spec, one.shape, len(self.source.classes), one.recipe.batch, images, self.machine)
         return machine, self._fitted(one, machine)
 
@@ -342,38 +312,6 @@ class Comparison:
         if one.network is None:
             return one.recipe
         return fitted(one.recipe, one.network, one.candidate.size, len(self.source.classes), machine)
-
-    def _reading(self, one: Entry) -> tuple[Reading, int]:
-        """How the images come to the training of `one`; to the shallow baseline as the validation images do."""
-        crop, size = one.recipe.augmentation.crop if one.spec else Centre(), one.candidate.size
-        return chosen(self.source, size, crop, self.place.workers), size
-
-    def _read(self, one: Entry, progress: Tick) -> Data:
-        """The images, read where they are not there as `one` takes them."""
-        reading, size = wanted = self._reading(one)
-        if wanted in self.datas:
-            return self.datas[wanted]
-        total, seen = len(self.source.train) + len(self.source.val), 0
-        began = time.perf_counter()
-
-        def tick(count: int) -> None:
-            nonlocal seen
-            seen += count
-            if seen % 50 == 0 or seen == total:
-                rate = seen / (time.perf_counter() - began)
-                progress(Progress(f"reading {self.source.name}", 0.0, f"{rate:,.0f} images/s of {total:,}"))
-
-        if sum(data.held_bytes for data in self.datas.values()) > KEPT * self.machine.memory_bytes:
-            self.datas.clear()  # why: there is not room for all
-        try:
-            data = prepare(self.source, size, Centre(), None, tick, reading, self.place.max_bad)
-        except TooManyUnreadable as error:
-            noted = note_unreadable(self.place.folder, error.unreadable)
-            raise DataError(f"{error}; all of them: {noted}") from None
-        self.folder.keep_decoded(dict(data.done.most_common()))
-        note_unreadable(self.place.folder, data.unreadable.values())
-        self.datas[wanted] = data
-        return data
 
     def _said(self) -> list[str]:
         """What is to be said of the folder, once."""
@@ -407,56 +345,10 @@ class Comparison:
         self.failures[one.candidate.key] = one.candidate.name, found
         return f"{one.candidate.name} failed: {found}"
 
-    # --- what its page says ------------------------------------------------------------------------------------------
-
     def meta(self) -> dict[str, object]:
         """How the comparison was made, for its page: enough to repeat it."""
-        rows = self.rows()
-        waited = max(rows, key=lambda row: row.data_wait, default=None)
-        disturbed = [f"{row.cpu_contention:.1f} while {row.name} was" for row in rows if row.cpu_contention > DISTURBED]
-        sizes = ", ".join(f"{size}x{size}" for size in self.contract.sizes)
-        return {
-            "source": str(self.source),
-            "classes": len(self.source.classes),
-            "class_names": list(self.source.classes),
-            "notes": [*self.source.notes, *(f"{row.name}: {note}" for row in rows for note in row.notes)],
-            "use": self.use(),
-            "unreadable": self.folder.unreadable(),
-            "decoding": self._decoding(),
-            "waiting": f"at most {waited.data_wait:.0%} of the training time ({waited.name})" if waited else "",
-            "disturbed": f"other processes used CPU cores: {', '.join(disturbed)} measured" if disturbed else "",
-            "fingerprint": self.source.fingerprint,
-            "command": shlex.join(self.place.command),
-            "protocol": f"1-crop {sizes}",
-            "recipe": self._recipes(rows),
-            "seed": ", ".join(map(str, self.contract.seeds)),
-            "machine": msgspec.to_builtins(self.machine),
-            "versions": {
-                "topfive": version("topfive"),
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "numpy", "pillow", "msgspec")},
-            },
-            "made": datetime.date.today().isoformat(),
-        }
+        return provenance(self.source, self.contract, self.place, self.folder, self.machine, self.rows())
 
     def use(self) -> str:
         """How the trained network with the highest accuracy is used, as a command; "" where none is kept."""
-        best = max((row for row in self.rows() if row.trial), key=lambda row: row.top1_accuracy, default=None)
-        return f"topfive predict {shlex.quote(str(self.place.folder / best.trial))} FILE" if best else ""
-
-    def _decoding(self) -> str:
-        """How images became pixels, and what was done knowingly to how many of them."""
-        workers = self.place.workers
-        reading = "kept in memory" if workers is None else f"read anew by {workers} processes"
-        done = (f"{what}: {count:,}" for what, count in self.folder.decoded().items())
-        return "; ".join([decoding(self.source), reading, *done])
-
-    def _recipes(self, rows: Sequence[ComparisonRow]) -> str:
-        used = ", ".join(dict.fromkeys(row.recipe for row in rows if row.kind != "shallow"))
-        seconds = self.folder.plan(self.contract.plan).seconds
-        each = (
-            f"{seconds:.0f} s of training each"
-            if seconds is not None
-            else ", ".join(self.contract.changes).replace("=", " ")
-        )
-        return "; ".join(filter(None, [used, each]))
+        return use(self.place, self.rows())

@@ -26,8 +26,9 @@ from topfive.engine.training.processes import Group
 from topfive.networks.layers import Network, with_classes
 from topfive.recipes.plan import total_steps
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import Begun, EpochRecord, TrialRecord
+from topfive.results.records import EpochRecord, TrialRecord
 from topfive.results.runs import holds_run, load_run
+from topfive.results.training import Begun
 
 TRIALS = "trials"  # the run folders of the trials, within the comparison's
 

@@ -18,7 +18,7 @@ from topfive.engine.training.sampling import Index, epoch_batches, uniforms
 from topfive.engine.training.unreadable import few_enough
 from topfive.recipes.augmentations import Centre, PaddedCrop, RandomResizedCrop, ScaleJitterCrop, box
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import Reading
+from topfive.results.training import Reading
 
 Batch = tuple[Tensor, Tensor, Index, int]  # pixels, labels, which images, how many of them count
 

@@ -33,9 +33,10 @@ from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.plan import ended, total_steps
 from topfive.recipes.recipe import Recipe, side_of
-from topfive.results.records import Begun, EpochRecord, Reading, Stated
+from topfive.results.records import EpochRecord
 from topfive.results.runs import Run, load_run, open_run
 from topfive.results.scored import recorded
+from topfive.results.training import Begun, Reading, Stated
 from topfive.weights.names import network_called
 
 FILLED = 0.8  # of a network's own side that images must have, for it to be trained at that side by default

@@ -12,7 +12,7 @@ from topfive.engine.training.sizes import kept_sizes, largest_side, usual_side
 from topfive.engine.training.streaming import Streaming
 from topfive.errors import UsageError
 from topfive.recipes.augmentations import Crop
-from topfive.results.records import Reading
+from topfive.results.training import Reading
 
 
 def prepare(

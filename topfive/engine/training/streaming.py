@@ -21,7 +21,7 @@ from topfive.engine.training.unreadable import few_enough
 from topfive.errors import ResourceError
 from topfive.recipes.augmentations import Crop, PaddedCrop, box
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import Reading
+from topfive.results.training import Reading
 
 
 class Streaming(Data):

@@ -14,7 +14,8 @@ from topfive.report.figures import history as history_of_figures
 from topfive.report.metrics import NOTHING, Metric, NamedError
 from topfive.report.pages.page import both, facts, publish
 from topfive.results.comparisons import ranked
-from topfive.results.records import ComparisonRow, FailedRow, Provenance, PublishedRow
+from topfive.results.provenance import Provenance
+from topfive.results.records import ComparisonRow, FailedRow, PublishedRow
 
 R = TypeVar("R", ComparisonRow, PublishedRow)
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from topfive.data.check.phrases import counted, shown
 from topfive.data.files import write_whole
 from topfive.report.figures import canvas
-from topfive.results.records import Provenance
+from topfive.results.provenance import Provenance
 
 
 def publish(path: Path | str, template: str, names: Sequence[str] = (), **values: object) -> Path:

@@ -13,7 +13,8 @@ from topfive.report import metrics
 from topfive.report.figures import training as training_figures
 from topfive.report.pages.page import both, publish
 from topfive.report.pages.page import facts as facts_of
-from topfive.results.records import EpochRecord, Provenance
+from topfive.results.provenance import Provenance
+from topfive.results.records import EpochRecord
 
 TALL = 24  # rows, from where on a table scrolls within itself
 
