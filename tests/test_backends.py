@@ -223,8 +223,8 @@ def test_the_fastest_form_that_agrees_is_taken_and_said(at_hand: Callable[..., N
     for words in (
         "quick, ",
         "slow ",
-        "Top-1 as in float32 for 39 of the first 40",
-        "wrong is left out: Top-1 as in float32 for only 38 of 40",
+        "same Top-1 as float32 for 39 of the first 40",
+        "wrong is left out: same Top-1 as float32 for only 38 of 40",
         "other numbers is left out: its logits differ by 50.0% of the largest",
         "no numbers is left out",
         "missing is left out: RuntimeError: no such operation",

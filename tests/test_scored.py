@@ -203,16 +203,16 @@ def test_a_folder_without_train_is_scored_whole_and_one_with_it_on_val(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, said = scored(capsys, tmp_path, "other", "both")
-    assert len(images) == 12 and "scored: the 12 validation images of both" in said
+    assert len(images) == 12 and "evaluating the 12 validation images of both" in said
     images, said = scored(capsys, tmp_path, "other", "both/val")
-    assert len(images) == 12 and "scored: all 12 images of val" in said
+    assert len(images) == 12 and "evaluating all 12 images of val" in said
     one = classes(tmp_path / "one", 3, 4000, ("down",))
     images, said = scored(capsys, tmp_path, "other", str(one))
-    assert images == {"down/0.png", "down/1.png", "down/2.png"} and "scored: all 3 images of one" in said
+    assert images == {"down/0.png", "down/1.png", "down/2.png"} and "evaluating all 3 images of one" in said
     test = classes(tmp_path / "far" / "test", 2, 5000, ("flat", "across"))
     for where in (test, test.parent):
         images, said = scored(capsys, tmp_path, "other", str(where))
-        assert len(images) == 4 and "scored: all 4 images" in said
+        assert len(images) == 4 and "evaluating all 4 images" in said
     single = classes(tmp_path / "single", 1, 6000)
     images, said = scored(capsys, tmp_path, "run", str(single))
     assert len(images) == 3 and "warning: a single scored image: 'across', 'down', 'flat'" in said
@@ -226,8 +226,8 @@ def test_which_checkpoint_is_used_is_said(root: Path, tmp_path: Path, capsys: py
     _, said = scored(capsys, tmp_path, "run")
     assert main(["predict", "run", str(root / "data" / "down" / "1.png")]) == 0
     for told in (said, capsys.readouterr().err):
-        assert f"its last checkpoint is used, of step {last.step}" in told
-        assert (str(best.folder) in told) if best.step != last.step else ("which is the best too" in told)
+        assert f"using the last checkpoint, of step {last.step}" in told
+        assert (str(best.folder) in told) if best.step != last.step else ("which is also the best" in told)
     assert main(["evaluate", str(best.folder), "--out", str(tmp_path)]) == 0
     newer = shutil.copytree(last.folder, Path("run/checkpoints/step-99999999"))
     os.truncate(newer / "model.safetensors", 1000)

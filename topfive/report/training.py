@@ -86,8 +86,8 @@ def run_section(stated: Stated, epochs: Sequence[EpochRecord]) -> Section:
         n = evaluated[-1].images
         bad = f" ({unread(evaluated[-1])})" if evaluated[-1].unreadable else ""
         said.append(
-            f"Validation: {_protocol(stated)}, n = {n:,}{bad}, with Wilson's 95 % interval. Training: as cropped and "
-            "mixed."
+            f"Validation: {_protocol(stated)}, n = {n:,}{bad}, with Wilson's 95 % interval. Training: on augmented "
+            "images."
         )
     picked = marked(epochs)
     points = [f"epoch {row.epoch}: {shown(row.note)}" for row in epochs if row.note]
@@ -97,7 +97,7 @@ def run_section(stated: Stated, epochs: Sequence[EpochRecord]) -> Section:
         points.append(f"{len(epochs)} epochs, shown: the first, the last{also} and every {_ordinal(_every(epochs))}.")
     elif top and top.scores is not evaluated[-1]:
         points.append(f"Validation accuracy was highest after epoch {top.epoch}.")
-    points.append("Time is from the start, evaluations included; gradient: mean norms, first and last learnt kernels.")
+    points.append("Time includes validation; gradient: mean norms at the first and the last trained kernels.")
     table = metrics.section(metrics.training(epochs), [row for row in epochs if row.epoch in picked], said)
     columns = _fitting(table.columns, table.rows)
     if not all(column.terminal for column in columns):

@@ -109,10 +109,9 @@ def said(source: Source) -> str:
     count, images = len(source.val), "image" if len(source.val) == 1 else "images"
     classes = len({item.label for item in source.val})
     if not source.train:
-        return (
-            f"scored: all {count:,} {images} of {source.name}, in {classes:,} {'class' if classes == 1 else 'classes'}"
-        )
-    return f"scored: the {count:,} validation {images} of {source.name} ({source.split}), none of the others"
+        of = "class" if classes == 1 else "classes"
+        return f"evaluating all {count:,} {images} of {source.name}, in {classes:,} {of}"
+    return f"evaluating the {count:,} validation {images} of {source.name} ({source.split})"
 
 
 def _validated(source: Source, run: Kept, images: tuple[Known, Known]) -> tuple[Source, list[str]]:

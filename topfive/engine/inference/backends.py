@@ -77,7 +77,7 @@ def engine(
     plain = msgspec.structs.replace(machine, precision="float32")
     exact = _eager(classifier, plain)
     if choose in ("auto", "float32") and len(sample) < FEW:
-        said = "torch float32: for so few images, to choose something faster would take longer"
+        said = "torch float32: too few images to look for a faster backend"
         return Backend("torch float32", "float32", 0, 0, said, exact)
     chosen = _chosen(classifier, machine, choose)
     expected, rate = _in_parts(exact, sample)
@@ -105,7 +105,7 @@ def engine(
         said = "; ".join([f"torch float32, {rate:,.0f} images/s" + (f" ({others})" if best else ""), *left_out])
         return Backend("torch float32", "float32", 0, 0, said, exact)
     speed, form, agreeing, run = best
-    same = f"Top-1 as in float32 for {agreeing} of the first {len(expected)}"
+    same = f"same Top-1 as float32 for {agreeing} of the first {len(expected)}"
     said = "; ".join([f"{form.name}, {speed:,.0f} images/s ({others}), {same}", *left_out])
     return Backend(form.name, form.precision, agreeing, len(expected), said, run)
 
@@ -117,7 +117,7 @@ def compared(logits: Tensor, expected: Tensor, most_off: float) -> tuple[str, in
     if not off <= most_off:  # NaN, too
         return f"its logits differ by {off:.1%} of the largest", agreeing
     if len(expected) - agreeing > max(1, MOST_OTHER * len(expected)):
-        return f"Top-1 as in float32 for only {agreeing} of {len(expected)}", agreeing
+        return f"same Top-1 as float32 for only {agreeing} of {len(expected)}", agreeing
     return "", agreeing
 
 

@@ -227,15 +227,15 @@ def save(model: Model, path: Path) -> None:
 
 def _which(run: Path, checkpoint: Checkpoint) -> str:
     """Which of a run's checkpoints is used, and how to have the other."""
-    said = f"{run}: its last checkpoint is used, of step {checkpoint.step:,}"
+    said = f"{run}: using the last checkpoint, of step {checkpoint.step:,}"
     try:
         best = newest_in(run, "best")
     except RefusedError:  # it was not evaluated yet, or the best is damaged
         return said
     if best.step == checkpoint.step:
-        return f"{said}, which is the best too"
+        return f"{said}, which is also the best"
     epoch = f" after epoch {best.about['epoch']}" if "epoch" in best.about else ""
-    return f"{said}; the best one{epoch} is {best.folder}: name it instead of the run"
+    return f"{said}; the best one{epoch} is {best.folder}: name it instead of the run to use it"
 
 
 def _ours(name: str, where: str, data: bytes) -> Model:
