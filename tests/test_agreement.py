@@ -59,10 +59,6 @@ from topfive.networks.layers import Chain, Conv, Linear, Network, Relu, with_cla
 from topfive.networks.resnet import TORCHVISION
 from topfive.recipes.augmentations import Augmentation, Centre
 from topfive.recipes.recipe import Recipe
-from topfive.report import comparison as report
-from topfive.report import evaluation as evaluation_report
-from topfive.report import training as training_report
-from topfive.report.pages import check as checked
 from topfive.results import predictions
 from topfive.results.records import Benchmark
 from topfive.results.runs import newest_in
@@ -585,9 +581,8 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seens:
 def undrawn() -> Iterator[None]:
     """Without pages, which take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((evaluation_report, "write"), (report, "write_measured"), (training_report, "write"),
-                             (checked, "render")):  # fmt: skip
-            patch.setattr(module, name, lambda *_, **__: Path("page"))
+        for name in ("evaluation.write", "comparison.write_measured", "training.write", "pages.check.render"):
+            patch.setattr(f"topfive.report.{name}", lambda *_, **__: Path("page"))
         yield
 
 

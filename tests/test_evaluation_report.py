@@ -21,8 +21,7 @@ from topfive.data.cifar import CIFAR10
 from topfive.data.imagenet import imagenet_classes
 from topfive.errors import ResourceError
 from topfive.recipes.protocols import LADDER, PROTOCOLS
-from topfive.report import evaluation as evaluation_report
-from topfive.report import tables
+from topfive.report import evaluation, tables
 from topfive.report.evaluation import published_for, published_split, row, short_names
 from topfive.report.figures import evaluation as figures_of_evaluation
 from topfive.report.figures import ladder as ladder_of_figures
@@ -111,18 +110,18 @@ def test_a_published_error_is_shown_beside_the_images_that_it_is_of_alone() -> N
     assert beside.published_top1_error == pytest.approx(0.3041) and "author-repo" in beside.published_where
     alone = row("m", "resnet-18", "1-crop", of(names, there=10), False)
     assert alone.published_top1_error is None and alone.published_where is None
-    assert "none is shown for these 10" in evaluation_report.remarks([alone], 10)[0]
-    assert "fb.resnet.torch" in evaluation_report.remarks([beside], 1000)[0]
+    assert "none is shown for these 10" in evaluation.remarks([alone], 10)[0]
+    assert "fb.resnet.torch" in evaluation.remarks([beside], 1000)[0]
     other = row("m", "resnet-18", "144-crop", of(names), False)
-    assert "no published errors" in evaluation_report.remarks([other], 1000)[0]
+    assert "no published errors" in evaluation.remarks([other], 1000)[0]
 
 
 def test_mcnemar_says_both_counts_p_n_and_protocol() -> None:
-    said = evaluation_report.compared(*pair(5, 15))
+    said = evaluation.compared(*pair(5, 15))
     assert "x alone is right on 5 images, y alone on 15" in said and "n = 25, 1-crop" in said
     assert "p = 0.041, statistically significant" in said  # 2 x 21,700 of 2**20 ways
-    assert "p = 1, not statistically significant" in evaluation_report.compared(*pair(3, 3))
-    assert "p < 0.0001" in evaluation_report.compared(*pair(0, 3000))
+    assert "p = 1, not statistically significant" in evaluation.compared(*pair(3, 3))
+    assert "p < 0.0001" in evaluation.compared(*pair(0, 3000))
 
 
 def test_short_names_stay_those_of_one_class() -> None:
@@ -136,7 +135,7 @@ def test_short_names_stay_those_of_one_class() -> None:
 
 def test_every_accuracy_in_the_terminal_has_protocol_and_n() -> None:
     rows = climbed()
-    shown = tables.text(evaluation_report.sections(rows, ["one remark"], drawn(900, 10), {}))
+    shown = tables.text(evaluation.sections(rows, ["one remark"], drawn(900, 10), {}))
     assert max(map(len, shown.splitlines())) <= tables.WIDTH
     for one in rows:
         assert f"{100 * one.top1_accuracy:.1f} {100 * one.top1_low:.1f}-{100 * one.top1_high:.1f}" in shown
@@ -217,7 +216,7 @@ def jpeg() -> bytes:
 def written(path: Path, seen: Predictions, rows: list[EvaluationRow], ladder: bool, **more: Any) -> str:
     worst = [seen.images[one.image] for one in predictions.worst(seen, 5)]
     facts, command = [("Source", EVIL), ("Models", f"{EVIL}; b")], f"topfive evaluate '{EVIL}'"
-    evaluation_report.write(
+    evaluation.write(
         path,
         rows,
         [EVIL, "a sentence"],

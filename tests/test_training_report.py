@@ -20,7 +20,6 @@ from topfive.errors import RefusedError, ResourceError
 from topfive.recipes import papers as recipes_of_papers
 from topfive.recipes.recipe import Recipe
 from topfive.report import tables
-from topfive.report import training as training_report
 from topfive.report.figures import training as training_figures
 from topfive.report.pages import training as trained
 from topfive.report.runs import runs_rows, runs_section
@@ -31,7 +30,7 @@ from topfive.results.runs import open_run
 from topfive.results.statistics import interval
 from topfive.results.training import Stated
 
-PACKAGE = Path(training_report.__file__).parent
+PACKAGE = Path(tables.__file__).parent
 EVIL = "<script>alert(1)</script>\x1b[31m\n"
 N = 3925
 SOURCE = {"where": "/data/imagenette", "name": "imagenette", "fingerprint": "a3e8dc0f0a286b2d",

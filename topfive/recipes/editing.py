@@ -104,6 +104,7 @@ def _kinds(wanted: Any) -> list[type[msgspec.Struct]]:
     return [option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)]
 
 
+# why Any: JSON, as in `_put`
 def _plain(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The plain form of a kind with its defaults; fields without one are missing."""
     filled = {f.name: msgspec.to_builtins(f.default) for f in msgspec.structs.fields(kind) if not f.required}
