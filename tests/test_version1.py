@@ -58,7 +58,8 @@ def test_runs_and_comparisons_of_version_1_are_shown(capsys: pytest.CaptureFixtu
     rows = msgspec.json.decode(capsys.readouterr().out)["rows"]
     assert {row["run"]: row["state"] for row in rows} == {"run": "finished", "whole": "finished", "half": "interrupted"}
     again = ["compare", "net.json", "--data", "pets", "--epochs", "1", "--size", "12", "--batch", "4"]
-    assert main([*again, "--out", "comparison"]) == 0
+    assert main([*again, "--out", "comparison"]) == 2  # its rows have no seeds to compare by
+    assert "earlier topfive: give another --out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")

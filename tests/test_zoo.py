@@ -1011,7 +1011,7 @@ def test_too_many_bad_files_end_a_comparison_before_its_first_step(
     error = capfd.readouterr().err
     for word in ("30 of the 66 images", "20 empty file", "10 an HTML page", "at most 20", "bad 0.jpg"):
         assert word in error
-    assert not Path("out", "rows.jsonl").exists()
+    assert not Path("out", "trials.jsonl").exists()
 
 
 def test_a_set_that_cannot_be_cleaned_is_taken_and_one_that_was_cleaned_is_no_other(
@@ -1035,7 +1035,7 @@ def test_a_set_that_cannot_be_cleaned_is_taken_and_one_that_was_cleaned_is_no_ot
     assert main(training) == 0
     assert main(comparing(where)) == 2  # a row was made of other files
     assert "may stay there (--max-bad)" in capfd.readouterr().err
-    Path("out", "rows.jsonl").unlink()
+    Path("out", "trials.jsonl").unlink()
     for i in range(11, 30):
         (where / "train" / "left" / f"bad {i}.jpg").unlink()
     (where / "train" / "right" / "10.jpg").write_bytes(b"")

@@ -29,7 +29,7 @@ def measured_section(rows: Sequence[Made]) -> Section:
     """The table of a measured comparison, best row first; the protocol and n stand above it."""
     ranked = results.ranked(_compared(rows))
     failed = [row for row in rows if isinstance(row, FailedRow)]
-    said = [f"{row.protocol}, n = {row.images:,}{_unread(row)}" for row in ranked[:1]]
+    said = [f"{row.protocol}, n = {row.images:,}{_unread(row)}{_trainings(ranked)}" for row in ranked[:1]]
     points = [f"{row.name} failed: {row.failed}" for row in failed]
     points += [f"{row.name}: operations counted by {row.counted_by}" for row in ranked if row.counted_by != "topfive"]
     points += [
@@ -136,6 +136,14 @@ def _compared(rows: Sequence[Made]) -> list[ComparisonRow]:
 
 def _provenance(meta: Mapping[str, object]) -> Provenance:
     return msgspec.convert(meta, Provenance)
+
+
+def _trainings(rows: Sequence[ComparisonRow]) -> str:
+    """How many there were of each, and by which recipes."""
+    networks = [row for row in rows if row.kind != "shallow"]
+    recipes = ", ".join(dict.fromkeys(row.recipe for row in networks if row.recipe))
+    seeds = max((len(row.seeds) for row in networks), default=0)
+    return f"; seeds: {seeds}, recipe: {recipes}; * cannot be told from the best" if recipes else ""
 
 
 def _unread(row: ComparisonRow) -> str:

@@ -144,7 +144,6 @@ def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
         Metric("", "Energy", "J, a training", lambda row: row.joules, in_units(), tip=False),
         Metric("train\n(s)", "Training", "s", lambda row: row.training_seconds, in_units(), "{:.0f}".format,
                small=_trained, tip=False),
-        Metric("recipe", "", "", lambda row: row.recipe, number=False),
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from topfive.errors import DataError
 from topfive.results.records import Benchmark, ComparisonRow, Scores, TrialRecord
-from topfive.results.statistics import Right, mean_interval, not_told_apart
+from topfive.results.significance import Right, mean_interval, not_told_apart
 
 
 class Candidate(msgspec.Struct, frozen=True):

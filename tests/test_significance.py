@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from topfive.results.statistics import Right, difference_p, holm, interval, mean_interval, not_told_apart, pairwise
+from topfive.results.significance import Right, difference_p, holm, mean_interval, not_told_apart, pairwise
+from topfive.results.statistics import interval
 
 
 def test_wilsons_interval() -> None:
