@@ -745,7 +745,7 @@ def sound(root: Path) -> Path:
 
 
 def comparing(where: object, out: str = "out", epochs: int = 1) -> list[str]:
-    command = ["compare", "--data", str(where), "cifar-resnet-20", "--epochs", str(epochs), "--size", "32"]
+    command = ["compare", "--data", str(where), "cifar-resnet-20", "--epochs", str(epochs), "--size", "32", "--seeds=1"]
     return [*command, "--out", out, "--quiet"]
 
 
