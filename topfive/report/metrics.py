@@ -115,12 +115,13 @@ BEST = " *"  # behind the networks that cannot be told from the best
 def comparison(rows: Sequence[ComparisonRow]) -> list[Metric[ComparisonRow]]:
     """What is shown of a network in a comparison."""
     unit, unit_name = ops_unit(rows)
+    several = any(len(row.seeds) > 1 for row in rows)
     return [
         Metric("network", "", "", lambda row: row.name + BEST * row.among_best, number=False),
         Metric("top-1\n(%)", "Top-1", "%", lambda row: row.top1_accuracy, accuracy,
                small=lambda row: between(row.top1_low, row.top1_high)),
         Metric("95 %\ninterval", "", "", lambda row: between(row.top1_low, row.top1_high, "-")),
-        Metric("", "Seeds", "Top-1, %", lambda row: " ".join(map(accuracy, row.accuracies)), tip=False,
+        Metric("", "Seeds" * several, "Top-1, %", lambda row: " ".join(map(accuracy, row.accuracies)), tip=False,
                missing=lambda row: ""),
         Metric("top-5\n(%)", "Top-5", "%", lambda row: row.top5_accuracy, accuracy,
                small=lambda row: between(row.top5_low, row.top5_high)),

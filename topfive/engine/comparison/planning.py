@@ -19,7 +19,7 @@ from topfive.results.comparisons import Candidate
 
 SHARE = 0.97  # of the minutes that is planned, for a machine that was quicker when it was timed
 AFTER = 6.0  # seconds for figures, the page and the end
-EVALUATIONS = 4  # of a training, the last one included, as far as its recipe has them
+EVALUATIONS = 4  # of a training at most, the last one included
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
 OVERHEAD, GUESSED = 7e6, 2e11  # multiply-adds that an image takes beside those of its network; operations a second
@@ -133,5 +133,5 @@ def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, s
     *before, last = of_epochs(epochs)
     left = max(0.0, seconds - sum(before))
     steps = (epochs - 1) * each + max(1, min(each, int(each * left / last)))
-    every = max(recipe.evaluate_every if recipe.epochs > 1 else 1, -(-epochs // EVALUATIONS))
+    every = -(-epochs // EVALUATIONS)
     return ended(msgspec.structs.replace(recipe, epochs=epochs, steps=steps, evaluate_every=every), images)
