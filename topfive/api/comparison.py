@@ -94,8 +94,6 @@ def compare(
         if not names:
             raise UsageError("name a network, or give a network value")
         folder = placed(source, "", str(out), "out=") if out is not None else Path(scratch) / "comparison"
-        if minutes is None and epochs is None:
-            minutes = 10.0
         return _run(names, source, minutes, epochs, range(seed, seed + seeds), recipe, size, batch, device, folder)
 
 
@@ -128,13 +126,14 @@ def _run(
     """All that is known here of the engine's comparison."""
     from topfive.engine.benchmark.machine import this_machine
     from topfive.engine.comparison import comparison as engine
-    from topfive.engine.comparison.contract import Contract
+    from topfive.engine.comparison.contract import MINUTES, Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
     from topfive.engine.training.sizes import default_size
 
     machine = machine_of(folder, this_machine(device))
     sizes = (size or default_size(source),)
+    minutes = MINUTES if minutes is None and epochs is None else minutes
     contract = Contract(names, sizes, tuple(seeds), minutes, epochs, batch, recipe)
     run = engine.Comparison(source, contract, machine, Place(folder, ["topfive.compare(...)"]))
     try:

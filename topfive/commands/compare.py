@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from topfive.engine.comparison.comparison import Comparison
     from topfive.results.records import TrialRecord
 
-MINUTES = 10.0  # of a comparison, where neither minutes nor epochs are given
-
 
 def compare(
     *networks: str,
@@ -121,7 +119,7 @@ def compare(
     from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.comparison.candidates import DEFAULT, recipe_of
     from topfive.engine.comparison.comparison import Comparison
-    from topfive.engine.comparison.contract import Contract
+    from topfive.engine.comparison.contract import MINUTES, Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
     from topfive.engine.training.sizes import default_size

@@ -13,6 +13,7 @@ from topfive.data.fetching import fetch_weights
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import fastest
+from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
@@ -262,7 +263,13 @@ class Comparison:
                     data, (machine, recipe) = self.images.read(one, progress), self._arithmetic(one, progress)
                     trials[one.candidate.key] = by_epochs(one.candidate, recipe, machine, len(data))
                 else:
+                    load = Load()
                     needs.append(self._need(one, progress))
+                    if (lacked := load.contention(self.machine.threads)) > DISTURBED:
+                        yield (
+                            f"{one.candidate.name}: other programs had {lacked:.1f} processors while its steps were "
+                            "timed: the trainings that are planned are shorter than this machine would allow alone"
+                        )
             except (DataError, Interrupted):
                 raise
             except Exception as error:

@@ -4,6 +4,8 @@ import msgspec
 
 from topfive.engine.comparison.candidates import SCRATCH
 
+MINUTES = 10.0  # of a comparison, where neither minutes nor epochs are given
+
 
 class Contract(msgspec.Struct, frozen=True):
     """What is compared, how long the trainings are, and how many, for all candidates alike."""

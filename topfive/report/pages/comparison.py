@@ -172,8 +172,8 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
             f"the least memory ({smallest.memory_inference_bytes / 1e6:.0f} MB)"
         )
         said += f", and cannot be told from {others}; {cheapest}."
-    if any(len(row.seeds) == 1 and row.kind != "shallow" for row in rows):
-        said += " With one seed each, another seed may turn it: --seeds 3."
+    if any(len(row.seeds) < 3 and row.kind != "shallow" for row in rows):
+        said += " So few seeds tell little of how far another seed would turn it: --seeds 3."
     return said
 
 
