@@ -160,18 +160,19 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
     if len(rows) == 1:
         return f"{said}, in {_ms(first)} an image on this machine."
     if len(best) == 1:
-        said += f", more than each of the {len(rows) - 1} others can be said to; an image takes {_ms(first)} here."
+        others = f"each of the {len(rows) - 1} others" if len(rows) > 2 else "the other network"
+        said += f", which is more than {others}; an image takes {_ms(first)} here."
     else:
         fastest = min(best, key=lambda row: row.latency_ms)
         smallest = min(best, key=lambda row: row.memory_inference_bytes)
-        others = ", ".join(row.name for row in best[1:])
+        alike = ", ".join(row.name for row in best[1:])
         cheapest = (
             f"{fastest.name} is the cheapest of these in time ({_ms(fastest)} an image here) and memory"
             if fastest is smallest
             else f"of these {fastest.name} is the fastest ({_ms(fastest)} an image here), and {smallest.name} takes "
             f"the least memory ({smallest.memory_inference_bytes / 1e6:.0f} MB)"
         )
-        said += f", and cannot be told from {others}; {cheapest}."
+        said += f", and cannot be told from {alike}; {cheapest}."
     if any(len(row.seeds) < 3 and row.kind != "shallow" for row in rows):
         said += " So few seeds tell little of how far another seed would turn it: --seeds 3."
     return said
