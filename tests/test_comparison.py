@@ -387,7 +387,7 @@ def test_more_seeds_and_networks_use_what_is_there(tiny: list[str], monkeypatch:
 def test_a_plan_for_minutes_is_kept_to_after_a_kill(
     tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [*tiny[: tiny.index("--epochs")], "--batch", "8", "--minutes", "0.6", "--format", "json"]
+    command = [*tiny[: tiny.index("--epochs")], "--batch", "8", "--minutes", "0.4", "--format", "json"]
     with monkeypatch.context() as stopping:
         stopping.setattr("topfive.engine.training.job.Checkpointer", Stopping)
         stopping.setattr(Stopping, "at", EACH + 3)
