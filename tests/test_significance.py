@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from topfive.results.significance import Right, difference_p, holm, mean_interval, not_told_apart, pairwise
+from topfive.results.significance import Right, difference_p, holm, mean_interval, not_told_apart, pairwise, spreads
 from topfive.results.statistics import interval
 
 
@@ -79,7 +79,7 @@ def test_networks_of_one_accuracy_are_told_apart_in_fewer_than_one_comparison_of
             name: 1 + difficulty + 0.1 * random.standard_normal((3, 1)) + 0.5 * random.standard_normal((3, 60)) > 0
             for name in "abcdef"
         }
-        alarms += min(pairwise(right).values()) < 0.05
+        alarms += min(pairwise(right, spreads(right)).values()) < 0.05
     assert alarms <= 0.05 * 200 + 3 * (0.05 * 0.95 * 200) ** 0.5
 
 
@@ -87,5 +87,5 @@ def test_the_set_of_the_best() -> None:
     random = np.random.default_rng(2)
     right = {name: trained(random, 3, 500, mean, 0.02) for name, mean in {"c": 0.0, "a": 1.3, "b": 1.25}.items()}
     best = max("ab", key=lambda name: float(right[name].mean()))
-    assert not_told_apart(right) == sorted("ab", key=lambda name: name != best)
-    assert not_told_apart({"c": right["c"]}) == ["c"]
+    assert not_told_apart(right, spreads(right)) == sorted("ab", key=lambda name: name != best)
+    assert not_told_apart({"c": right["c"]}, {}) == ["c"]

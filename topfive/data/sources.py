@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from PIL import Image
@@ -19,7 +19,7 @@ from topfive.errors import DataError, did_you_mean
 TRAIN = ("train", "training")
 VAL = ("val", "validation", "valid", "test", "testing")  # the first of these that is there
 VAL_SHARE = 0.2
-SEED = 0
+SEED, SELECTION_SEED = 0, 1
 SPLIT_HERE = "split here by each path's hash"
 
 
@@ -103,7 +103,17 @@ def fingerprint(classes: tuple[str, ...], items: Iterable[Item], sizes: dict[str
     return digest.hexdigest()[:16]
 
 
-def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def selection(source: Source) -> Source:
+    """The source with a fifth of each class of its training images in place of the validation images: what is to be
+    decided before these are looked at, is decided there. Raises: DataError where every class has a single image.
+    """
+    train, val = split([(item.name, item.label) for item in source.train], SELECTION_SEED)
+    how = f"{len(val):,} set aside from the training images by each path's hash"
+    stated = hashlib.sha256(f"selection {SELECTION_SEED} {source.fingerprint}".encode()).hexdigest()[:16]
+    return replace(source, train=train, val=val, split=how, fingerprint=stated)
+
+
+def split(named: list[tuple[str, int]], seed: int = SEED) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """About a fifth of each class for validation, at least one and never all, by a hash of each image's path.
 
     An image that is added moves no other one, but where its class had no path below or none above the share. The only
@@ -114,7 +124,7 @@ def split(named: list[tuple[str, int]]) -> tuple[tuple[Item, ...], tuple[Item, .
         by_class.setdefault(label, []).append(name)
     train, val = [], []
     for label, names in by_class.items():
-        ranked = sorted((_chance(name), name) for name in names)
+        ranked = sorted((_chance(name, seed), name) for name in names)
         aside = min(max(1, sum(chance < VAL_SHARE for chance, _ in ranked)), len(names) - 1)
         val += [Item(name, label) for name in sorted(name for _, name in ranked[:aside])]
         train += [Item(name, label) for name in sorted(name for _, name in ranked[aside:])]
@@ -135,9 +145,9 @@ def few(classes: tuple[str, ...], train: Iterable[Item], val: Iterable[Item], ho
     return [f"warning: a single {kind}{then}: {listed(single)}"] if single else []
 
 
-def _chance(name: str) -> float:
-    """A number in 0..1 that depends on the path alone."""
-    digest = hashlib.sha256(f"{SEED} {name}".encode("utf-8", "surrogateescape")).digest()
+def _chance(name: str, seed: int) -> float:
+    """A number in 0..1 that depends on the path and the seed alone."""
+    digest = hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:7]) / 2**56
 
 

@@ -8,7 +8,7 @@ import msgspec
 from topfive.networks import NETWORKS, costs, papers
 from topfive.report import metrics
 from topfive.report import networks as networks_of_report
-from topfive.report.figures import canvas, curves, history
+from topfive.report.figures import canvas, curves, history, race
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.pages import comparison as pages
 from topfive.report.tables import Column, Row, Section
@@ -45,6 +45,19 @@ def measured_section(rows: Sequence[Made]) -> Section:
         )
     table = metrics.section(metrics.comparison(ranked), ranked, said, points)
     return table._replace(rows=[*table.rows, *({"network": row.name} for row in failed)])
+
+
+def measured_sections(rows: Sequence[Made], meta: Mapping[str, object]) -> list[Section]:
+    """The tables of a measured comparison: its own, and of a choice when each network left, and why."""
+    made = _provenance(meta)
+    section = measured_section(rows)
+    if not made.contenders:
+        return [section]
+    seen = results.ranked(_compared(rows))
+    points = [pages.chosen(seen, made) if point == pages.answer(seen) else point for point in section.points]
+    head = "When each network left, and why; Top-1 on selection images, rung by rung"
+    left = metrics.section(metrics.CONTENDERS, pages.by_stay(made.contenders), [head])
+    return [section._replace(points=points), left]
 
 
 def published_rows() -> list[PublishedRow]:
@@ -103,6 +116,9 @@ def write_measured(folder: Path, page: Path, rows: Sequence[Made], meta: Mapping
     """Figures as PNG and SVG into `folder`, and the page; the paths written, the page last."""
     folder.mkdir(parents=True, exist_ok=True)
     written = draw(rows, meta, folder / "accuracy-operations.png")
+    made = _provenance(meta)
+    if any(one.scores for one in made.contenders):
+        written += canvas.save(race.race(made.contenders), folder / "race.png")
     if trained := [row for row in _compared(rows) if row.curve]:
         written += canvas.save(curves.curves(trained), folder / "curves.png")
     return [*written, write_page(page, rows, meta)]

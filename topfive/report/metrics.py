@@ -13,6 +13,7 @@ from topfive.data.check.phrases import shown
 from topfive.networks.papers import PublishedError
 from topfive.report.figures.series import ops_unit, significant
 from topfive.report.tables import Column, Row, Section, Value, clock, scaled
+from topfive.results.choosing import Contender
 from topfive.results.records import ComparisonRow, EpochRecord, EvaluationRow, PublishedRow
 
 R = TypeVar("R")
@@ -189,6 +190,18 @@ PUBLISHED_ERRORS: list[Metric[NamedError]] = [
     Metric("", "Models", "", lambda one: one[1].models),
     Metric("", "Where", "", lambda one: one[1].where, small=lambda one: one[1].conf, number=False),
 ]
+
+
+CONTENDERS: list[Metric[Contender]] = [
+    Metric("network", "Network", "", lambda one: one.name, number=False),
+    Metric("left", "Left", "", lambda one: one.left or "finalist", number=False),
+    Metric("why", "Why", "", lambda one: one.why, missing=lambda one: "", number=False, wraps=True),
+    Metric("top-1\n(%)", "Top-1, rung by rung", "%", lambda one: " ".join(f"{top:.1f}" for top in one.accuracies),
+           missing=lambda one: ""),
+    Metric("params\n(M)", "Parameters", "M", lambda one: one.params, in_units(1e6), scaled(1e6, 2)),
+    Metric("p90\n(ms)", "Latency, p90", "ms", lambda one: one.latency_p90_ms, in_units(), "{:.1f}".format),
+    Metric("infer\n(MB)", "Memory, one image", "MB", lambda one: one.memory_bytes, in_units(1e6), scaled(1e6, 0)),
+]  # fmt: skip
 
 
 def training(epochs: Sequence[EpochRecord]) -> list[Metric[EpochRecord]]:

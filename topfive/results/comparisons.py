@@ -7,7 +7,7 @@ import numpy as np
 
 from topfive.errors import DataError
 from topfive.results.records import Benchmark, ComparisonRow, Scores, TrialRecord
-from topfive.results.significance import Right, mean_interval, not_told_apart
+from topfive.results.significance import Right, Spread, mean_interval, not_told_apart, spreads
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -27,17 +27,45 @@ class Candidate(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord], chance: float) -> ComparisonRow:
-    """The row of a candidate over its trials, one a seed; `chance` is the share of the commonest class.
+Trials = Mapping[str, Sequence[TrialRecord]]  # by the candidate's key, in the order of the seeds
+
+
+def rows(
+    candidates: Sequence[Candidate], benchmarks: Mapping[str, Benchmark], trials: Trials, chance: float
+) -> list[ComparisonRow]:
+    """The rows of the candidates that were timed and have a trial; `chance` is the share of the commonest class.
 
     Raises: DataError where the trials were not scored on the same images.
     """
+    seen = [one for one in candidates if one.key in benchmarks and one.key in trials]
+    right = {one.key: rights(trials[one.key]) for one in seen}
+    if len({each.shape[1] for each in right.values()}) > 1:
+        raise DataError("the networks were scored on different images: give another --out")
+    # why not the shallow one: it comes to the same with every seed
+    trained = [one.key for one in seen if one.kind != "shallow"]
+    known = spreads({key: right[key] for key in trained})
+    known5 = spreads({key: rights(trials[key], five=True) for key in trained})
+    made = [
+        _row(one, benchmarks[one.key], trials[one.key], chance, known.get(one.key), known5.get(one.key)) for one in seen
+    ]
+    best = not_told_apart({row.key: right[row.key] for row in made if row.trained}, known)
+    return [msgspec.structs.replace(row, among_best=row.key in best) for row in made]
+
+
+def _row(
+    candidate: Candidate,
+    benchmark: Benchmark,
+    trials: Sequence[TrialRecord],
+    chance: float,
+    spread: Spread | None,
+    spread5: Spread | None,
+) -> ComparisonRow:
     right = rights(trials)
-    low1, high1 = mean_interval(right)
+    low1, high1 = mean_interval(right, spread)
     images = trials[0].scores.images
     of_five = [trial.scores.top5_accuracy for trial in trials]
     top5 = None if None in of_five else _mean([value for value in of_five if value is not None])
-    low5, high5 = (None, None) if top5 is None else mean_interval(rights(trials, five=True))
+    low5, high5 = (None, None) if top5 is None else mean_interval(rights(trials, five=True), spread5)
     params = candidate.params or trials[0].params
     # why: a sum for each class of products with each feature, and the bias
     macs = candidate.macs or params
@@ -94,18 +122,6 @@ def row(candidate: Candidate, benchmark: Benchmark, trials: Sequence[TrialRecord
 def ranked(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """The best first; those that did not train behind all others."""
     return sorted(rows, key=lambda row: (not row.trained, -row.top1_accuracy))
-
-
-def marked(rows: Sequence[ComparisonRow], trials: Mapping[str, Sequence[TrialRecord]]) -> list[ComparisonRow]:
-    """The rows with `among_best` where a network that trained cannot be told from the best; `trials` by the row's key.
-
-    Raises: DataError where the trials were not scored on the same images.
-    """
-    trained = {row.key: rights(trials[row.key]) for row in rows if row.trained}
-    if len({right.shape[1] for right in trained.values()}) > 1:
-        raise DataError("the networks were scored on different images: give another --out")
-    best = set(not_told_apart(trained)) if trained else set()
-    return [msgspec.structs.replace(row, among_best=row.key in best) for row in rows]
 
 
 def rights(trials: Sequence[TrialRecord], five: bool = False) -> Right:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from topfive.results.choosing import Contender
+
 
 class MachineRecord(msgspec.Struct, frozen=True):
     """What something was measured on, as far as that is recorded."""
@@ -40,3 +42,5 @@ class Provenance(msgspec.Struct, frozen=True):
     disturbed: str = ""
     notes: tuple[str, ...] = ()
     unreadable: tuple[BadFile, ...] = ()
+    contenders: tuple[Contender, ...] = ()  # of a choice: all networks, those that left too
+    recommended: str = ""  # by a choice

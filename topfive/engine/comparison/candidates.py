@@ -36,6 +36,21 @@ DEFAULT = (
     "inception-resnet-v1",
 )
 
+# what a choice is made of: the networks above, and others between them in cost
+CONTENDERS = (
+    "alexnet",
+    "vgg-a",
+    "googlenet",
+    "bn-inception",
+    "squeezenet-1.1",
+    "mobilenet-v1",
+    "cifar-resnet-20",
+    "cifar-resnet-56",
+    "resnet-18",
+    "resnet-50",
+    "densenet-121",
+)
+
 SCRATCH, PUBLISHED = "scratch", "published"
 
 

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from traceback import clear_frames
 
@@ -12,7 +12,6 @@ import msgspec
 from topfive.data.fetching import fetch_weights
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
-from topfive.engine.benchmark.arithmetic import fastest
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
@@ -20,29 +19,15 @@ from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entr
 from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.images import ImageCache
-from topfive.engine.comparison.planning import (
-    AFTER,
-    Need,
-    Plan,
-    Planned,
-    by_epochs,
-    fitting,
-    left_of,
-    planned,
-    seconds_each,
-    too_short,
-)
-from topfive.engine.comparison.provenance import provenance, use
+from topfive.engine.comparison.needs import arithmetic, in_memory, timed
+from topfive.engine.comparison.planning import AFTER, Need, Plan, Planned, by_epochs, extended
+from topfive.engine.comparison.provenance import provenance
 from topfive.engine.comparison.trials import Place, key_of, run_trial
-from topfive.engine.models.specs import make
 from topfive.engine.training.datasets import InMemory
-from topfive.engine.training.job import Job, fitted
-from topfive.engine.training.processes import Group
-from topfive.engine.training.timing import Estimate, measured
+from topfive.engine.training.timing import UNTIMED
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
-from topfive.recipes.recipe import Recipe
-from topfive.results.comparisons import marked, row
+from topfive.results.comparisons import rows
 from topfive.results.progress import Progress, counting
 from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
 
@@ -59,7 +44,9 @@ class Comparison:
     locked until `close`. Raises: UsageError where another process works there, or where it holds another comparison.
     """
 
-    def __init__(self, source: Source, contract: Contract, machine: Machine, place: Place) -> None:
+    def __init__(
+        self, source: Source, contract: Contract, machine: Machine, place: Place, images: ImageCache | None = None
+    ) -> None:
         self.source, self.contract, self.machine, self.place = source, contract, machine, place
         self.failures: dict[str, tuple[str, TopfiveError]] = {}  # by key: the name, and what failed
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
@@ -71,7 +58,7 @@ class Comparison:
         for start, size, name in itertools.product(contract.starts, contract.sizes, contract.networks):
             self._add(name, size, start)
         self.folder = Folder(place.folder, setting, machine)
-        self.images = ImageCache(source, place, self.folder, machine.memory_bytes)
+        self.images = images or ImageCache(source, place, self.folder, machine.memory_bytes)
 
     def close(self) -> None:
         """Let others work in the folder."""
@@ -92,21 +79,25 @@ class Comparison:
                 found[key] = records
         return found
 
+    def only(self, keys: Collection[str]) -> None:
+        """Go on with these candidates alone."""
+        self.entries = {key: one for key, one in self.entries.items() if key in keys}
+
     def name_of(self, trial: TrialRecord) -> str:
         """The candidate that a trial is of."""
-        found = (key for key, trials in self.trials().items() if trial in trials)
-        return self.entries[next(found)].candidate.name
+        return self.entries[next(self.owners(trial))].candidate.name
+
+    def owners(self, trial: TrialRecord) -> Iterator[str]:
+        """The key of the candidate that a trial is of, if it is of one here."""
+        return (key for key, trials in self.trials().items() if trial in trials)
 
     def rows(self) -> list[ComparisonRow]:
         """The rows of the candidates that have a trial, in the order asked for."""
         trials, timed = self.trials(), self.folder.benchmarks()
         commonest = Counter(item.label for item in self.source.val).most_common(1)[0][1] / len(self.source.val)
-        made = [
-            row(self.entries[key].candidate, timed[key], records, commonest)
-            for key, records in trials.items()
-            if key in timed and key not in self.failures
-        ]
-        return marked(made, trials)
+        return rows(
+            [self.entries[key].candidate for key in trials if key not in self.failures], timed, trials, commonest
+        )
 
     def table(self) -> list[ComparisonRow | FailedRow]:
         """A row for each candidate that has a trial or failed, in the order asked for."""
@@ -134,10 +125,18 @@ class Comparison:
         What is to be said is a sentence in between. Raises: Interrupted where a signal asked for the end, the state of
         the trial being saved; UsageError where the minutes are too few.
         """
+        yield from self.measure(progress)
+        yield from self.train(progress)
+
+    def measure(self, progress: Tick) -> Iterator[TrialRecord | str]:
+        """Time what was not timed yet, each candidate in the form in which it would serve."""
         yield from self._said()
         yield from self.left_out
-        self._fetch(progress)
         yield from self._timed(progress)
+
+    def train(self, progress: Tick) -> Iterator[TrialRecord | str]:
+        """Make the plan and the trials that are missing; raises what `run` raises."""
+        self._fetch(progress)
         plan = yield from self._planned(progress)
         finished = self.folder.trials()
         missing = [
@@ -218,14 +217,14 @@ class Comparison:
                 if one.spec is None:
                     yield self._shallow(one, progress)
                     continue
-                recipe = self._fitted(one, self.machine)
-                part = -(-recipe.batch // recipe.accumulation_steps)
                 classes = len(self.source.classes)
-                timed = measure(BenchmarkRequest(one.spec, one.shape, classes, self.machine, training_batch=part))
-                self.folder.add_benchmark(one.candidate.key, timed)
-                if timed.cpu_contention > DISTURBED:
+                recipe = in_memory(one, classes, self.machine)
+                part = -(-recipe.batch // recipe.accumulation_steps)
+                benchmark = measure(BenchmarkRequest(one.spec, one.shape, classes, self.machine, training_batch=part))
+                self.folder.add_benchmark(one.candidate.key, benchmark)
+                if benchmark.cpu_contention > DISTURBED:
                     yield (
-                        f"{one.candidate.name}: other programs had {timed.cpu_contention:.1f} of "
+                        f"{one.candidate.name}: other programs had {benchmark.cpu_contention:.1f} of "
                         f"the {self.machine.threads} processors while it was timed: its latency and throughput are "
                         "worse than they would be alone"
                     )
@@ -249,76 +248,49 @@ class Comparison:
 
     def _planned(self, progress: Tick) -> Generator[str, None, Plan]:
         """The plan in the folder, with the candidates that it lacks; the seconds of a training stay what they are."""
-        plan = self.folder.plan(self.contract.plan)
+        plan, minutes = self.folder.plan(self.contract.plan), self.contract.minutes
+        for key in plan.left_out.keys() & self.entries.keys():
+            del self.entries[key]
         lacking = [one for one in self._to_train() if one.candidate.key not in plan.trials]
         if not lacking:
             return plan
         self.fresh = not plan.trials
-        needs: list[Need] = []
-        trials, minutes, seconds = dict(plan.trials), self.contract.minutes, plan.seconds
+        needs = yield from self._needs(lacking, progress)
+        if minutes is None:
+            made = {need.candidate.key: by_epochs(need) for need in needs}
+            plan = msgspec.structs.replace(plan, trials=plan.trials | made)
+        elif needs:
+            plan = extended(plan, needs, minutes, self._passed(), self.contract.optional)
+            for key in plan.left_out.keys() & self.entries.keys():
+                yield plan.left_out[key]
+                del self.entries[key]
+        self.folder.keep_plan(self.contract.plan, plan)
+        return plan
+
+    def _needs(self, lacking: Sequence[Entry], progress: Tick) -> Generator[str, None, list[Need]]:
+        """What the training of each takes; steps are timed only where there are minutes to keep to."""
+        needs, contract, classes = [], self.contract, len(self.source.classes)
         for i, one in enumerate(lacking):
             progress(Progress(f"{one.candidate.name}: timing its steps", PREPARING * (0.5 + i / len(lacking) / 2)))
             try:
-                if minutes is None:
-                    data, (machine, recipe) = self.images.read(one, progress), self._arithmetic(one, progress)
-                    trials[one.candidate.key] = by_epochs(one.candidate, recipe, machine, len(data))
-                else:
-                    load = Load()
-                    needs.append(self._need(one, progress))
-                    if (lacked := load.contention(self.machine.threads)) > DISTURBED:
-                        yield (
-                            f"{one.candidate.name}: other programs had {lacked:.1f} processors while its steps were "
-                            "timed: the trainings that are planned are shorter than this machine would allow alone"
-                        )
+                data, seeds = self.images.read(one, progress), len(contract.seeds)
+                epochs = GUESS if contract.minutes is not None else one.recipe.epochs
+                machine, recipe = arithmetic(one, classes, epochs * seeds * len(data), self.machine)
+                if contract.minutes is None:
+                    needs.append(Need(one.candidate, recipe, machine, UNTIMED, len(data), seeds))
+                    continue
+                load = Load()
+                needs.append(timed(one, self.source, data, machine, recipe, self.place, seeds))
+                if (lacked := load.contention(self.machine.threads)) > DISTURBED:
+                    yield (
+                        f"{one.candidate.name}: other programs had {lacked:.1f} processors while its steps were timed: "
+                        "the trainings that are planned are shorter than this machine would allow alone"
+                    )
             except (DataError, Interrupted):
                 raise
             except Exception as error:
                 yield self._failed(one, error)
-        if needs and minutes is not None and seconds is None:
-            left = left_of(minutes, self._passed())
-            kept = fitting(needs, left)
-            if len(kept) < len(needs) and not (kept and self.contract.optional):
-                raise too_short(needs, left, minutes)
-            for need in needs:
-                if need not in kept:
-                    del self.entries[need.candidate.key]
-                    yield (
-                        f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.0f} s here, too "
-                        f"long for {len(self.contract.seeds)} seeds in {minutes:g} minutes"
-                    )
-            needs, seconds = kept, seconds_each(kept, left)
-        if seconds is not None:
-            trials |= {need.candidate.key: planned(need, seconds) for need in needs}
-        plan = Plan(seconds, trials)
-        self.folder.keep_plan(self.contract.plan, plan)
-        return plan
-
-    def _need(self, one: Entry, progress: Tick) -> Need:
-        assert one.spec
-        data, classes, size = self.images.read(one, progress), len(self.source.classes), one.candidate.size
-        machine, recipe = self._arithmetic(one, progress)
-        if one.network:
-            job = Job(one.network, self.source, recipe, size, machine, Group(), self.place.folder, data=data)
-            net = job.network_for(data)
-        else:
-            net = make(one.spec, one.shape, classes)
-        image, tested = measured(net, data, recipe, size, machine, lambda count: None)
-        estimate = Estimate(0.0, image, tested * len(self.source.val))
-        return Need(one.candidate, recipe, machine, estimate, len(data), len(self.contract.seeds))
-
-    def _arithmetic(self, one: Entry, progress: Tick) -> tuple[Machine, Recipe]:
-        """The machine with the arithmetic that trains `one` fastest, and its recipe as fits the memory with it."""
-        assert one.spec
-        epochs = GUESS if self.contract.minutes is not None else one.recipe.epochs
-        images = epochs * len(self.contract.seeds) * len(self.images.read(one, progress))
-        machine, _ = fastest(one.spec, one.shape, len(self.source.classes), one.recipe.batch, images, self.machine)
-        return machine, self._fitted(one, machine)
-
-    def _fitted(self, one: Entry, machine: Machine) -> Recipe:
-        """Its recipe, a batch in as many parts as this machine's memory takes."""
-        if one.network is None:
-            return one.recipe
-        return fitted(one.recipe, one.network, one.candidate.size, len(self.source.classes), machine)
+        return needs
 
     def _said(self) -> list[str]:
         """What is to be said of the folder, once."""
@@ -355,7 +327,3 @@ class Comparison:
     def meta(self) -> dict[str, object]:
         """How the comparison was made, for its page: enough to repeat it."""
         return provenance(self.source, self.contract, self.place, self.folder, self.machine, self.rows())
-
-    def use(self) -> str:
-        """How the trained network with the highest accuracy is used, as a command; "" where none is kept."""
-        return use(self.place, self.rows())

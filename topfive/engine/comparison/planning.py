@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     seconds: float | None = None  # of the steps of each training; None where the epochs were given
     trials: dict[str, Planned] = {}  # by the candidate's key
+    left_out: dict[str, str] = {}  # by the key of a candidate that the time is too short for: a sentence
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,45 @@ def too_short(needs: Sequence[Need], left: float, minutes: float) -> UsageError:
     )
 
 
+def extended(plan: Plan, needs: Sequence[Need], minutes: float, passed: float, optional: bool) -> Plan:
+    """`plan` with `needs`, when so many seconds have passed since the command began. The first plan of a comparison
+    decides what each training gets; later ones repeat it.
+
+    Raises: UsageError where the minutes do not let each network see every image once, unless those are `optional`.
+    """
+    seconds, left_out = plan.seconds, dict(plan.left_out)
+    if seconds is None:
+        left = left_of(minutes, passed)
+        kept = fitting(needs, left)
+        if len(kept) < len(needs) and not (kept and optional):
+            raise too_short(needs, left, minutes)
+        for need in needs:
+            if need not in kept:
+                left_out[need.candidate.key] = (
+                    f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.0f} s here, too "
+                    f"long for {trainings(need.seeds)} in {minutes:g} minutes"
+                )
+        needs, seconds = kept, seconds_each(kept, left)
+    made = {need.candidate.key: planned(need, seconds) for need in needs}
+    return Plan(seconds, plan.trials | made, left_out)
+
+
 def planned(need: Need, seconds: float) -> Planned:
     """The training of `need` in so many seconds of steps."""
     recipe = within(need.recipe, need.estimate.image, need.images, need.candidate.size, seconds)
     return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
 
 
-def by_epochs(candidate: Candidate, recipe: Recipe, machine: Machine, images: int) -> Planned:
+def by_epochs(need: Need) -> Planned:
     """The training of a candidate that is as long as its recipe says; its seconds are a guess, for the time left."""
-    recipe = ended(recipe, images)
-    ops = 6 * (candidate.macs + OVERHEAD) * images * recipe.epochs
-    return Planned(recipe, machine.precision, machine.memory_format, ops / GUESSED)
+    recipe = ended(need.recipe, need.images)
+    ops = 6 * (need.candidate.macs + OVERHEAD) * need.images * recipe.epochs
+    return Planned(recipe, need.machine.precision, need.machine.memory_format, ops / GUESSED)
+
+
+def trainings(count: int) -> str:
+    """How many there are, in words that a sentence can take."""
+    return "1 training" if count == 1 else f"{count} trainings"
 
 
 def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, seconds: float) -> Recipe:

@@ -62,6 +62,9 @@ class Estimate(msgspec.Struct, frozen=True):
         )
 
 
+UNTIMED = Estimate(0.0, {}, 0.0)
+
+
 def estimate(job: Job, workers: int | None = None, progress: Callable[[float], object] = lambda done: None) -> Estimate:
     """What an image costs in reading, training and evaluation here; takes seconds, not minutes.
 

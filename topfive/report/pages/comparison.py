@@ -11,8 +11,10 @@ from topfive.report.figures import canvas, series
 from topfive.report.figures import comparison as comparison_figures
 from topfive.report.figures import curves as curves_of_figures
 from topfive.report.figures import history as history_of_figures
+from topfive.report.figures import race as race_figures
 from topfive.report.metrics import NOTHING, Metric, NamedError
 from topfive.report.pages.page import both, facts, publish
+from topfive.results.choosing import Contender
 from topfive.results.comparisons import ranked
 from topfive.results.provenance import Provenance
 from topfive.results.records import ComparisonRow, FailedRow, PublishedRow
@@ -38,6 +40,7 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
     columns = metrics.on_page(metrics.comparison(seen))
     trained = [row for row in seen if row.curve]
     none = [NOTHING] * len(columns)
+    raced = [one for one in made.contenders if one.scores]
     return publish(
         path,
         "report.html.j2",
@@ -45,7 +48,10 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
         **_shared(seen, columns, made),
         kind="measured",
         eyebrow=_eyebrow("Measured", made),
-        answer=answer(seen),
+        answer=chosen(seen, made) if made.contenders else answer(seen),
+        race=both("race", partial(race_figures.race, raced), "The race") if raced else None,
+        contender_columns=metrics.CONTENDERS,
+        contenders=[[column.cell(one) for column in metrics.CONTENDERS] for one in by_stay(made.contenders)],
         caption=measured_caption(seen, made),
         failed=[(gid, row, none) for gid, row in zip(series.gids([*seen, *failed])[len(seen) :], failed)],
         curves=both("curves", partial(curves_of_figures.curves, trained), "Training curves") if trained else None,
@@ -82,6 +88,8 @@ def render_published(
         caption=published_caption(rows),
         failed=(),
         curves=None,
+        race=None,
+        contenders=(),
         decline=series.decline(winners),
         history=both("history", drawn, "Winners") if winners else None,
         human=human,
@@ -176,6 +184,33 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
     if any(len(row.seeds) < 3 and row.kind != "shallow" for row in rows):
         said += " So few seeds tell little of how far another seed would turn it: --seeds 3."
     return said
+
+
+def chosen(rows: Sequence[ComparisonRow], made: Provenance) -> str:
+    """What a choice answers: the network that it recommends, and how sure that is."""
+    found = next((row for row in rows if row.name == made.recommended and row.among_best), None)
+    if found is None:
+        return answer(rows)
+    of = f"of {len(made.contenders)} networks {found.name} is recommended"
+    best, alike = ranked(rows)[0], [row for row in rows if row.among_best]
+    accuracy = f"{100 * found.top1_accuracy:.1f} % (95 % interval {metrics.between(found.top1_low, found.top1_high)})"
+    said = f"{of[0].upper()}{of[1:]}: {accuracy} of {found.images:,} images right, {_ms(found)} an image here."
+    if len(alike) > 1:
+        others = [row for row in alike if row is not found]
+        above = f" ({best.name} came to {100 * best.top1_accuracy:.1f} %)" if best is not found else ""
+        said += (
+            f" In this time, with so many images, it cannot be told from {', '.join(row.name for row in others)}{above}"
+            ", and it is the fastest of these; more minutes or more images may tell them apart."
+        )
+    hurried = [one.name for one in made.contenders if one.left and not one.told]
+    if hurried:
+        said += f" For want of time, not of accuracy, {', '.join(hurried)} left."
+    return said
+
+
+def by_stay(contenders: Sequence[Contender]) -> list[Contender]:
+    """Those that stayed longest first."""
+    return sorted(contenders, key=lambda one: (bool(one.left), -len(one.scores), -(one.accuracies or [0.0])[-1]))
 
 
 def _ms(row: ComparisonRow) -> str:
