@@ -7,6 +7,7 @@ import pytest
 
 from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.comparison.candidates import entry, recipe_of
+from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.planning import (
     EVALUATIONS,
     Need,
@@ -59,14 +60,21 @@ def needs(*epochs: float, seeds: int = 2) -> list[Need]:
     return made
 
 
+def within_minutes(minutes: float) -> Contract:
+    return Contract((), (), minutes=minutes)
+
+
 def total(taken: Sequence[Need], seconds: float) -> float:
     return sum(need.seeds * (seconds + need.beside) for need in taken)
 
 
 def test_every_training_gets_the_same_share_of_what_is_left() -> None:
     taken = needs(1, 2, 10)
-    seconds = seconds_each(taken, left_of(4, 30))
-    assert total(taken, seconds) == pytest.approx(left_of(4, 30)) and left_of(4, 30) < 4 * 60 - 30
+    seconds = seconds_each(taken, left_of(within_minutes(4), 30))
+    assert (
+        total(taken, seconds) == pytest.approx(left_of(within_minutes(4), 30))
+        and left_of(within_minutes(4), 30) < 4 * 60 - 30
+    )
     plans = [planned(need, seconds) for need in taken]
     assert [plan.seconds for plan in plans] == [seconds + need.beside for need in taken]
     epochs = [total_steps(plan.recipe, IMAGES) / steps_of_epoch(IMAGES, 64) for plan in plans]
@@ -75,10 +83,10 @@ def test_every_training_gets_the_same_share_of_what_is_left() -> None:
 
 def test_too_few_minutes_are_said_with_how_many_it_takes_and_what_would_fit() -> None:
     taken, minutes, passed = needs(1, 2, 60, seeds=3), 3.0, 20.0
-    left = left_of(minutes, passed)
+    left = left_of(within_minutes(minutes), passed)
     assert [need.candidate.name for need in fitting(taken, left)] == ["alexnet", "googlenet"]
-    said = str(too_short(taken, left, minutes))
+    said = str(too_short(taken, left, within_minutes(minutes)))
     assert "resnet-18" in said and "60 s" in said and "alexnet, googlenet would fit" in said
     enough = float(said.partition("trainings: --minutes ")[2].partition(",")[0])
-    assert enough > minutes and fitting(taken, left_of(enough + 1, passed)) == taken
-    assert fitting(taken, left_of(enough - 1, passed)) != taken
+    assert enough > minutes and fitting(taken, left_of(within_minutes(enough), passed)) == taken
+    assert fitting(taken, left_of(within_minutes(enough - 1), passed)) != taken

@@ -50,7 +50,7 @@ def spreads(right: Mapping[str, Right]) -> dict[str, Spread]:
     for name in right:
         value, freedom = own.get(name, (0.0, 0))
         prior = min(worth, sum(count for _, count in own.values()) - freedom)
-        if prior > 0 and freedom and float(fdtrc(freedom, prior, value / typical)) < LEVEL:
+        if prior > 0 and freedom and float(fdtrc(freedom, prior, value / typical)) < APART:
             prior = 0.0  # why: one whose seeds differ far more than is typical here speaks for itself
         together = prior + freedom
         variance = (prior * typical + freedom * value) / together if together else value
@@ -59,6 +59,7 @@ def spreads(right: Mapping[str, Right]) -> dict[str, Spread]:
 
 
 EQUAL = 0.5  # images squared: the variance of two numbers right that differ by one
+APART = 0.1  # the probability of chance, below which the seeds of a network differ more than is typical
 
 
 def _typical(own: Mapping[str, tuple[float, int]]) -> tuple[float, float]:

@@ -75,8 +75,7 @@ class Choice:
         rungs = rungs_of(len(self.racing()))
         data, images = selection(self.source), None
         for i, most in enumerate(rungs, start=1):
-            ends = (self.contract.minutes or 0) * RACE * i / len(rungs)
-            rung = Comparison(data, self._rung(i, ends), self.machine, self._place(i), images)
+            rung = Comparison(data, self._rung(i, RACE * i / len(rungs)), self.machine, self._place(i), images)
             rung.only([one.key for one in self.racing()])
             images = rung.images
             self.comparisons.append(rung)
@@ -119,10 +118,10 @@ class Choice:
         """How many trainings are finished."""
         return sum(len(records) for one in self.comparisons for records in one.trials().values())
 
-    def _rung(self, i: int, ends: float) -> Contract:
+    def _rung(self, i: int, part: float) -> Contract:
         """What is trained in rung `i`: another seed in each, so that luck in one is none in the next."""
         seed = self.contract.seeds[0] + i - 1
-        return msgspec.structs.replace(self.contract, seeds=(seed,), minutes=ends, optional=True)
+        return msgspec.structs.replace(self.contract, seeds=(seed,), part=part, optional=True)
 
     def _place(self, i: int) -> Place:
         return with_fields(self.place, folder=self.place.folder / f"rung-{i}")

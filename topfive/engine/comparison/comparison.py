@@ -199,7 +199,11 @@ class Comparison:
     def _late(self, seconds: float) -> bool:
         """Whether a trial would end after the time that was given; never for a plan that is repeated."""
         minutes = self.contract.minutes
-        return minutes is not None and self.fresh and self._passed() + 0.95 * seconds + AFTER > 60 * minutes
+        return (
+            minutes is not None
+            and self.fresh
+            and self._passed() + 0.95 * seconds + AFTER > 60 * minutes * self.contract.part
+        )
 
     def _passed(self) -> float:
         return time.perf_counter() - self.place.began
@@ -260,7 +264,7 @@ class Comparison:
             made = {need.candidate.key: by_epochs(need) for need in needs}
             plan = msgspec.structs.replace(plan, trials=plan.trials | made)
         elif needs:
-            plan = extended(plan, needs, minutes, self._passed(), self.contract.optional)
+            plan = extended(plan, needs, self.contract, self._passed())
             for key in plan.left_out.keys() & self.entries.keys():
                 yield plan.left_out[key]
                 del self.entries[key]

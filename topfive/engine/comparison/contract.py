@@ -20,6 +20,7 @@ class Contract(msgspec.Struct, frozen=True):
     starts: tuple[str, ...] = (SCRATCH,)  # scratch, published, or a run or file of weights
     weights: str | None = None  # the folder of published weights, which are fetched into it where they are not there
     optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
+    part: float = 1.0  # of the minutes, by the end of which all is trained
 
     @property
     def changes(self) -> list[str]:

@@ -6,10 +6,12 @@ first training begins. A comparison that is continued repeats the plan; it does 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import msgspec
 
 from topfive.engine.benchmark.machine import Machine
+from topfive.engine.comparison.contract import Contract
 from topfive.engine.training.timing import Estimate
 from topfive.errors import UsageError
 from topfive.networks.receptive_fields import VALUE_BYTES
@@ -76,9 +78,9 @@ def seconds_each(needs: Sequence[Need], left: float) -> float:
     return (left - sum(need.seeds * need.beside for need in needs)) / trials
 
 
-def left_of(minutes: float, passed: float) -> float:
+def left_of(contract: Contract, passed: float) -> float:
     """The seconds that there are for trainings when so many have passed since the command began."""
-    return 60 * minutes * SHARE - AFTER - passed
+    return 60 * (contract.minutes or 0.0) * contract.part * SHARE - AFTER - passed
 
 
 def fitting(needs: Sequence[Need], left: float) -> list[Need]:
@@ -89,38 +91,39 @@ def fitting(needs: Sequence[Need], left: float) -> list[Need]:
     return kept
 
 
-def too_short(needs: Sequence[Need], left: float, minutes: float) -> UsageError:
+def too_short(needs: Sequence[Need], left: float, contract: Contract) -> UsageError:
     """The sentence that says how many minutes it would take, and what would fit."""
     trials = sum(need.seeds for need in needs)
     slowest = max(needs, key=lambda need: need.epoch)
     more = trials * slowest.epoch + sum(need.seeds * need.beside for need in needs) - left
-    wanted = minutes + more / 60 / SHARE
+    minutes = contract.minutes or 0.0
+    wanted = minutes + more / 60 / SHARE / contract.part
     kept = [need.candidate.name for need in fitting(needs, left)]
     fits = f"; {', '.join(kept)} would fit" if kept else ""
     return UsageError(
         f"--minutes {minutes:g} is too little: for {slowest.candidate.name} one look at the {slowest.images:,} "
-        f"training images takes {slowest.epoch:.0f} s here, and there are {trials} trainings: "
-        f"--minutes {wanted:.0f}, a smaller --size, fewer --seeds or fewer networks{fits}"
+        f"training images takes {slowest.epoch:.2g} s here, and there are {trials} trainings: "
+        f"--minutes {ceil(wanted)}, a smaller --size, fewer --seeds or fewer networks{fits}"
     )
 
 
-def extended(plan: Plan, needs: Sequence[Need], minutes: float, passed: float, optional: bool) -> Plan:
+def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: float) -> Plan:
     """`plan` with `needs`, when so many seconds have passed since the command began. The first plan of a comparison
     decides what each training gets; later ones repeat it.
 
-    Raises: UsageError where the minutes do not let each network see every image once, unless those are `optional`.
+    Raises: UsageError where the minutes do not let each network see every image once, unless those are optional.
     """
     seconds, left_out = plan.seconds, dict(plan.left_out)
     if seconds is None:
-        left = left_of(minutes, passed)
+        left = left_of(contract, passed)
         kept = fitting(needs, left)
-        if len(kept) < len(needs) and not (kept and optional):
-            raise too_short(needs, left, minutes)
+        if len(kept) < len(needs) and not (kept and contract.optional):
+            raise too_short(needs, left, contract)
         for need in needs:
             if need not in kept:
                 left_out[need.candidate.key] = (
-                    f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.0f} s here, too "
-                    f"long for {trainings(need.seeds)} in {minutes:g} minutes"
+                    f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.2g} s here, too "
+                    f"long for {trainings(need.seeds)} in {contract.minutes:g} minutes"
                 )
         needs, seconds = kept, seconds_each(kept, left)
     made = {need.candidate.key: planned(need, seconds) for need in needs}
