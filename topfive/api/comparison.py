@@ -78,8 +78,8 @@ def compare(
     `networks` are names, network values, or `"package.module:factory"` for a torch module of your own: a factory and
     not the module, because each network is measured in a process of its own. `minutes` is what the whole comparison may
     take, 10 where no `epochs` are given. `seeds` trainings of each network begin with `seed`. `size` is the side of the
-    images in pixels, by default 32, 64 or 128, after the images; `batch` counts images. With `out`, what is finished is
-    kept in that folder, and the same call continues there; without it nothing is left on disk.
+    images in pixels, by default 32, 64 or 128, after the images and the minutes; `batch` counts images. With `out`,
+    what is finished is kept in that folder, and the same call continues there; without it nothing is left on disk.
 
     Raises: UsageError for unknown names, and for minutes that are too few; the first failure where all networks fail.
     Where only some fail, `failed` says why.
@@ -129,12 +129,13 @@ def _run(
     from topfive.engine.comparison.contract import MINUTES, Contract
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.trials import Place
-    from topfive.engine.training.sizes import default_size
+    from topfive.engine.comparison.sizing import sized
 
     machine = machine_of(folder, this_machine(device))
-    sizes = (size or default_size(source),)
     minutes = MINUTES if minutes is None and epochs is None else minutes
-    contract = Contract(names, sizes, tuple(seeds), minutes, epochs, batch, recipe)
+    contract = Contract(names, (size,) if size else (), tuple(seeds), minutes, epochs, batch, recipe)
+    if not size:
+        contract, _ = sized(contract, source, machine, folder)
     run = engine.Comparison(source, contract, machine, Place(folder, ["topfive.compare(...)"]))
     try:
         for _ in run.run():

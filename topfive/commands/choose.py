@@ -76,7 +76,8 @@ def choose(
     recipe
         What each network is trained by, as in compare.
     size
-        The side of the square that the networks see, in pixels, or several as 32,64, each of which is a candidate.
+        The side of the square that the networks see, in pixels, or several as 32,64, each of which is a candidate; by
+        default as in compare.
     batch
         Images in a step; by default the recipe's.
     report

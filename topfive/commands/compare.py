@@ -75,7 +75,7 @@ def compare(
         or a name, as train --recipe takes it.
     size
         The side of the square that the networks see, in pixels, or several as 32,64,96, each of which gives a row; by
-        default 32, 64 or 128, after the images.
+        default 32, 64 or 128, after the images, and smaller where the minutes are too few for most networks.
     batch
         Images in a step; by default the recipe's.
     workers

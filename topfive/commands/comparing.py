@@ -71,8 +71,8 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
     from topfive.engine.comparison.candidates import recipe_of
     from topfive.engine.comparison.contract import MINUTES, Contract
     from topfive.engine.comparison.folder import machine_of
+    from topfive.engine.comparison.sizing import sized
     from topfive.engine.comparison.trials import Place
-    from topfive.engine.training.sizes import default_size
     from topfive.engine.training.unreadable import most_unreadable
     from topfive.results.progress import counting
 
@@ -96,7 +96,7 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
     machine = machine_of(folder, machine)
     contract = Contract(
         asked.networks or default,
-        sizes or (default_size(source),),
+        sizes,
         tuple(range(asked.seed, asked.seed + asked.seeds)),
         MINUTES if asked.minutes is None and asked.epochs is None else asked.minutes,
         asked.epochs,
@@ -106,10 +106,14 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
         asked.weights,
         optional=not asked.networks,
     )
+    why = ""
+    if not sizes:
+        contract, why = sized(contract, source, machine, folder)
     page = placed(source, "", asked.report, "--report") if asked.report else folder / "report.html"
     place = Place(folder, command_line(), asked.workers, asked.max_bad, asked.began)
-    for line in (str(source), *source.notes, str(machine), *overlooked(asked.device)):
-        say(line, asked.quiet)
+    for line in (str(source), *source.notes, str(machine), *overlooked(asked.device), why):
+        if line:
+            say(line, asked.quiet)
     return Opened(source, contract, machine, place, page)
 
 

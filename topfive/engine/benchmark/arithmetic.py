@@ -26,6 +26,7 @@ from topfive.engine.benchmark.threads import use_threads
 from topfive.engine.models import capabilities
 from topfive.engine.models.modules import Net
 from topfive.engine.models.specs import ModelSpec, make, torch_costs
+from topfive.networks import get
 from topfive.networks.costs import count
 from topfive.networks.layers import with_classes
 
@@ -36,6 +37,7 @@ WORTH = 1.03  # times as fast as the usual arithmetic another must be, to be tak
 STEP = 6e10  # operations of a timed step
 SLOW = 1.5  # times as long as the usual in the first two that count, from where on a kind is not timed again
 CACHE = "arithmetic.json"
+CALIBRATION, CALIBRATED = "cifar-resnet-20", (3, 32, 32)
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -73,6 +75,14 @@ def fastest(
         if load.contention(machine.threads) <= DISTURBED:
             _keep(key, rates)
     return chosen(machine, rates, when)
+
+
+def operations_per_second(machine: Machine) -> float:
+    """Operations a second of training here, as a small convolutional network has them; others are within a factor of
+    two of that."""
+    network = with_classes(get(CALIBRATION), 10)
+    kind, macs = _kind(machine, machine.precision, machine.memory_format), count(network, CALIBRATED).macs
+    return 6 * macs * _measure(ModelSpec(CALIBRATION, network), CALIBRATED, 10, 64, [kind])[_name(kind)].rate
 
 
 def chosen(machine: Machine, rates: Rates, when: str) -> tuple[Machine, str]:

@@ -46,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     seconds: float | None = None  # of the steps of each training; None where the epochs were given
     trials: dict[str, Planned] = {}  # by the candidate's key
+    sizes: tuple[int, ...] = ()  # of the images, where they were not asked for
     left_out: dict[str, str] = {}  # by the key of a candidate that the time is too short for: a sentence
 
 
@@ -127,7 +128,7 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
                 )
         needs, seconds = kept, seconds_each(kept, left)
     made = {need.candidate.key: planned(need, seconds) for need in needs}
-    return Plan(seconds, plan.trials | made, left_out)
+    return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out)
 
 
 def planned(need: Need, seconds: float) -> Planned:
