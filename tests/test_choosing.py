@@ -87,6 +87,7 @@ def race(directions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
     monkeypatch.setattr("topfive.engine.comparison.comparison.measure", timed)
     monkeypatch.setattr("topfive.engine.comparison.comparison.timed", need)
+    monkeypatch.setattr("topfive.engine.comparison.comparison.Comparison._passed", lambda comparison: 0.0)
     names = []
     for filters in (2, 4, 8, 16, 32):
         assert isinstance(TINY.body, Chain)

@@ -128,8 +128,8 @@ def _run(
     from topfive.engine.comparison import comparison as engine
     from topfive.engine.comparison.contract import MINUTES, Contract
     from topfive.engine.comparison.folder import machine_of
-    from topfive.engine.comparison.trials import Place
     from topfive.engine.comparison.sizing import sized
+    from topfive.engine.comparison.trials import Place
 
     machine = machine_of(folder, this_machine(device))
     minutes = MINUTES if minutes is None and epochs is None else minutes

@@ -24,13 +24,13 @@ SIZES = (128, 64, 32)
 def sized(contract: Contract, source: Source, machine: Machine, folder: Path) -> tuple[Contract, str]:
     """`contract` with a size, and a sentence that says why it is not the usual one, "" where it is.
 
-    The usual size is the largest of 32, 64 and 128 that the images fill. Where the minutes are too few for it, it is the
-    one at which the most networks see each image once in their share, and the larger one of two that are alike in this.
+    The usual size is the largest of 32, 64 and 128 that the images fill. Where the minutes are too few for it, it is
+    the one at which the most networks see each image once in their share, and the larger of two that are alike in this.
     A comparison that is continued has the size that its plan has.
     """
     path = folder / contract.plan
-    if path.exists() and (sizes := msgspec.json.decode(path.read_bytes(), type=Plan).sizes):
-        return msgspec.structs.replace(contract, sizes=sizes), ""
+    if path.exists() and (planned := msgspec.json.decode(path.read_bytes(), type=Plan).sizes):
+        return msgspec.structs.replace(contract, sizes=planned), ""
     usual = default_size(source)
     sizes = [size for size in SIZES if size <= usual]
     names = [name for name in contract.networks if ":" not in name and name != shallow.NAME]
@@ -44,8 +44,8 @@ def sized(contract: Contract, source: Source, machine: Machine, folder: Path) ->
 
     taken = max(sizes, key=lambda size: (fitting(size), size))
     why = (
-        f"images of {taken} pixels: at {usual} only {fitting(usual)} of {len(names)} networks would see each image once "
-        f"in {contract.minutes:g} minutes, by an estimate from their operations (--size {usual} takes them as they are)"
+        f"images of {taken} pixels: at {usual} only {fitting(usual)} of {len(names)} networks would see each image "
+        f"once in {contract.minutes:g} minutes, by an estimate from their operations (--size {usual} is kept to)"
     )
     return msgspec.structs.replace(contract, sizes=(taken,)), why if taken != usual else ""
 
