@@ -120,7 +120,7 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
 def said(made: Iterable[TrialRecord | str], name_of: Callable[[TrialRecord], str], quiet: bool) -> None:
     """Say what is made, as it is made."""
     for one in made:
-        say(one if isinstance(one, str) else _told(one, name_of(one)), quiet)
+        say(one if isinstance(one, str) else told(one, name_of(one)), quiet)
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def _sizes(size: str | None) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _told(trial: TrialRecord, name: str) -> str:
+def told(trial: TrialRecord, name: str) -> str:
     """What a finished trial came to, in a line."""
     scores = trial.scores
     waited = f", {trial.data_wait:.0%} of it waiting for images" if trial.data_wait > MUCH_WAITING else ""

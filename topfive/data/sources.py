@@ -113,6 +113,16 @@ def selection(source: Source) -> Source:
     return replace(source, train=train, val=val, split=how, fingerprint=stated)
 
 
+def fewer(source: Source, share: float) -> Source:
+    """The source with this share of the training images of each class, at least one, by a hash of each image's path."""
+    ranked: dict[int, list[Item]] = {}
+    for item in sorted(source.train, key=lambda item: _chance(item.name, SELECTION_SEED)):
+        ranked.setdefault(item.label, []).append(item)
+    train = tuple(item for items in ranked.values() for item in items[: max(1, round(share * len(items)))])
+    stated = hashlib.sha256(f"{share} of {source.fingerprint}".encode()).hexdigest()[:16]
+    return replace(source, train=train, split=f"{source.split}; {share:.0%} of the training images", fingerprint=stated)
+
+
 def split(named: list[tuple[str, int]], seed: int = SEED) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """About a fifth of each class for validation, at least one and never all, by a hash of each image's path.
 

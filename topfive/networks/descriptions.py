@@ -19,6 +19,7 @@ from topfive.networks.layers import (
     ResponseNorm,
     Size,
     SqueezeExcite,
+    Tanh,
     ZeroPad,
     pair,
 )
@@ -40,6 +41,8 @@ def describe(layer: Layer) -> str:
             return "batch norm"
         case Relu(cap):
             return "relu" if cap is None else f"relu up to {cap:g}"
+        case Tanh():
+            return "tanh"
         case ResponseNorm(size):
             return f"response norm over {size}"
         case Dropout(rate):

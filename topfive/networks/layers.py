@@ -71,6 +71,10 @@ class Relu(Word, frozen=True):
     cap: float | None = None
 
 
+class Tanh(Word, frozen=True):
+    """tanh(x): what came before the rectified linear unit."""
+
+
 class ResponseNorm(Word, frozen=True):
     """x / (k + alpha * sum of x^2 over `size` neighbouring channels)^beta. Source: AlexNet, section 3.3."""
 
@@ -124,6 +128,7 @@ Layer: TypeAlias = (
     | GlobalPool
     | BatchNorm
     | Relu
+    | Tanh
     | ResponseNorm
     | Dropout
     | SqueezeExcite

@@ -19,9 +19,11 @@ from topfive.networks.layers import (
     Pool,
     Residual,
     ResponseNorm,
+    ZeroPad,
     leaves,
     pair,
     rewrite_network,
+    with_classes,
 )
 from topfive.networks.receptive_fields import SizeError
 from topfive.networks.shapes import shape_after
@@ -70,6 +72,46 @@ def for_small_images(network: Network, size: int = 32) -> Network:
         small = msgspec.structs.replace(small, body=body)
     # why: N(0, 0.01^2) was chosen for 224 pixels; He's follows the fan-in, so that it suits any size (not compared)
     return msgspec.structs.replace(small, init=He())
+
+
+def narrowed(network: Network, divisor: int, name: str = "") -> Network:
+    """The network with this share of the channels of every layer, for machines that the whole one is too dear for.
+
+    A layer keeps at least one channel for each of its groups.
+    """
+
+    def change(layer: Layer) -> Layer:
+        match layer:
+            case Conv(filters, groups=groups):
+                return msgspec.structs.replace(layer, filters=groups * max(1, filters // divisor // groups))
+            case Linear(units):
+                return msgspec.structs.replace(layer, units=max(1, units // divisor))
+            case ZeroPad(channels, before):
+                return msgspec.structs.replace(layer, channels=max(1, channels // divisor), before=before // divisor)
+            case _:
+                return layer
+
+    narrow = rewrite_network(network, change, name or f"{network.name}-narrow-{divisor}")
+    return with_classes(narrow, network.classes)
+
+
+def without(network: Network, kind: type[Layer], name: str) -> Network:
+    """The network without its layers of one kind: dropout, response normalisation, ..."""
+
+    def change(layer: Layer) -> Layer:
+        if not isinstance(layer, Chain):
+            return layer
+        return Chain(tuple((row, child) for row, child in layer.layers if not isinstance(child, kind)))
+
+    return rewrite_network(network, change, name)
+
+
+def average_pooled(network: Network, name: str = "") -> Network:
+    """The network with the average of each last map and one fully connected layer in place of its classifier."""
+    first = next(i for i, (_, layer) in enumerate(network.body.layers) if isinstance(layer, Linear))
+    rows = network.body.layers[:first]
+    body = Chain((*rows, ("average", GlobalPool()), ("classifier", Linear(network.classes))))
+    return msgspec.structs.replace(network, name=name or f"{network.name}-average", body=body)
 
 
 def fully_convolutional(network: Network) -> Network:

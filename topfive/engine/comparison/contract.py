@@ -1,5 +1,7 @@
 """What a comparison is asked for."""
 
+from typing import Literal
+
 import msgspec
 
 from topfive.engine.comparison.candidates import SCRATCH
@@ -21,6 +23,7 @@ class Contract(msgspec.Struct, frozen=True):
     weights: str | None = None  # the folder of published weights, which are fetched into it where they are not there
     optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
     part: float = 1.0  # of the minutes, by the end of which all is trained
+    alike: Literal["time", "epochs"] = "time"  # what every training gets the same of
 
     @property
     def changes(self) -> list[str]:

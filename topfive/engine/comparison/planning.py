@@ -22,6 +22,7 @@ from topfive.results.comparisons import Candidate
 SHARE = 0.97  # of the minutes that is planned, for a machine that was quicker when it was timed
 AFTER = 6.0  # seconds for figures, the page and the end
 EVALUATIONS = 4  # of a training at most, the last one included
+CURVE = 10  # evaluations of a training whose curve is wanted
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
 OVERHEAD, GUESSED = 7e6, 2e11  # multiply-adds that an image takes beside those of its network; operations a second
@@ -48,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     trials: dict[str, Planned] = {}  # by the candidate's key
     sizes: tuple[int, ...] = ()  # of the images, where they were not asked for
     left_out: dict[str, str] = {}  # by the key of a candidate that the time is too short for: a sentence
+    epochs: int | None = None  # of each training, where all get the same number
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
                     f"long for {trainings(need.seeds)} in {contract.minutes:g} minutes"
                 )
         needs, seconds = kept, seconds_each(kept, left)
+    if contract.alike == "epochs":
+        epochs = plan.epochs or epochs_each(needs, seconds)
+        made = {need.candidate.key: of_epochs(need, epochs) for need in needs}
+        return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs)
     made = {need.candidate.key: planned(need, seconds) for need in needs}
     return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out)
 
@@ -135,6 +141,19 @@ def planned(need: Need, seconds: float) -> Planned:
     """The training of `need` in so many seconds of steps."""
     recipe = within(need.recipe, need.estimate.image, need.images, need.candidate.size, seconds)
     return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
+
+
+def epochs_each(needs: Sequence[Need], seconds: float) -> int:
+    """How many epochs every training gets, so that all together take what they would with so many seconds each."""
+    return max(1, int(seconds * sum(need.seeds for need in needs) / sum(need.seeds * need.epoch for need in needs)))
+
+
+def of_epochs(need: Need, epochs: int) -> Planned:
+    """The training of `need` over so many epochs, all at the full size, evaluated often enough for a curve."""
+    recipe = msgspec.structs.replace(
+        need.recipe, epochs=epochs, steps=None, progressive_resize=(), evaluate_every=-(-epochs // CURVE)
+    )
+    return Planned(recipe, need.machine.precision, need.machine.memory_format, epochs * need.epoch + need.beside)
 
 
 def by_epochs(need: Need) -> Planned:

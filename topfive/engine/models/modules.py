@@ -27,6 +27,7 @@ from topfive.networks.layers import (
     Residual,
     ResponseNorm,
     SqueezeExcite,
+    Tanh,
     ZeroPad,
     pair,
 )
@@ -182,6 +183,8 @@ def _module(layer: Layer, shape: Shape, in_place: bool) -> nn.Module:
             return nn.BatchNorm2d(channels, eps)
         case Relu(cap):
             return nn.ReLU(in_place) if cap is None else nn.Hardtanh(0.0, cap, in_place)
+        case Tanh():
+            return nn.Tanh()
         case ResponseNorm(size, alpha, beta, k):
             return LocalResponseNorm(size, alpha, beta, k)
         case Dropout(rate):

@@ -34,6 +34,7 @@ from topfive.networks.layers import (
     Pool,
     Relu,
     ResponseNorm,
+    Tanh,
     ZeroPad,
     leaves,
 )
@@ -64,7 +65,7 @@ def split(network: Network) -> tuple[Network, Network]:
                 grouped = grouped or not meets
             case Linear(units):
                 meets, outputs = True, units
-            case Pool() | GlobalPool() | BatchNorm() | Relu() | ResponseNorm() | Dropout() | Chain(()):
+            case Pool() | GlobalPool() | BatchNorm() | Relu() | Tanh() | ResponseNorm() | Dropout() | Chain(()):
                 meets, outputs = False, channels
             case _:
                 raise _refused(network, f"{row} ({describe(word)}) is no layer of which each tower can have a half")

@@ -1,0 +1,73 @@
+"""Accuracy against operations and memory: published, and trained here for equal time."""
+
+from collections.abc import Sequence
+
+from scipy.stats import spearmanr
+
+from topfive.engine.comparison.candidates import DEFAULT
+from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.networks import NETWORKS, papers
+from topfive.networks import costs as counting
+from topfive.results.experiments import HOLDS, NOT, OPEN, Chart, Table, Verdict, counted, together
+from topfive.results.significance import LEVEL
+
+COMPARED = ("vgg-d", "inception-v4")
+
+
+def published() -> list[tuple[str, float, int, int]]:
+    """The name, the published Top-1 of one crop [%], multiply-adds and parameters of every network that has one."""
+    rows = []
+    for name, make in NETWORKS.items():
+        error = papers.best_error(name)
+        if error and error.top1 is not None and error.split.startswith("val"):
+            counts = counting.count(make())
+            rows.append((name, 100 - error.top1, counts.macs, counts.params))
+    return rows
+
+
+def rising(what: str, ops: Sequence[float], tops: Sequence[float]) -> Verdict:
+    """Whether accuracy rises with operations: Spearman's rank correlation."""
+    if len(ops) < 4:
+        return Verdict(OPEN, f"{what}: {len(ops)} networks are too few for a rank correlation")
+    found = spearmanr(ops, tops)
+    rho, p = float(found.statistic), float(found.pvalue)
+    said = f"{what}: rank correlation of operations and accuracy {rho:.2f} over {len(ops)} networks (p = {p:.2g})"
+    return Verdict(OPEN if p >= LEVEL else HOLDS if rho > 0 else NOT, said)
+
+
+def _verdict(found: Found) -> Verdict:
+    known = {name: rest for name, *rest in published()}
+    vgg, inception = (known[name] for name in COMPARED)
+    rows = [row for row in found.outcome.rows.values() if row.trained and row.kind == "network"]
+    corner = inception[0] > vgg[0] and inception[1] < vgg[1] and inception[2] < vgg[2]
+    said = (
+        f"published: Inception-v4 {inception[0]:.1f} % with {inception[1] / 1e9:.1f} G multiply-adds and "
+        f"{inception[2] / 1e6:.0f} M parameters, VGG-16 {vgg[0]:.1f} %, {vgg[1] / 1e9:.1f} G and {vgg[2] / 1e6:.0f} M"
+    )
+    return together(
+        counted(corner, said), rising("trained here", [row.macs for row in rows], [row.top1 for row in rows])
+    )
+
+
+def _tables(found: Found) -> list[Table]:
+    rows = tuple(
+        (n, round(top1, 2), round(macs / 1e9, 2), round(params / 1e6, 1)) for n, top1, macs, params in published()
+    )
+    return [costs(found), Table("Published", ("network", "Top-1 [%]", "multiply-adds [G]", "parameters [M]"), rows)]
+
+
+def _charts(found: Found) -> list[Chart]:
+    return [accuracies(found)]
+
+
+OPERATIONS_ACCURACY_MEMORY = Experiment(
+    "operations-accuracy-memory",
+    "Accuracy against operations and memory",
+    "More operations mean more accuracy, and the union of inception and residual networks has more of it than VGG for "
+    "fewer operations and less memory.",
+    "Canziani, Paszke and Culurciello 2017, figures 1 and 2",
+    _verdict,
+    lambda size: [Part(DEFAULT)],
+    _tables,
+    _charts,
+)
