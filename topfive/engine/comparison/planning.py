@@ -105,7 +105,7 @@ def too_short(needs: Sequence[Need], left: float, contract: Contract) -> UsageEr
     fits = f"; {', '.join(kept)} would fit" if kept else ""
     return UsageError(
         f"--minutes {minutes:g} is too little: for {slowest.candidate.name} one look at the {slowest.images:,} "
-        f"training images takes {slowest.epoch:.2g} s here, and there are {trials} trainings: "
+        f"training images takes {slowest.epoch:.3g} s here, and there are {trials} trainings: "
         f"--minutes {ceil(wanted)}, a smaller --size, fewer --seeds or fewer networks{fits}"
     )
 
@@ -125,7 +125,7 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
         for need in needs:
             if need not in kept:
                 left_out[need.candidate.key] = (
-                    f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.2g} s here, too "
+                    f"{need.candidate.name} is left out: one look at the images takes {need.epoch:.3g} s here, too "
                     f"long for {trainings(need.seeds)} in {contract.minutes:g} minutes"
                 )
         needs, seconds = kept, seconds_each(kept, left)

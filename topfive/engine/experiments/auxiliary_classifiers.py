@@ -26,7 +26,7 @@ def with_heads(network: Network, after: tuple[str, ...], name: str) -> Network:
 
 
 def networks(size: int) -> list[Network]:
-    """Pairs with and without: GoogLeNet with half of its channels, the same with batch normalisation, and 44 plain layers."""
+    """Pairs with and without: half of GoogLeNet's channels, the same with batch normalisation, and 44 plain layers."""
     google, plain = narrowed(get("googlenet"), NARROW), get("cifar-plain-44")
     normal = batch_normalized(google, f"{google.name}-bn")
     middle = [row for row, _ in plain.body.layers if row.startswith("conv")]

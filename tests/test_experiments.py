@@ -1,0 +1,173 @@
+"""Experiments: every verdict can come out in each of the three ways, and the numbers that are counted are the papers'."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import pytest
+
+from topfive.data.class_folders import folder
+from topfive.data.sources import Source, fewer
+from topfive.engine.experiments import ALL
+from topfive.engine.experiments import auxiliary_classifiers as auxiliary
+from topfive.engine.experiments.experiment import Experiment, Found
+from topfive.engine.experiments.inception_cost import module
+from topfive.engine.experiments.operations_accuracy_memory import published, rising
+from topfive.engine.experiments.stacked_3x3 import alone
+from topfive.networks.costs import count
+from topfive.networks.layers import Network, with_classes
+from topfive.networks.variations import for_small_images
+from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, more_accurate, together
+from topfive.results.records import ComparisonRow, TrialRecord
+from topfive.results.significance import Right, spreads
+
+IMAGES = 400
+# of each experiment: the networks that are to be the more accurate, and those that are not
+SIDES = {
+    "convolution": (("cifar-resnet-20",), ("hog-svm",)),
+    "stacked-3x3": (("three-3x3",), ("one-7x7",)),
+    "inception-cost": (("googlenet-narrow-4",), ("googlenet-naive-narrow-4",)),
+    "auxiliary-classifiers": (("googlenet-narrow-2",), ("googlenet-narrow-2-alone",)),
+    "bottleneck": (("bottleneck",), ("basic",)),
+    "classifier-weights": (("vgg-a-narrow-average",), ("vgg-a-narrow",)),
+    "two-towers": (("alexnet",), ("alexnet-half",)),
+    "alexnet-ablations": (
+        ("alexnet",),
+        ("alexnet-no-norm", "alexnet-2x2-pool", "alexnet-no-dropout", "alexnet-tanh"),
+    ),
+}
+
+
+def row(name: str, right: Right, macs: int = 10**6) -> ComparisonRow:
+    """A row of which only the accuracy and the operations matter."""
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(ComparisonRow):
+        if field.required:
+            fields[field.name] = "" if field.type is str else 0
+    mean = float(right.mean())
+    given = {"name": name, "kind": "network", "top1_accuracy": mean, "top1_low": mean, "top1_high": mean, "macs": macs}
+    return ComparisonRow(**{**fields, **given, "trained": True, "key": name})
+
+
+def trained(accuracies: Mapping[str, float]) -> Outcome:
+    """Networks of three seeds each that have these accuracies, on the same images."""
+    right = {name: np.tile(np.arange(IMAGES) < value * IMAGES, (3, 1)) for name, value in accuracies.items()}
+    rows = {name: row(name, each, macs=10**6 * (n + 1)) for n, (name, each) in enumerate(right.items())}
+    return Outcome(rows, right, spreads(right))
+
+
+def trials(values: Sequence[float], key: str) -> list[TrialRecord]:
+    """Trainings whose curves end at these values."""
+    return [cast(TrialRecord, SimpleNamespace(curve=({"epoch": 1.0, key: value},))) for value in values]
+
+
+@pytest.fixture
+def source(directions: Path) -> Source:
+    return folder(directions)
+
+
+def found(source: Source, one: Experiment, better: float, worse: float) -> Found:
+    """What an experiment would have found, had its sides these accuracies; other networks are in the middle."""
+    up, down = SIDES[one.name]
+    outcomes = {}
+    for part in one.parts(32):
+        names = [network if isinstance(network, str) else network.name for network in part.networks]
+        middle = (better + worse) / 2
+        outcomes[part.name] = trained({n: better if n in up else worse if n in down else middle for n in names})
+    return Found(source, 32, outcomes, {})
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_each_verdict_of_accuracy_comes_out_in_all_three_ways(
+    name: str, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_heads(network: Network, *others: object) -> list[float]:
+        return [2.0 if network.heads else 1.0]
+
+    monkeypatch.setattr(auxiliary, "gradients", of_heads)
+    one = ALL[name]
+    assert one.verdict(found(source, one, 0.8, 0.6)).kind == HOLDS
+    assert one.verdict(found(source, one, 0.6, 0.8)).kind == NOT
+    assert one.verdict(found(source, one, 0.7, 0.7)).kind == OPEN
+
+
+def test_degradation_comes_out_in_all_three_ways(source: Source) -> None:
+    def verdict(plain20: float, plain56: float, resnet20: float, resnet56: float) -> str:
+        ends = {"plain-20": plain20, "plain-56": plain56, "resnet-20": resnet20, "resnet-56": resnet56}
+        made = {f"cifar-{name}": trials([end, end + 0.01, end - 0.01], "train_accuracy") for name, end in ends.items()}
+        return ALL["degradation"].verdict(Found(source, 32, {}, {"trained": made})).kind
+
+    assert verdict(0.9, 0.8, 0.9, 0.95) == HOLDS
+    assert verdict(0.9, 0.95, 0.9, 0.95) == NOT  # the deeper plain network trains better
+    assert verdict(0.9, 0.8, 0.9, 0.8) == NOT  # and so does the residual one worse
+    assert verdict(0.9, 0.9, 0.9, 0.95) == OPEN
+
+
+def test_the_other_verdicts_come_out_in_all_three_ways(source: Source) -> None:
+    def residual(pure: float, residual: float) -> str:
+        names = [network.name for part in ALL["inception-residual"].parts(32) for network in part.networks]  # type: ignore[union-attr]
+        ends = dict(zip(names, (pure, residual)))
+        made = {name: trials([end, end + 0.01, end - 0.01], "loss") for name, end in ends.items()}
+        return ALL["inception-residual"].verdict(Found(source, 32, {}, {"trained": made})).kind
+
+    assert [residual(1.0, 0.5), residual(0.5, 1.0), residual(1.0, 1.0)] == [HOLDS, NOT, OPEN]
+
+    def shortcuts(plain: float, identity: float, projected: float) -> str:
+        names = [network.name for part in ALL["shortcuts"].parts(32) for network in part.networks]  # type: ignore[union-attr]
+        outcome = trained(dict(zip(names, (plain, identity, identity, projected))))
+        return ALL["shortcuts"].verdict(Found(source, 32, {"trained": outcome}, {})).kind
+
+    assert [shortcuts(0.5, 0.8, 0.7), shortcuts(0.5, 0.7, 0.8), shortcuts(0.7, 0.7, 0.7)] == [HOLDS, NOT, OPEN]
+
+    def operations(tops: list[float]) -> str:
+        outcome = trained({f"net-{n}": top for n, top in enumerate(tops)})
+        return ALL["operations-accuracy-memory"].verdict(Found(source, 32, {"trained": outcome}, {})).kind
+
+    rising_tops = [0.3, 0.4, 0.5, 0.6, 0.7]
+    assert [operations(rising_tops), operations(rising_tops[::-1]), operations([0.5, 0.7, 0.3, 0.6, 0.4])] == [
+        HOLDS,
+        NOT,
+        OPEN,
+    ]
+
+
+def test_a_network_that_is_missing_or_did_not_train_decides_nothing() -> None:
+    outcome = trained({"a": 0.1, "b": 0.3})
+    assert more_accurate(outcome, "a", "c").kind == OPEN
+    rows = {name: msgspec.structs.replace(each, trained=False) for name, each in outcome.rows.items()}
+    assert more_accurate(msgspec.structs.replace(outcome, rows=rows), "b", "a").kind == OPEN
+    assert higher("loss", ("a", [1.0]), ("b", [2.0])).kind == OPEN  # one seed
+    assert together(more_accurate(outcome, "b", "a"), more_accurate(outcome, "a", "b")).kind == NOT
+
+
+def test_what_is_counted_is_what_the_papers_count() -> None:
+    naive, reduced = module(reduced=False), module(reduced=True)
+    assert [round(row.macs / 1e6, 1) for row in naive.rows if row.macs] == [25.7, 346.8, 481.7]
+    assert round(naive.macs / 1e6) == 854 and naive.stages[0].output[0] == 672
+    assert round(reduced.macs / 1e6) == 271  # and not the popular 358
+    assert [count(alone(kind)).stages[-1].receptive_field for kind in ("one-7x7", "three-3x3")] == [(7, 7)] * 2
+    assert [count(alone(kind)).stages[-1].receptive_field for kind in ("one-5x5", "two-3x3")] == [(5, 5)] * 2
+    # Spearman's own formula, without ties: 1 - 6 sum d^2 / (n (n^2 - 1)), here 1 - 6 (4 + 9 + 1 + 0 + 16) / 120
+    assert "accuracy -0.50 over 5" in rising("here", [1, 2, 3, 4, 5], [3, 5, 2, 4, 1]).reason
+    names = {name for name, *_ in published()}
+    assert {"alexnet", "vgg-d", "inception-v4", "resnet-50"} <= names
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_network_of_every_experiment_fits_small_images(name: str) -> None:
+    for size in (32, 64, 128):
+        for part in ALL[name].parts(size):
+            for network in part.networks:
+                if isinstance(network, Network):
+                    assert count(with_classes(for_small_images(network, size), 10), (3, size, size)).params > 0
+
+
+def test_fewer_images_are_of_every_class_and_within_the_more(source: Source) -> None:
+    some, most = fewer(source, 0.25), fewer(source, 0.5)
+    assert len(some.train) == 24 and len(most.train) == 48 and {*some.train} < {*most.train}
+    assert some.val == source.val and len({source.fingerprint, some.fingerprint, most.fingerprint}) == 3
+    assert fewer(replace(source, train=source.train[:1]), 0.01).train == source.train[:1]
