@@ -12,6 +12,9 @@ from topfive.results.experiments import HOLDS, ExperimentRecord, Table
 from topfive.results.provenance import Provenance
 
 
+LONG = 28  # letters, from which on a cell of a terminal's table takes several lines
+
+
 def sections(record: ExperimentRecord) -> list[Section]:
     """The verdict, and the tables below it."""
     verdict = f"{record.title}: {record.verdict.kind}. {record.verdict.reason}."
@@ -62,5 +65,6 @@ def _section(table: Table) -> Section:
     heads = [head.replace(" [", "\n[") for head in table.head]
     rows: list[Row] = [dict(zip(heads, row)) for row in table.rows]
     texts = {head for head in heads if any(isinstance(row[head], str) for row in rows)}
-    columns = [Column(head, head, right=head not in texts, wraps=head in texts) for head in heads]
+    wide = {head for head in texts if any(len(str(row[head])) > LONG for row in rows)}
+    columns = [Column(head, head, right=head not in texts, wraps=head in wide) for head in heads]
     return Section(table.title, (), rows, columns)

@@ -3,7 +3,7 @@
 from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
 from topfive.networks import get
 from topfive.networks.costs import count
-from topfive.networks.layers import Linear, Network, leaves
+from topfive.networks.layers import Linear, Network, leaves, with_classes
 from topfive.networks.variations import average_pooled, for_small_images, narrowed
 from topfive.results.experiments import Chart, Table, Verdict, counted, more_accurate, opposite, together
 
@@ -39,7 +39,8 @@ def _verdict(found: Found) -> Verdict:
 
 def _tables(found: Found) -> list[Table]:
     rows = []
-    for network in (*(get(name) for name in PUBLISHED), *networks(found.size)):
+    small = [with_classes(network, len(found.source.classes)) for network in networks(found.size)]
+    for network in (*(get(name) for name in PUBLISHED), *small):
         fully, whole = connected(network)
         rows.append((network.name, round(fully / 1e6, 3), round(whole / 1e6, 3), round(100 * fully / whole, 1)))
     head = ("network", "fully connected [M]", "parameters [M]", "share [%]")
