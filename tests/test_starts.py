@@ -15,9 +15,11 @@ import msgspec
 import pytest
 import torch
 from test_checkpoints import TINY
+from test_foreign import in_this_process
 
 from topfive.cli import main
 from topfive.engine.comparison import comparison
+from topfive.engine.inference import foreign
 from topfive.engine.inference.models import open_model
 from topfive.engine.models.modules import build
 from topfive.engine.training import loop
@@ -81,6 +83,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Library
     quick = Benchmark(*[1.0] * 6, 8, memory_inference_bytes=1, memory_training_bytes=1, training_batch=8)
     monkeypatch.setattr(comparison, "measure", lambda request: quick)
     monkeypatch.setattr(report, "write_measured", lambda *_: None)
+    monkeypatch.setattr(foreign, "_unpickled", in_this_process)
     monkeypatch.setenv("TOPFIVE_DATA", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     with Library() as server:
@@ -105,9 +108,9 @@ def few(directions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def command(few: Path, *more: str) -> list[str]:
-    once = ["--size", "32", "--seeds", "1", "--epochs", "1", "--batch", "16", "--out", "out", "--format", "json"]
-    return ["compare", "--data", str(few), *once, *more]
+def command(few: Path, *more: str, size: int = 32) -> list[str]:
+    once = ["--seeds", "1", "--epochs", "1", "--batch", "16", "--out", "out", "--format", "json"]
+    return ["compare", "--data", str(few), "--size", str(size), *once, *more]
 
 
 def made(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -210,7 +213,7 @@ def test_a_network_without_published_weights_is_left_out(
     for name in names[:2]:
         assert f"{name} has no published weights, and is left out" in printed.err
     assert [row["name"] for row in json.loads(printed.out)["rows"]] == [f"{NETWORK} from published"]
-    assert main(command(few, names[0], "--start", "published", "--out", "none")) == 2
+    assert main(command(few, names[0], "--start", "published")) == 2
     assert "topfive: cifar-resnet-20 has no published weights" in capsys.readouterr().err
 
 
@@ -240,11 +243,10 @@ def test_layers_of_another_shape_at_a_small_size_are_fresh(
     """At 224 pixels the first fully connected layer of AlexNet and VGG sees more places than at 32."""
     body = chain(conv1=Conv(4, 3, 2, 1), relu1=Relu(), fc2=Linear(8), relu2=Relu(), fc3=Linear(3))
     Path("fc.json").write_bytes(msgspec.json.encode(Network("fc", "fc", (3, 32, 32), body)))
-    assert (
-        main(["train", "fc.json", str(few), "--epochs", "1", "--batch", "16", "--recipe", "quick", "--out", "run"]) == 0
-    )
+    train = ["train", "fc.json", str(few), "--epochs", "1", "--batch", "16", "--recipe", "quick", "--out", "run"]
+    assert main(train) == 0
     capsys.readouterr()
-    assert main(command(few, "fc.json", "--start", "run", "--size", "16")) == 0
+    assert main(command(few, "fc.json", "--start", "run", size=16)) == 0
     (row,) = made(capsys).values()
     assert f"from {open_model('run').where}: conv1, fc3; the other layers are fresh" in row["notes"]
     assert load_run(Path("out", row["trial"])).recipe["init_layers"] == ["conv1", "fc3"]
