@@ -25,7 +25,7 @@ from topfive.engine.training.processes import Group
 from topfive.networks.layers import with_classes
 from topfive.recipes.plan import total_steps
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import EpochRecord, TrialRecord
+from topfive.results.records import EpochRecord, Scores, TrialRecord
 from topfive.results.runs import holds_run, load_run
 from topfive.results.training import Begun
 
@@ -105,16 +105,7 @@ def run_trial(
         precision=machine.precision,
         memory_format=machine.memory_format,
         data_wait=sum(row.data_wait for row in rows) / len(rows),
-        curve=tuple(
-            {
-                "epoch": row.epoch,
-                "loss": row.loss,
-                "train_accuracy": row.train_accuracy,
-                "accuracy": row.scores.top1_accuracy,
-            }
-            for row in rows
-            if row.scores
-        ),
+        curve=tuple(_point(row, row.scores) for row in rows if row.scores),
         trial=trial.relative_to(place.folder).as_posix() if trial else "",
         peak_bytes=max(row.memory_bytes for row in rows),
         joules=energy.joules(),
@@ -122,6 +113,16 @@ def run_trial(
         notes=(*in_parts(recipe), *(_begun_with(start) if start else ())),
     )
     return record, said
+
+
+def _point(row: EpochRecord, scores: Scores) -> dict[str, float]:
+    """An evaluated epoch, as a curve has it."""
+    return {
+        "epoch": row.epoch,
+        "loss": row.loss,
+        "train_accuracy": row.train_accuracy,
+        "accuracy": scores.top1_accuracy,
+    }
 
 
 def in_parts(recipe: Recipe) -> tuple[str, ...]:
