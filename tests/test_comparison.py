@@ -335,6 +335,46 @@ def test_kill_9_within_a_network_changes_nothing(tiny: list[str]) -> None:
     assert kept("killed") == kept("alone")
 
 
+@pytest.mark.slow
+def test_kill_9_at_ten_random_moments_changes_nothing(tiny: list[str]) -> None:
+    Path("other.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, name="other")))
+    command = [*tiny, "other.json"]
+    command[command.index("--seeds") + 1] = "2"
+    began = time.perf_counter()
+    assert main([*command, "--out", "alone"]) == 0
+    whole, random = time.perf_counter() - began, np.random.default_rng(0)
+
+    def learnt(out: str) -> list[tuple[object, ...]]:
+        return [
+            (row["key"], row["scores"], row["curve"], newest_in(Path(out, row["trial"])).read("model.safetensors"))
+            for row in sorted(trials(out), key=lambda row: str(row["key"]))
+        ]
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    killed = 0
+    for moment in range(10):
+        out = f"killed-{moment}"
+        child = subprocess.Popen([sys.executable, "-c", UNTIMED, *command, "--out", out], env=environment)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(STARTS + whole * random.random())
+        child.kill()
+        killed += child.wait() == -signal.SIGKILL
+        assert main([*command, "--out", out]) == 0
+        assert learnt(out) == learnt("alone")
+    assert killed >= 5
+
+
+STARTS = 3.0  # seconds that Python and torch take, about
+UNTIMED = """
+import sys
+from topfive.cli import main
+from topfive.engine.comparison import comparison
+from topfive.results.records import Benchmark
+comparison.measure = lambda task: Benchmark(*[1.0] * 6, 8, 1, 1, task.training_batch)
+main(sys.argv[1:])
+"""
+
+
 def test_a_comparison_trains_as_train_does_by_the_recipe_that_is_named(
     tiny: list[str], directions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

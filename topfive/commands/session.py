@@ -74,9 +74,11 @@ def _opened(job: Job, session: Session, quiet: bool) -> Start | None:
     """What the training begins with, once its folder is open and all is said that there is to say."""
     from pathlib import Path
 
+    from topfive.engine.training.initial_weights import open_start
     from topfive.results.training import Begun
 
-    start = _start(session.start, job) if session.start else None
+    network, classes, taken = job.network, job.source.classes, job.recipe.init_layers
+    start = open_start(session.start, network, classes, taken) if session.start else None
     begun = Begun(str(Path(session.start).absolute()), start.model.sha256) if session.start and start else None
     notes = job.open(session.command, session.workers, session.resume, begun)
     world = job.group.world
@@ -222,15 +224,3 @@ def _sentence(row: EpochRecord, size: int) -> str:
         f"{row.images_per_second:,.0f} images/s, {row.seconds:,.0f} s"
         f"{slow if row.data_wait > MUCH_WAITING else ''}{'; ' + row.note if row.note else ''}"
     )
-
-
-def _start(start: str, job: Job) -> Start:
-    """What a training begins with: a run, or a file of ours or another library's. Raises: UsageError, RefusedError."""
-    from topfive.engine.inference.models import open_model
-    from topfive.engine.training.initial_weights import Start
-    from topfive.weights.names import ORIGINS
-
-    network, taken = job.network, job.recipe.init_layers
-    # why: names and shapes alone do not tell a file's network in every case; one of the user's own has no other name
-    known = not taken and network.name in {origin.network for origin in ORIGINS}
-    return Start(open_model(start, network.name if known else None), network, job.source.classes, taken)

@@ -13,7 +13,8 @@ from topfive.report.tables import Format
 def fetch(name: str, /, *, out: str | None = None, quiet: bool = False) -> None:
     """Download a library's weights from their official address and verify their published hash.
 
-    An interrupted download continues where it stopped. No other command downloads weights.
+    An interrupted download continues where it stopped. Of the other commands only compare and choose download
+    weights, with --start published.
 
     Parameters
     ----------

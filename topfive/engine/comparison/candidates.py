@@ -19,8 +19,6 @@ from topfive.recipes.editing import changed
 from topfive.recipes.ours import finetune, suited
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import Candidate
-from topfive.weights import libraries
-from topfive.weights.libraries import Known
 from topfive.weights.names import network_called
 
 # one network for each idea: the first deep one, small filters stacked, parallel filters, plain against residual at
@@ -125,12 +123,6 @@ def recipe_of(name: str, network: Network | None, start: str = SCRATCH) -> Recip
     recipe = papers.get(papers.default_for(network) if name == "paper" else name, network)
     # why: what was learnt before stands, and continues learning
     return recipe if start == SCRATCH else msgspec.structs.replace(recipe, whitened=False)
-
-
-def published(network: str) -> Known | None:
-    """The weights on the net that a network can begin with; None where there are none."""
-    there = [known for known in libraries.known("torchvision") if known.network == network and known.url]
-    return there[-1] if there else None  # why the last: the library lists its better ones last
 
 
 def failure(error: Exception, factory: str | None) -> TopfiveError:

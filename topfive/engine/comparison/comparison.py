@@ -9,26 +9,27 @@ from traceback import clear_frames
 
 import msgspec
 
-from topfive.data.fetching import fetch_weights
 from topfive.data.sources import Source
 from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.load import Load
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
-from topfive.engine.comparison.candidates import PUBLISHED, SCRATCH, Entry, entry, failure, published
+from topfive.engine.comparison.candidates import SCRATCH, Entry, entry, failure
 from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.images import ImageCache
 from topfive.engine.comparison.needs import arithmetic, in_memory, timed
 from topfive.engine.comparison.planning import AFTER, Need, Plan, Planned, by_epochs, extended
 from topfive.engine.comparison.provenance import provenance
+from topfive.engine.comparison.starts import opened, without
 from topfive.engine.comparison.trials import Place, key_of, run_trial
 from topfive.engine.training.datasets import InMemory
+from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.timing import UNTIMED
 from topfive.engine.training.validation import of_all
 from topfive.errors import DataError, Interrupted, TopfiveError, UsageError
 from topfive.results.comparisons import rows
-from topfive.results.progress import Progress, counting
+from topfive.results.progress import Progress
 from topfive.results.records import ComparisonRow, FailedRow, TrialRecord
 
 PREPARING = 0.2  # share of the bar that is for timing, before the first training
@@ -52,11 +53,13 @@ class Comparison:
         self.entries: dict[str, Entry] = {}  # by the candidate's key, so that one named twice is one row
         self.asked: list[str] = []  # the keys of both, in the order asked for
         self.left_out: list[str] = []  # candidates that there cannot be, in sentences
-        self.starts: dict[str, Path] = {}  # by the candidate's key: the weights that it begins with
+        self.starts: dict[str, Start] = {}  # by the candidate's key: the weights that it begins with
         self.fresh = False  # whether the plan was made by this process, which then has its minutes to keep to
         setting = Setting(source.name, source.fingerprint, source.classes, str(machine), place.workers)
         for start, size, name in itertools.product(contract.starts, contract.sizes, contract.networks):
             self._add(name, size, start)
+        if not self.asked:
+            raise UsageError("; ".join(self.left_out))
         self.folder = Folder(place.folder, setting, machine)
         self.images = images or ImageCache(source, place, self.folder, machine.memory_bytes)
 
@@ -132,11 +135,12 @@ class Comparison:
         """Time what was not timed yet, each candidate in the form in which it would serve."""
         yield from self._said()
         yield from self.left_out
+        yield from self._open_starts(progress)
         yield from self._timed(progress)
 
     def train(self, progress: Tick) -> Iterator[TrialRecord | str]:
         """Make the plan and the trials that are missing; raises what `run` raises."""
-        self._fetch(progress)
+        yield from self._open_starts(progress)
         plan = yield from self._planned(progress)
         finished = self.folder.trials()
         missing = [
@@ -173,9 +177,8 @@ class Comparison:
         try:
             data = self.images.read(one, progress)
             yield from self._said()
-            record, said = run_trial(
-                one, self.source, data, work.seeded(seed), kind, self.place, tick, self.starts.get(one.candidate.key)
-            )
+            start = self.starts.get(one.candidate.key)
+            record, said = run_trial(one, self.source, data, work.seeded(seed), kind, self.place, tick, start)
         except (DataError, Interrupted):  # the others have the same images
             raise
         except Exception as error:
@@ -186,15 +189,20 @@ class Comparison:
         yield from said
         yield record
 
-    def _fetch(self, progress: Tick) -> None:
-        """The weights that candidates begin with, which are fetched where that was asked for and they are not there."""
+    def _open_starts(self, progress: Tick) -> Iterator[str]:
+        """What candidates begin with: opened before anything is timed, and held, so that all seeds begin alike."""
+        folder, finished = Path(self.contract.weights) if self.contract.weights else None, self.trials()
         for one in self._to_train():
-            start = one.candidate.start
-            if start == PUBLISHED and one.network and (known := published(one.network.name)):
-                folder = Path(self.contract.weights) if self.contract.weights else None
-                self.starts[one.candidate.key] = fetch_weights(known.key, folder, counting(progress, "MB", 1e6))
-            elif start != SCRATCH:
-                self.starts[one.candidate.key] = Path(start)
+            key = one.candidate.key
+            done = len(finished.get(key, ())) == len(self.contract.seeds)
+            if done or one.candidate.start == SCRATCH or key in self.starts:
+                continue
+            try:
+                self.entries[key], self.starts[key] = opened(one, self.source.classes, folder, progress)
+            except Interrupted:
+                raise
+            except Exception as error:
+                yield self._failed(one, error)
 
     def _late(self, seconds: float) -> bool:
         """Whether a trial would end after the time that was given; never for a plan that is repeated."""
@@ -214,7 +222,7 @@ class Comparison:
     def _timed(self, progress: Tick) -> Iterator[TrialRecord | str]:
         """Time each candidate in the form in which it would serve; the baseline is trained with it."""
         known = self.folder.benchmarks()
-        missing = [one for key, one in self.entries.items() if key not in known]
+        missing = [one for key, one in self.entries.items() if key not in known.keys() | self.failures.keys()]
         for i, one in enumerate(missing):
             progress(Progress(f"{one.candidate.name}: timing", PREPARING / 2 * i / len(missing)))
             try:
@@ -306,8 +314,8 @@ class Comparison:
         label = f"@{size}" * (len(contract.sizes) > 1) + f" from {Path(start).name}" * (start != SCRATCH)
         try:
             one = entry(name, size, len(self.source.classes), contract.recipe, contract.changes, start, label)
-            if start == PUBLISHED and not (one.network and published(one.network.name)):
-                self.left_out.append(f"{name} has no published weights, and is left out of {PUBLISHED}")
+            if why := without(one, start):
+                self.left_out.append(why)
                 return
             self.entries[one.candidate.key] = one
             self.asked.append(one.candidate.key)

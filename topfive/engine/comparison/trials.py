@@ -16,17 +16,16 @@ from topfive.engine.benchmark.energy import Energy
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.memory import memory_start
 from topfive.engine.comparison.candidates import Entry
-from topfive.engine.inference.models import open_model
 from topfive.engine.models.specs import make
 from topfive.engine.training.datasets import Data
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.job import Job
 from topfive.engine.training.loop import Training, train
 from topfive.engine.training.processes import Group
-from topfive.networks.layers import Network, with_classes
+from topfive.networks.layers import with_classes
 from topfive.recipes.plan import total_steps
 from topfive.recipes.recipe import Recipe
-from topfive.results.records import EpochRecord, TrialRecord
+from topfive.results.records import EpochRecord, Scores, TrialRecord
 from topfive.results.runs import holds_run, load_run
 from topfive.results.training import Begun
 
@@ -63,11 +62,11 @@ def run_trial(
     machine: Machine,
     place: Place,
     tick: Tick,
-    weights: Path | None = None,
+    start: Start | None = None,
 ) -> tuple[TrialRecord, list[str]]:
     """Train `entry` by `recipe`, whose seed it is, at `place`; and what is to be said of it.
 
-    It begins with `weights`, if any. A run that was interrupted is continued. Raises: what `Job` raises.
+    It begins with `start`, if any. A run that was interrupted is continued. Raises: what `Job` raises.
     """
     rows: list[EpochRecord] = []
     steps, energy = total_steps(recipe, len(data)), Energy()
@@ -75,14 +74,9 @@ def run_trial(
 
     trial, size = None, entry.candidate.size
     if network := entry.network:
-        trial = folder_of(place.folder, network, recipe, size, source)
+        trial = folder_of(place.folder, entry, recipe, source, start)
         job = Job(network, source, recipe, size, machine, Group(), trial, max_bad=place.max_bad, data=data)
-        start = (
-            Start(open_model(str(weights), network.name), job.network, source.classes, recipe.init_layers)
-            if weights
-            else None
-        )
-        begun = Begun(str(weights), start.model.sha256) if start else None
+        begun = Begun(str(Path(start.model.where).absolute()), start.model.sha256) if start else None
         said += job.open(list(place.command), place.workers, start=begun)
         events = job.steps(shlex.join(place.command), start=start, last_alone=True)
     else:
@@ -111,23 +105,24 @@ def run_trial(
         precision=machine.precision,
         memory_format=machine.memory_format,
         data_wait=sum(row.data_wait for row in rows) / len(rows),
-        curve=tuple(
-            {
-                "epoch": row.epoch,
-                "loss": row.loss,
-                "train_accuracy": row.train_accuracy,
-                "accuracy": row.scores.top1_accuracy,
-            }
-            for row in rows
-            if row.scores
-        ),
+        curve=tuple(_point(row, row.scores) for row in rows if row.scores),
         trial=trial.relative_to(place.folder).as_posix() if trial else "",
         peak_bytes=max(row.memory_bytes for row in rows),
         joules=energy.joules(),
         stuck=bool(last.note),
-        notes=in_parts(recipe),
+        notes=(*in_parts(recipe), *(_begun_with(start) if start else ())),
     )
     return record, said
+
+
+def _point(row: EpochRecord, scores: Scores) -> dict[str, float]:
+    """An evaluated epoch, as a curve has it."""
+    return {
+        "epoch": row.epoch,
+        "loss": row.loss,
+        "train_accuracy": row.train_accuracy,
+        "accuracy": scores.top1_accuracy,
+    }
 
 
 def in_parts(recipe: Recipe) -> tuple[str, ...]:
@@ -136,16 +131,27 @@ def in_parts(recipe: Recipe) -> tuple[str, ...]:
     return (f"a batch is computed in {parts} parts, for this machine's memory",) if parts > 1 else ()
 
 
-def folder_of(folder: Path, network: Network, recipe: Recipe, size: int, source: Source) -> Path:
-    """The run folder of `network`; where one of that name is there that is trained otherwise, another one."""
-    name = re.sub(r"[^\w.+-]", "-", network.name)
+def _begun_with(start: Start) -> tuple[str, ...]:
+    """What is to be said of where a training began."""
+    return f"begins with {start.model.about.origin or start.model.where}", *start.notes
+
+
+def folder_of(folder: Path, entry: Entry, recipe: Recipe, source: Source, start: Start | None) -> Path:
+    """The run folder of a network; where one of that name is there that is trained otherwise, another one."""
+    network, size, begun = entry.network, entry.candidate.size, start and start.model.sha256
+    assert network
+    from_what = f"-from-{Path(entry.candidate.start).name}" if start else ""
+    name = re.sub(r"[^\w.+-]", "-", network.name + from_what)
     trial = folder / TRIALS / f"{name}-seed{recipe.seed}"
     if holds_run(trial):
         found = load_run(trial)
-        there = found.network, {**found.recipe, "accumulation_steps": 1}, found.size, found.source["fingerprint"]
+        rules, theirs = {**found.recipe, "accumulation_steps": 1}, found.start and found.start.sha256
+        there = found.network, rules, found.size, found.source["fingerprint"], theirs
         # why plain: into how many parts a batch is cut, is found out for the machine
         plain = msgspec.structs.replace(recipe, accumulation_steps=1)
-        stated = msgspec.json.encode((with_classes(network, len(source.classes)), plain, size, source.fingerprint))
+        stated = msgspec.json.encode(
+            (with_classes(network, len(source.classes)), plain, size, source.fingerprint, begun)
+        )
         if msgspec.json.encode(there) != stated:
             trial = trial.with_name(f"{name}-{hashlib.sha256(stated).hexdigest()[:8]}-seed{recipe.seed}")
     return trial

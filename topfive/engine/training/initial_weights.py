@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from topfive.engine.inference.models import Model
+from topfive.engine.inference.models import Model, open_model
 from topfive.engine.models.tensors import fill
 from topfive.errors import RefusedError
 from topfive.networks.layers import Conv, Layer, Linear, Network, leaves, with_classes
 from topfive.networks.variations import for_small_images
-from topfive.weights.names import INSTEAD
+from topfive.weights.matching import weights_of
+from topfive.weights.names import INSTEAD, ORIGINS
 
 NAMED_BY = "topfive weights import --classes FILE makes a file that names them"
 
@@ -37,6 +38,14 @@ class Start:
             other = next((path for path in (*here, *there) if here.get(path) != there.get(path)), "")
             because = INSTEAD.get((ours, name), f"the first layer that is not the same in both is {other}")
             raise RefusedError(f"{self.model.where} is {'another ' * (name == ours)}{name}, and not {ours}: {because}")
+
+    def fitting(self) -> tuple[str, ...]:
+        """The layers that are taken where the images' size gives others another shape; empty where all are taken."""
+        there, here = ({one.name: one.shape for one in weights_of(of)} for of in (self._theirs, self.network))
+        layers = dict.fromkeys(name.split(".")[0] for name in here)
+        fresh = {name.split(".")[0] for name, shape in here.items() if there.get(name) != shape}
+        reshaped = any(there[name] != shape for name, shape in here.items() if name in there)
+        return tuple(name for name in layers if name not in fresh) if reshaped else ()
 
     @property
     def notes(self) -> list[str]:
@@ -122,6 +131,13 @@ class Start:
                     f"the recipe takes {name} from the weights, which is another layer in {self._theirs.name} than in "
                     f"{self.network.name}: --set init_layers=[]"
                 )
+
+
+def open_start(where: str, network: Network, classes: tuple[str, ...], init_layers: tuple[str, ...] = ()) -> Start:
+    """A `Start` from a run, or a file of ours or another library's. Raises: UsageError, RefusedError."""
+    # why: names and shapes alone do not tell a file's network in every case; one of the user's own has no other name
+    known = not init_layers and network.name in {origin.network for origin in ORIGINS}
+    return Start(open_model(where, network.name if known else None), network, classes, init_layers)
 
 
 def _sides(theirs: Network, ours: Network) -> Iterator[tuple[Network, Network]]:

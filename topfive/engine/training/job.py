@@ -169,7 +169,10 @@ class Job:
         run's folder raise.
         """
         data = self.read()
-        training = Training(self.network_for(data, start), data, self.recipe, self.machine, self.group)
+        # why: weights that were learnt on images normalised otherwise expect them so
+        normalisation = start.model.classifier.normalisation if start else None
+        net = self.network_for(data, start)
+        training = Training(net, data, self.recipe, self.machine, self.group, normalisation)
         checkpointer = Checkpointer(self.run, self.group, self.about(), every, again, last_alone)
         try:
             with checkpointer.listening():

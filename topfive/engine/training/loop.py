@@ -60,11 +60,22 @@ class Step(NamedTuple):
 
 
 class Training:
-    """A network in training, in place: the model with its normalisation, its optimizer, and where they are."""
+    """A network in training, in place: the model with its normalisation, its optimizer, and where they are.
 
-    def __init__(self, net: nn.Module, data: Data, recipe: Recipe, machine: Machine, group: Group = Group()) -> None:
+    `normalisation` is the mean and standard deviation that the weights of `net` expect, by default those of `data`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        machine: Machine,
+        group: Group = Group(),
+        normalisation: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         self.data, self.recipe, self.machine, self.group = data, recipe, machine, group
-        self.model = Classifier(net, *data.normalisation)
+        self.model = Classifier(net, *(normalisation or data.normalisation))
         machine.train_form(self.model)
         self.optimizer = Optimizer(self.model, recipe)
         self.gradients = Gradients(self.model, recipe.accumulation_steps, machine, group)
