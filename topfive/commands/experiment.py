@@ -92,7 +92,7 @@ def _run(
 ) -> tuple[ExperimentRecord, Path]:  # fmt: skip
     """One experiment, with its page; `together` where the folder holds others beside it."""
     from topfive.engine.experiments import ALL
-    from topfive.engine.experiments.running import Run
+    from topfive.engine.experiments.running import Run, kept
     from topfive.report import experiments as reporting
 
     where = str(Path(out or "runs/experiments/all") / name) if together else out
@@ -101,6 +101,10 @@ def _run(
         str(size or SIDE), None, None, device, None, None, quiet,
     )  # fmt: skip
     at = opened(asked, f"experiments/{name}", ())
+    before = kept(at.place.folder) if together else None
+    if before and (before.data, before.minutes, before.seeds) == (str(at.source), minutes, at.contract.seeds):
+        say(f"{name}: {before.verdict.kind}, as it was found before", quiet)
+        return before, at.place.folder
     run = Run(ALL[name], at.source, at.contract.sizes[0], minutes, at.contract.seeds, at.machine, at.place)
     try:
         with stopping(at.place.folder, lambda: _count(run)), bar(quiet) as tick:

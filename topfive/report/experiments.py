@@ -11,7 +11,6 @@ from topfive.report.tables import Column, Row, Section
 from topfive.results.experiments import HOLDS, ExperimentRecord, Table
 from topfive.results.provenance import Provenance
 
-
 LONG = 28  # letters, from which on a cell of a terminal's table takes several lines
 
 

@@ -18,6 +18,7 @@ from topfive.engine.comparison.comparison import Comparison, Tick
 from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.trials import Place
 from topfive.engine.experiments.experiment import Experiment, Found, Part
+from topfive.errors import UsageError
 from topfive.networks.layers import Network
 from topfive.results.comparisons import rights
 from topfive.results.experiments import ExperimentRecord, Outcome
@@ -68,6 +69,8 @@ class Run:
                     if isinstance(made, str):
                         self.notes.append(made)
                     yield made
+            except UsageError as error:
+                raise UsageError(str(error).replace("--minutes", "--budget")) from None
             finally:
                 comparison.close()
 
