@@ -1,4 +1,4 @@
-"""Experiments: every verdict can come out in each of the three ways, and the numbers that are counted are the papers'."""
+"""Experiments: every verdict can come out in each of three ways, and what is counted is what the papers count."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
