@@ -7,7 +7,7 @@ import numpy as np
 
 from topfive.errors import DataError
 from topfive.results.records import Benchmark, ComparisonRow, Scores, TrialRecord
-from topfive.results.significance import Right, Spread, mean_interval, not_told_apart, spreads
+from topfive.results.significance import LEVEL, Right, Spread, mean_interval, not_told_apart, spreads
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -45,9 +45,11 @@ def rows(
     trained = [one.key for one in seen if one.kind != "shallow"]
     known = spreads({key: right[key] for key in trained})
     known5 = spreads({key: rights(trials[key], five=True) for key in trained})
-    made = [
-        _row(one, benchmarks[one.key], trials[one.key], chance, known.get(one.key), known5.get(one.key)) for one in seen
-    ]
+    made = [_row(one, benchmarks[one.key], trials[one.key], known.get(one.key), known5.get(one.key)) for one in seen]
+    # why so sure: of many networks that learn nothing, one is above chance by chance
+    level = LEVEL / max(1, len(seen))
+    learnt = {key for key, each in right.items() if mean_interval(each, known.get(key), level)[0] > chance}
+    made = [msgspec.structs.replace(row, trained=row.trained and row.key in learnt) for row in made]
     best = not_told_apart({row.key: right[row.key] for row in made if row.trained}, known)
     return [msgspec.structs.replace(row, among_best=row.key in best) for row in made]
 
@@ -56,7 +58,6 @@ def _row(
     candidate: Candidate,
     benchmark: Benchmark,
     trials: Sequence[TrialRecord],
-    chance: float,
     spread: Spread | None,
     spread5: Spread | None,
 ) -> ComparisonRow:
@@ -111,7 +112,7 @@ def _row(
         start=candidate.start,
         seeds=tuple(trial.seed for trial in trials),
         accuracies=tuple(trial.scores.top1_accuracy for trial in trials),
-        trained=low1 > chance and 2 * len(stuck) <= len(trials),
+        trained=2 * len(stuck) <= len(trials),
         trials=folders if any(folders) else (),
         weight_bytes=4 * params,
         training_peak_bytes=max((trial.peak_bytes or 0 for trial in trials), default=0) or None,

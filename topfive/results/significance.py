@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, digamma, fdtrc, polygamma, stdtr, stdtrit
+from scipy.special import bdtr, digamma, fdtrc, ndtri, polygamma, stdtr, stdtrit
 
 from topfive.results.statistics import interval
 
@@ -74,8 +74,8 @@ def _typical(own: Mapping[str, tuple[float, int]]) -> tuple[float, float]:
     return exp(centre + float(digamma(worth / 2)) - log(worth / 2)) if worth < inf else exp(centre), worth
 
 
-def mean_interval(right: Right, spread: Spread | None = None) -> tuple[float, float]:
-    """The 95 % interval of the mean accuracy over `right`, `(seeds, images)`, for other seeds and other images.
+def mean_interval(right: Right, spread: Spread | None = None, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of the mean accuracy over `right`, `(seeds, images)`, for other seeds and images; by default of 95 %.
 
     The variance of the mean is the variance between images over their number, plus the variance between seeds over
     theirs, of which `spread` says more where there are other networks. What is neither an image's nor a seed's stands
@@ -88,11 +88,11 @@ def mean_interval(right: Right, spread: Spread | None = None) -> tuple[float, fl
     mean = float(right.mean())
     spread = spread or spreads({"": right}).get("")
     if spread is None or images == 1 or not 0 < mean < 1:
-        return interval(mean * images, images)
+        return interval(mean * images, images, -float(ndtri(level / 2)))
     of_images = _between_images(right), images - 1.0
     of_seeds = spread.variance / seeds, spread.freedom
     alike = mean * (1 - mean) / (of_images[0] + of_seeds[0])
-    return interval(mean * alike, alike, float(stdtrit(_freedom(of_images, of_seeds), 1 - LEVEL / 2)))
+    return interval(mean * alike, alike, float(stdtrit(_freedom(of_images, of_seeds), 1 - level / 2)))
 
 
 def difference_p(one: Right, two: Right, *of_seeds: Spread | None) -> float:
