@@ -75,7 +75,7 @@ def _typical(own: Mapping[str, tuple[float, int]]) -> tuple[float, float]:
 
 
 def mean_interval(right: Right, spread: Spread | None = None, level: float = LEVEL) -> tuple[float, float]:
-    """The interval, by default of 95 %, of the mean accuracy over `right`, `(seeds, images)`: for other seeds and images.
+    """The interval, 95 % by default, of the mean accuracy over `right`, `(seeds, images)`: for other seeds and images.
 
     The variance of the mean is the variance between images over their number, plus the variance between seeds over
     theirs, of which `spread` says more where there are other networks. What is neither an image's nor a seed's stands
