@@ -108,7 +108,10 @@ def run_on_ray(works: Iterator[Work], images: ImageCache, place: Place, machine:
     try:
         while True:
             while len(running) < _slots(machine) and (work := next(works, None)):
-                ref = train.remote(shared, work, images.reading(work.entry)[0])
+                # why JSON: defaults are left out of a struct's JSON by identity, which pickle does not preserve; a run
+                # folder and the digests of keys are to be the same wherever a training runs
+                sent = msgspec.json.encode(work, enc_hook=str)
+                ref = train.remote(shared, sent, images.reading(work.entry)[0])
                 running[ref] = work, time.monotonic()
             if not running:
                 return
@@ -170,7 +173,7 @@ def _made(ref: object) -> tuple[TrialRecord | Exception, list[str]]:
     return made
 
 
-def _train(shared: _Shared, work: Work, reading: Reading) -> tuple[TrialRecord | TopfiveError, list[str]]:
+def _train(shared: _Shared, sent: bytes, reading: Reading) -> tuple[TrialRecord | TopfiveError, list[str]]:
     """A task, on its node. What is returned is of this training, what is raised of all of them."""
     with contextlib.suppress(OSError):  # a node needs it only for paths that are relative
         os.chdir(shared.working)
@@ -179,6 +182,7 @@ def _train(shared: _Shared, work: Work, reading: Reading) -> tuple[TrialRecord |
         raise ResourceError(
             f"the node {system.host()} does not see {place.folder}: --out must be a folder of all nodes"
         )
+    work = msgspec.json.decode(sent, type=Work, dec_hook=lambda kind, text: kind(text))
     machine = msgspec.structs.replace(work.machine, device=work.machine.kind)  # why: a task sees its own GPU alone
     use_threads(machine.threads)
     until = time.monotonic() + RELEASED
