@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from topfive.commands.comparing import Asked, finish, opened, said, stopping
+from topfive.commands.comparing import Asked, Executor, finish, opened, said, stopping
 from topfive.console import bar
 from topfive.errors import UsageError
 from topfive.report.tables import Format
@@ -41,6 +41,7 @@ def choose(
     workers: int | None = None,
     device: str = "auto",
     max_bad: str | None = None,
+    executor: Executor = "local",
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
@@ -90,6 +91,8 @@ def choose(
         auto, cpu, cuda, cuda:1, ... or mps.
     max_bad
         How many images that cannot be read are skipped: a number, or a share such as 5%.
+    executor
+        Where the trainings run, as in compare: local or ray.
     quiet
         Only the tables.
     format
@@ -101,7 +104,7 @@ def choose(
 
     asked = Asked(
         networks, data, out, report, minutes, None, seeds, seed, start, weights, recipe, size, batch, workers, device,
-        None, max_bad, quiet,
+        None, max_bad, quiet, executor,
     )  # fmt: skip
     limits = _limits(latency, memory, params)
     if shallow.NAME in networks:

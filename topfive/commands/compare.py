@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from topfive.commands.comparing import Asked, finish, opened, said, stopping
+from topfive.commands.comparing import Asked, Executor, finish, opened, said, stopping
 from topfive.console import bar, command_line, say, version, write
 from topfive.errors import UsageError
 from topfive.report.tables import Format
@@ -30,6 +30,7 @@ def compare(
     device: str = "auto",
     blacklist: str | None = None,
     max_bad: str | None = None,
+    executor: Executor = "local",
     quiet: bool = False,
     format: Format = "text",
 ) -> None:
@@ -87,6 +88,9 @@ def compare(
     max_bad
         How many images that cannot be read are skipped: a number, or a share such as 5%; by default 20 or 1 %,
         whichever is more.
+    executor
+        Where the trainings run: local, one after the other here; or ray, as tasks of a Ray cluster (pip install
+        'topfive[ray]'), whose nodes must be alike, and see --out and the images under the same paths.
     quiet
         Only the table.
     format
@@ -111,7 +115,7 @@ def compare(
 
     asked = Asked(
         networks, data, out, report, minutes, epochs, seeds, seed, start, weights, recipe, size, batch, workers, device,
-        blacklist, max_bad, quiet,
+        blacklist, max_bad, quiet, executor,
     )  # fmt: skip
     from topfive.engine.comparison.candidates import DEFAULT
     from topfive.engine.comparison.comparison import Comparison

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from topfive.console import MUCH_WAITING, bar, command_line, say, write
 from topfive.errors import Interrupted, UsageError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from topfive.engine.comparison.contract import Contract
     from topfive.engine.comparison.trials import Place
     from topfive.results.records import TrialRecord
+
+
+Executor = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Asked:
     blacklist: str | None
     max_bad: str | None
     quiet: bool
+    executor: Executor
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -70,6 +74,7 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
     from topfive.engine.benchmark.machine import overlooked, this_machine
     from topfive.engine.comparison.candidates import recipe_of
     from topfive.engine.comparison.contract import MINUTES, Contract
+    from topfive.engine.comparison.executors import require_ray
     from topfive.engine.comparison.folder import machine_of
     from topfive.engine.comparison.sizing import sized
     from topfive.engine.comparison.trials import Place
@@ -85,6 +90,8 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
         both = "--minutes and --epochs cannot both be kept to"
         raise UsageError(both if asked.epochs else f"--minutes {asked.minutes:g} is none")
     sizes = _sizes(asked.size)
+    if asked.executor == "ray":
+        require_ray()
     recipe_of(asked.recipe, None)  # why: a name that is none is said now
     machine = this_machine(asked.device)
     most_unreadable(asked.max_bad, 0)
@@ -110,7 +117,7 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
     if not sizes:
         contract, why = sized(contract, source, machine, folder)
     page = placed(source, "", asked.report, "--report") if asked.report else folder / "report.html"
-    place = Place(folder, command_line(), asked.workers, asked.max_bad, asked.began)
+    place = Place(folder, command_line(), asked.workers, asked.max_bad, asked.began, asked.executor)
     for line in (str(source), *source.notes, str(machine), *overlooked(asked.device), why):
         if line:
             say(line, asked.quiet)

@@ -98,7 +98,7 @@ def _run(
     where = str(Path(out or "runs/experiments/all") / name) if together else out
     asked = Asked(
         ("cifar-resnet-20",), data or _fetched(), where, None, minutes, None, seeds, seed, "scratch", None, "auto",
-        str(size or SIDE), None, None, device, None, None, quiet,
+        str(size or SIDE), None, None, device, None, None, quiet, "local",
     )  # fmt: skip
     at = opened(asked, f"experiments/{name}", ())
     before = kept(at.place.folder) if together else None

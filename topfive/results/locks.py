@@ -10,6 +10,10 @@ from topfive.errors import UsageError
 _held: set[int] = set()  # the descriptors of this process's locks
 
 
+class InUseError(UsageError):
+    """Another process works in the folder."""
+
+
 class Lock:
     """A file that one process holds, and in which it is named. Raises: ResourceError."""
 
@@ -22,7 +26,7 @@ class Lock:
         _held.add(self._handle)
 
     def take(self) -> list[str]:
-        """Lock the folder until this process ends, in whatever way; what is to be said. Raises: UsageError."""
+        """Lock the folder until this process ends, in whatever way; what is to be said. Raises: InUseError."""
         notes, free = list[str](), True
         try:
             free = system.lock(self._handle)
@@ -32,7 +36,7 @@ class Lock:
             os.lseek(self._handle, 0, os.SEEK_SET)
             process, _, host = os.read(self._handle, 500).decode(errors="replace").partition(" ")
             who = f"process {process} on {host}" if process and host else "another process"
-            raise UsageError(f"{self.path.parent} is in use by {who}: wait for it, or name another folder")
+            raise InUseError(f"{self.path.parent} is in use by {who}: wait for it, or name another folder")
         try:
             self._taken = True
             self._sign(str(os.getpid()))

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from traceback import clear_frames
 
@@ -16,13 +17,14 @@ from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.comparison.candidates import SCRATCH, Entry, entry, failure
 from topfive.engine.comparison.contract import Contract
+from topfive.engine.comparison.executors import Work, run_here, run_on_ray
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.images import ImageCache
 from topfive.engine.comparison.needs import arithmetic, in_memory, timed
 from topfive.engine.comparison.planning import AFTER, Need, Plan, Planned, by_epochs, extended
 from topfive.engine.comparison.provenance import provenance
 from topfive.engine.comparison.starts import opened, without
-from topfive.engine.comparison.trials import Place, key_of, run_trial
+from topfive.engine.comparison.trials import Place, key_of
 from topfive.engine.training.datasets import InMemory
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.timing import UNTIMED
@@ -140,54 +142,59 @@ class Comparison:
 
     def train(self, progress: Tick) -> Iterator[TrialRecord | str]:
         """Make the plan and the trials that are missing; raises what `run` raises."""
+        yield from self._said()
         yield from self._open_starts(progress)
         plan = yield from self._planned(progress)
         finished = self.folder.trials()
         missing = [
-            (one, seed, plan.trials[one.candidate.key])
+            self._work(one, seed, plan.trials[one.candidate.key])
             for one in self._to_train()
             for seed in self.contract.seeds
             if key_of(one, plan.trials[one.candidate.key].seeded(seed)) not in finished
         ]
-        order = list(
-            dict.fromkeys(self.images.reading(one) for one, _, _ in missing)
-        )  # why: images are read once for each
-        missing.sort(key=lambda work: (order.index(self.images.reading(work[0])), work[1]))
-        total, done = sum(work.seconds for *_, work in missing), 0.0
-        for i, (one, seed, work) in enumerate(missing):
-            if self._late(work.seconds):
-                yield (
-                    f"the time is up, and {len(missing) - i} of {len(missing)} trainings were not begun: this machine "
-                    "was quicker when it was timed; the same command makes them"
-                )
-                break
+        # why: images are read once for each way of reading
+        order = list(dict.fromkeys(self.images.reading(work.entry) for work in missing))
+        missing.sort(key=lambda work: (order.index(self.images.reading(work.entry)), work.recipe.seed))
+        begun, done, total = 0, 0.0, sum(work.seconds for work in missing)
 
-            def tick(share: float, rate: str, done: float = done, one: Entry = one, work: Planned = work) -> None:
-                share = PREPARING + (1 - PREPARING) * (done + share * work.seconds) / total
-                progress(Progress(f"{one.candidate.name}, seed {work.recipe.seed}", share, rate))
+        def works() -> Iterator[Work]:
+            nonlocal begun
+            for work in missing:
+                if self._late(work.seconds):
+                    return
+                begun += 1
+                if work.entry.candidate.key not in self.failures:
+                    yield work
 
-            done += work.seconds
-            if one.candidate.key not in self.failures:
-                yield from self._trial(one, work, seed, tick, progress)
+        def tick(running: Sequence[tuple[Work, float]], rate: str) -> None:
+            seconds = done + sum(share * work.seconds for work, share in running)
+            names = " and ".join(work.name for work, _ in running[:2]) + " ..." * (len(running) > 2)
+            progress(Progress(names, PREPARING + (1 - PREPARING) * seconds / total, rate))
 
-    def _trial(
-        self, one: Entry, work: Planned, seed: int, tick: Callable[[float, str], object], progress: Tick
-    ) -> Iterator[TrialRecord | str]:
-        kind = msgspec.structs.replace(self.machine, precision=work.precision, memory_format=work.memory_format)
-        try:
-            data = self.images.read(one, progress)
-            yield from self._said()
-            start = self.starts.get(one.candidate.key)
-            record, said = run_trial(one, self.source, data, work.seeded(seed), kind, self.place, tick, start)
-        except (DataError, Interrupted):  # the others have the same images
-            raise
-        except Exception as error:
-            yield self._failed(one, error)
-            return
-        self.folder.add_trial(record)
-        self.images.note(data)
-        yield from said
-        yield record
+        if self.place.executor == "ray" and missing:
+            made = run_on_ray(works(), self.images, self.place, self.machine, tick)
+        else:
+            made = run_here(works(), self.images, self.place, progress, tick)
+        with closing(made):
+            for work, result, said in made:
+                done += work.seconds
+                if isinstance(result, TrialRecord):
+                    self.folder.add_trial(result)
+                    yield from said
+                    yield result
+                elif isinstance(result, (DataError, Interrupted)):  # the others have the same images
+                    raise result
+                else:
+                    yield self._failed(work.entry, result)
+        if begun < len(missing):
+            yield (
+                f"the time is up, and {len(missing) - begun} of {len(missing)} trainings were not begun: this machine "
+                "was quicker when it was timed; the same command makes them"
+            )
+
+    def _work(self, one: Entry, seed: int, planned: Planned) -> Work:
+        kind = msgspec.structs.replace(self.machine, precision=planned.precision, memory_format=planned.memory_format)
+        return Work(one, planned.seeded(seed), kind, planned.seconds, self.starts.get(one.candidate.key))
 
     def _open_starts(self, progress: Tick) -> Iterator[str]:
         """What candidates begin with: opened before anything is timed, and held, so that all seeds begin alike."""

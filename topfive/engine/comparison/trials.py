@@ -52,6 +52,7 @@ class Place:
     workers: int | None = None
     max_bad: str | None = None
     began: float = field(default_factory=time.perf_counter)  # when what the minutes are of did
+    executor: str = "local"  # or "ray"
 
 
 def run_trial(
