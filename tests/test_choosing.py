@@ -18,9 +18,10 @@ from topfive.data.class_folders import folder
 from topfive.data.sources import selection, split
 from topfive.engine.comparison.candidates import CONTENDERS, Entry, entry
 from topfive.engine.comparison.choosing import FINALISTS, rungs_of
+from topfive.engine.comparison.folder import Folder
 from topfive.engine.comparison.planning import Need
 from topfive.engine.training.timing import Estimate, sides_of
-from topfive.errors import DataError
+from topfive.errors import DataError, DivergedError
 from topfive.networks.layers import Chain, Conv
 from topfive.results.choosing import leaving
 from topfive.results.records import Benchmark
@@ -130,10 +131,14 @@ def test_bad_limits_are_one_sentence(race: list[str], capsys: pytest.CaptureFixt
         (["--memory", "1kB"], "no network keeps to these limits here: wide-2 takes the least memory, 2 MB"),
         (["--params", "10"], "no network keeps to these limits here: the smallest, wide-2, has "),
         (["--latency", "fast"], "--latency fast is none: a number with its unit, as 20ms"),
+        (["--latency", "9" * 400], "is none: a number with its unit, as 20ms"),
         (["--latency", "20MB"], "--latency 20MB is none: a number with its unit, as 20ms"),
     ):
         assert main([*race, *options, "--out", "limits"]) == 2
         assert sentence in capsys.readouterr().err
+    minutes = race.index("--minutes") + 1
+    assert main([*race[:minutes], "inf", *race[minutes + 1 :]]) == 2
+    assert "--minutes inf is none" in capsys.readouterr().err
     assert main([*race[:1], "hog-svm", *race[2:]]) == 2
     assert "hog-svm is no network" in capsys.readouterr().err
 
@@ -143,3 +148,48 @@ def test_nothing_can_be_set_aside_of_classes_with_one_image(directions: Path) ->
     single = replace(source, train=tuple({item.label: item for item in source.train}.values()))
     with pytest.raises(DataError, match="every class has a single image"):
         selection(single)
+
+
+def test_networks_that_fail_in_a_rung_are_no_finalists(
+    race: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise DivergedError("the loss is not finite")
+
+    monkeypatch.setattr("topfive.engine.comparison.comparison.timed", fails)
+    assert main([*race, "--out", "failed"]) == DivergedError.exit_code
+    printed = capsys.readouterr()
+    assert "5 of 5 networks failed, the first wide-2: the loss is not finite" in printed.err
+    contenders = json.loads(printed.out)["meta"]["contenders"]
+    assert {(one["left"], one["why"]) for one in contenders} == {("failed", "the loss is not finite")}
+
+
+def test_a_choice_without_time_for_its_finalists_is_no_success(
+    race: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("topfive.engine.comparison.comparison.Comparison._late", lambda comparison, seconds: True)
+    assert main([*race[:3], *race[6:], "--out", "late"]) == 5
+    assert "no finalist was trained before the time was up: repeat" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_named(
+    race: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("topfive.engine.comparison.comparison.Comparison._late", lambda comparison, seconds: True)
+    command = [*race[:3], *race[6:], "--out", "damaged"]
+    main(command)
+    plan = Path("damaged/plan-2-minutes.json")
+    plan.write_bytes(b"{")
+    capsys.readouterr()
+    assert main(command) == 3
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{plan} is damaged" in said and "remove it, and it is made anew" in said
+
+
+def test_damaged_notes_of_images_are_named(tmp_path: Path) -> None:
+    there = object.__new__(Folder)
+    there.path = tmp_path
+    for name, read in (("bad_files.csv", there.unreadable), ("decoding.json", there.decoded)):
+        (tmp_path / name).write_bytes(b"\xff")
+        with pytest.raises(DataError, match=f"{name} is damaged"):
+            read()

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from topfive.cli import main
 from topfive.data.class_folders import folder
 from topfive.data.sources import Source, fewer
 from topfive.engine.experiments import ALL
@@ -17,10 +18,12 @@ from topfive.engine.experiments import auxiliary_classifiers as auxiliary
 from topfive.engine.experiments.experiment import Experiment, Found
 from topfive.engine.experiments.inception_cost import module
 from topfive.engine.experiments.operations_accuracy_memory import published, rising
+from topfive.engine.experiments.running import kept
 from topfive.engine.experiments.stacked_3x3 import alone
 from topfive.networks.costs import count
 from topfive.networks.layers import Network, with_classes
 from topfive.networks.variations import for_small_images
+from topfive.report.figures import charts
 from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, more_accurate, together
 from topfive.results.records import ComparisonRow, TrialRecord
 from topfive.results.significance import Right, spreads
@@ -171,3 +174,36 @@ def test_fewer_images_are_of_every_class_and_within_the_more(source: Source) -> 
     assert len(some.train) == 24 and len(most.train) == 48 and {*some.train} < {*most.train}
     assert some.val == source.val and len({source.fingerprint, some.fingerprint, most.fingerprint}) == 3
     assert fewer(replace(source, train=source.train[:1]), 0.01).train == source.train[:1]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_could_not_be_trained_is_said_and_breaks_nothing(
+    name: str, left: int, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each part no network is left, or its first alone."""
+    monkeypatch.setattr(auxiliary, "gradients", lambda network, *_: [2.0 if network.heads else 1.0])
+    one, outcomes = ALL[name], {}
+    for part in one.parts(32):
+        names = [network if isinstance(network, str) else network.name for network in part.networks]
+        outcomes[part.name] = trained(dict.fromkeys(names[:left], 0.8))
+    made = Found(source, 32, outcomes, {}, dict.fromkeys(outcomes, tmp_path))
+    verdict = one.verdict(made)
+    assert verdict.kind == OPEN and not verdict.reason.startswith(" ")
+    assert all(table.head for table in one.tables(made))
+    for drawn in one.charts(made):
+        charts.chart(drawn)
+
+
+def test_a_record_of_another_version_is_computed_again(tmp_path: Path) -> None:
+    assert kept(tmp_path) is None
+    (tmp_path / "experiment.json").write_text('{"name": "degradation"}')
+    assert kept(tmp_path) is None
+
+
+@pytest.mark.parametrize(("option", "value"), [("--budget", "0"), ("--budget", "9" * 400), ("--size", "0")])
+def test_a_bad_option_is_one_sentence(
+    option: str, value: str, directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["experiment", "bottleneck", "--data", str(directions), option, value, "--out", str(tmp_path)]) == 2
+    assert f"{option} {value} is none" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import msgspec
 
 from topfive.commands.comparing import Asked, Executor, finish, opened, said, stopping
 from topfive.console import bar
-from topfive.errors import UsageError
+from topfive.errors import ResourceError, UsageError
 from topfive.report.tables import Format
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNITS = {
     "latency": {"": 1.0, "ms": 1.0, "s": 1e3},
-    "memory": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9},
+    "memory": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12},
     "params": {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9},
 }
 
@@ -117,8 +117,12 @@ def choose(
     finally:
         choice.close()
         finish(choice.final, at.page, format, quiet, choice.meta())
-    if not choice.final.rows() and (error := choice.final.error()):
-        raise error from error.__cause__
+    if not choice.final.rows():
+        if error := choice.final.error():
+            raise error from error.__cause__
+        raise ResourceError(
+            "no finalist was trained before the time was up: repeat the command, or give more --minutes"
+        )
 
 
 def _limits(latency: str | None, memory: str | None, params: str | None) -> Limits:
@@ -132,7 +136,7 @@ def _amount(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([a-z]*)", text.strip().lower())
-    if not found or found[2] not in UNITS[option] or not float(found[1]):
+    if not found or found[2] not in UNITS[option] or not 0 < float(found[1]) < float("inf"):
         example = {"latency": "20ms", "memory": "500MB", "params": "10M"}[option]
         raise UsageError(f"--{option} {text} is none: a number with its unit, as {example}")
     return float(found[1]) * UNITS[option][found[2]]

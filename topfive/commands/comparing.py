@@ -86,7 +86,7 @@ def opened(asked: Asked, kind: str, default: tuple[str, ...]) -> Opened:
         value = getattr(asked, name)
         if value is not None and value < least.get(name, 1):
             raise UsageError(f"--{name} {value} is too small")
-    if asked.minutes is not None and (asked.epochs is not None or not asked.minutes > 0):
+    if asked.minutes is not None and (asked.epochs is not None or not 0 < asked.minutes < float("inf")):
         both = "--minutes and --epochs cannot both be kept to"
         raise UsageError(both if asked.epochs else f"--minutes {asked.minutes:g} is none")
     sizes = _sizes(asked.size)

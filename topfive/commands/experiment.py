@@ -98,7 +98,7 @@ def _run(
     where = str(Path(out or "runs/experiments/all") / name) if together else out
     asked = Asked(
         ("cifar-resnet-20",), data or _fetched(), where, None, minutes, None, seeds, seed, "scratch", None, "auto",
-        str(size or SIDE), None, None, device, None, None, quiet, "local",
+        str(SIDE if size is None else size), None, None, device, None, None, quiet, "local",
     )  # fmt: skip
     at = opened(asked, f"experiments/{name}", ())
     before = kept(at.place.folder) if together else None
@@ -133,6 +133,6 @@ def _fetched() -> str | None:
 def _minutes(budget: str) -> float:
     """Raises: UsageError."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?([a-z]*)", budget.strip().lower())
-    if not found or found[2] not in UNITS or not float(found[1]):
+    if not found or found[2] not in UNITS or not 0 < float(found[1]) < float("inf"):
         raise UsageError(f"--budget {budget} is none: a number with its unit, as 20m or 2h")
     return float(found[1]) * UNITS[found[2]]

@@ -33,7 +33,7 @@ def measured_section(rows: Sequence[Made]) -> Section:
     points = [f"{row.name} failed: {row.failed}" for row in failed]
     points += [f"{row.name}: operations counted by {row.counted_by}" for row in ranked if row.counted_by != "topfive"]
     points += [
-        f"{row.name} did not train: no better than always naming the commonest class"
+        f"{row.name} counts as untrained: it cannot be told from always naming the commonest class"
         for row in ranked
         if not row.trained
     ]

@@ -30,7 +30,7 @@ class Contender(msgspec.Struct, frozen=True):
     latency_p90_ms: float | None  # in the form in which it would serve; None for one that was not timed
     memory_bytes: int | None  # the most that one image takes in it
     scores: tuple[Score, ...] = ()
-    left: str = ""  # limits, time, rung 1, rung 2, ...; "" for a finalist
+    left: str = ""  # limits, time, failed, rung 1, rung 2, ...; "" for a finalist
     why: str = ""
     told: bool = False  # that it left since the evidence says so, and not for want of time
 
@@ -53,6 +53,8 @@ def leaving(right: Mapping[str, Right], most: int) -> dict[str, tuple[str, bool]
     cannot be told, the worse leave where there is no time for all: `most` go on. The better half always stay as far as
     there is time, since a network that learns slowly at first can be the best at the end.
     """
+    if not right:
+        return {}
     order = sorted(right, key=lambda key: -float(right[key].mean()))
     p, best = pairwise(right, spreads(right)), order[0]
     half = -(-len(order) // KEEPS)

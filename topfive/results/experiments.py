@@ -93,7 +93,7 @@ def more_accurate(outcome: Outcome, one: str, two: str) -> Verdict:
     """Whether network `one` is more accurate than `two`, on the same validation images."""
     missing = [name for name in (one, two) if name not in outcome.rows]
     if missing:
-        return Verdict(OPEN, f"{' and '.join(missing)} could not be trained in this time")
+        return Verdict(OPEN, f"{' and '.join(missing)} {'were' if len(missing) > 1 else 'was'} not trained")
     said = f"{one} {outcome.accuracy(one)}, {two} {outcome.accuracy(two)}"
     untrained = [name for name in (one, two) if not outcome.rows[name].trained]
     if len(untrained) == 2:

@@ -73,7 +73,7 @@ class Choice:
                 )
         yield from self._limit()
         rungs = rungs_of(len(self.racing()))
-        data, images = selection(self.source), None
+        data, images = selection(self.source) if rungs else self.source, None
         for i, most in enumerate(rungs, start=1):
             rung = Comparison(data, self._rung(i, RACE * i / len(rungs)), self.machine, self._place(i), images)
             rung.only([one.key for one in self.racing()])
@@ -104,6 +104,8 @@ class Choice:
     def meta(self) -> dict[str, object]:
         """What a choice adds to how its comparison was made, for its page."""
         found, place = self.recommended(), self.place
+        for key in self.contenders.keys() & self.final.failures.keys():
+            self._leave(self.contenders[key], "failed", str(self.final.failures[key][1]), told=True)
         return {
             "contenders": msgspec.to_builtins(list(self.contenders.values())),
             "recommended": found.name if found else "",

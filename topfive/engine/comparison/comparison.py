@@ -188,7 +188,7 @@ class Comparison:
                     yield self._failed(work.entry, result)
         if begun < len(missing):
             yield (
-                f"the time is up, and {len(missing) - begun} of {len(missing)} trainings were not begun: this machine "
+                f"the time is up, with {begun} of {len(missing)} trainings begun: this machine "
                 "was quicker when it was timed; the same command makes them"
             )
 

@@ -12,7 +12,7 @@ from topfive.engine.benchmark.arithmetic import repeated
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.comparison.planning import Plan
 from topfive.engine.training.unreadable import BAD_FILES
-from topfive.errors import ResourceError, UsageError
+from topfive.errors import DataError, ResourceError, UsageError
 from topfive.results.locks import Lock
 from topfive.results.records import Benchmark, TrialRecord
 
@@ -23,6 +23,7 @@ BENCHMARKS = "benchmarks.jsonl"
 TRIALS = "trials.jsonl"
 
 Record = TypeVar("Record", bound=msgspec.Struct)
+Value = TypeVar("Value")
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +52,22 @@ def machine_of(folder: Path, machine: Machine) -> Machine:
     return repeated(machine, before)
 
 
+def read_plan(path: Path) -> Plan:
+    """The plan in a file; one without a trial where there is none. Raises: DataError for a damaged one."""
+    return _read(path, Plan, Plan())
+
+
+def _read(path: Path, kind: type[Value], missing: Value) -> Value:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else missing
+    except msgspec.MsgspecError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({error}): remove it, and it is made anew, or give another --out")
+
+
 class Folder:
     """Locked until `close`. Raises: UsageError where another process works there, or where it holds another comparison;
     ResourceError where it cannot be written to."""
@@ -70,7 +87,7 @@ class Folder:
                 self.close()
                 raise
         except (OSError, ResourceError, msgspec.MsgspecError) as error:
-            raise ResourceError(f"{path} cannot be used for results: {error}") from None
+            raise ResourceError(f"{path} cannot be used for results: {error}: give another --out") from None
 
     def close(self) -> None:
         """Let others work in the folder."""
@@ -94,8 +111,7 @@ class Folder:
 
     def plan(self, name: str) -> Plan:
         """The plan called so; one without a trial where there is none yet."""
-        path = self.path / name
-        return msgspec.json.decode(path.read_bytes(), type=Plan) if path.exists() else Plan()
+        return read_plan(self.path / name)
 
     def keep_plan(self, name: str, plan: Plan) -> None:
         """Write a plan down."""
@@ -106,13 +122,15 @@ class Folder:
         path = self.path / BAD_FILES
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{"path": line["path"], "why": line["reason"]} for line in csv.DictReader(file)]
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [{"path": line["path"], "why": line["reason"]} for line in csv.DictReader(file)]
+        except (UnicodeDecodeError, KeyError, csv.Error) as error:
+            raise _damaged(path, error) from None
 
     def decoded(self) -> dict[str, int]:
         """What decoding did knowingly, and to how many images."""
-        path = self.path / DECODING
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int]) if path.exists() else {}
+        return _read(self.path / DECODING, dict[str, int], {})
 
     def keep_decoded(self, done: dict[str, int]) -> None:
         """Write that down."""

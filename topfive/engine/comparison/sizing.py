@@ -10,7 +10,8 @@ from topfive.engine.benchmark import shallow
 from topfive.engine.benchmark.arithmetic import operations_per_second
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.comparison.contract import Contract
-from topfive.engine.comparison.planning import SHARE, Plan
+from topfive.engine.comparison.folder import read_plan
+from topfive.engine.comparison.planning import SHARE
 from topfive.engine.training.sizes import default_size
 from topfive.networks.costs import count
 from topfive.networks.layers import with_classes
@@ -28,8 +29,7 @@ def sized(contract: Contract, source: Source, machine: Machine, folder: Path) ->
     the one at which the most networks see each image once in their share, and the larger of two that are alike in this.
     A comparison that is continued has the size that its plan has.
     """
-    path = folder / contract.plan
-    if path.exists() and (planned := msgspec.json.decode(path.read_bytes(), type=Plan).sizes):
+    if planned := read_plan(folder / contract.plan).sizes:
         return msgspec.structs.replace(contract, sizes=planned), ""
     usual = default_size(source)
     sizes = [size for size in SIZES if size <= usual]

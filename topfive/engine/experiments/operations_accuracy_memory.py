@@ -28,7 +28,7 @@ def published() -> list[tuple[str, float, int, int]]:
 def rising(what: str, ops: Sequence[float], tops: Sequence[float]) -> Verdict:
     """Whether accuracy rises with operations: Spearman's rank correlation."""
     if len(ops) < 4:
-        return Verdict(OPEN, f"{what}: {len(ops)} networks are too few for a rank correlation")
+        return Verdict(OPEN, f"{what}: a rank correlation takes 4 networks, and there are {len(ops)}")
     found = spearmanr(ops, tops)
     rho, p = float(found.statistic), float(found.pvalue)
     said = f"{what}: rank correlation of operations and accuracy {rho:.2f} over {len(ops)} networks (p = {p:.2g})"

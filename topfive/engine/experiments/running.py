@@ -137,6 +137,8 @@ class Run:
 
 
 def kept(folder: Path) -> ExperimentRecord | None:
-    """The record of an experiment that was run in a folder, if there is one."""
-    path = folder / RECORD
-    return msgspec.json.decode(path.read_bytes(), type=ExperimentRecord) if path.exists() else None
+    """The record of an experiment that was run in a folder, if there is one that can be read."""
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=ExperimentRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None  # why: it is computed again, from the trainings

@@ -157,7 +157,7 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
         return "No network could be compared."
     best = [row for row in ranked(rows) if row.among_best]
     if not best:
-        return "No network did better than always naming the commonest class: more minutes, or more images, may help."
+        return "No network can be told from always naming the commonest class: more minutes, images or seeds may help."
     first = best[0]
     seeds = len(first.seeds)
     over = f"the mean of {seeds} seeds" if seeds > 1 else "one training" if first.kind != "shallow" else "trained once"
