@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
+from math import ceil
 from textwrap import wrap
 from typing import Literal, TypeAlias
 
@@ -34,9 +35,9 @@ from topfive.networks.layers import (
 Level: TypeAlias = Literal["stages", "rows"]
 
 SIDE, DEPTH = 7.0, 4.0  # pixels of a map of side 1, and of one channel
-LETTER, LINE = 6.2, 15.0  # a character of the text at most, and a line of it
+LETTER, BOLD, LINE = 6.0, 7.2, 15.0  # width of a character at most, and of a bold one; height of a line
 GAP, BEND = 6.0, 12.0  # between two boxes; the room of lines that part or join
-WIDTH, HEIGHT, MARGIN = 1360.0, 560.0, 20.0  # of all columns, at least of one, around them
+WIDTH, HEIGHT, MARGIN = 1500.0, 640.0, 20.0  # of all columns, of one before there is a second, around them
 HEADER, LEGEND, SUM = 84.0, 700.0, 8.0  # height of title and legend, and their width; room of the sign of a sum
 MINOR = (BatchNorm, Relu, Tanh, ResponseNorm, Dropout)  # drawn with the layer before them at level "stages"
 
@@ -195,8 +196,7 @@ def _row(boxes: Sequence[Box], y: float, gap: float) -> tuple[Box, ...]:
 def _branches(boxes: Sequence[Box]) -> Box:
     placed = _row(boxes, BEND, 2 * GAP)
     height = 2 * BEND + max(box.height for box in boxes)
-    last = placed[-1]
-    return Box("branches", last.x + last.width, height, (placed[0].axis + last.axis) / 2, placed)
+    return Box("branches", _right(placed), height, (placed[0].axis + placed[-1].axis) / 2, placed)
 
 
 def _residual(body: Box, shortcut: Box) -> Box:
@@ -214,7 +214,7 @@ def _repeat(box: Box, times: int) -> Box:
 
 def _head(name: str, content: Box) -> Box:
     inside = content.moved(GAP, LINE)
-    width = max(content.width + GAP, inside.axis + GAP + _long(name))
+    width = max(content.width + GAP, inside.axis + GAP + BOLD * len(name))
     return Box("head", width, content.height + LINE, inside.axis, (inside,), names=(name,), label=name)
 
 
@@ -222,11 +222,10 @@ def _stage(names: tuple[str, ...], content: Box, output: tuple[int, int, int], h
     joined = " ".join(names)
     lines = wrap(joined, 24) if len(joined) < 60 else [names[0], f"to {names[-1]}"]
     lines += ["\N{MULTIPLICATION SIGN}".join(map(str, output))]
-    left = max(map(_long, lines)) + 3 * GAP
+    left = BOLD * max(map(len, lines)) + 3 * GAP
     placed = tuple(box.moved(left, 0) for box in _row((content, *heads), GAP, 3 * GAP))
     height = 2 * GAP + max(LINE * len(lines), *(box.height for box in placed))
-    last = placed[-1]
-    return Box("stage", last.x + last.width + GAP, height, placed[0].axis, placed, names=names, label="\n".join(lines))
+    return Box("stage", _right(placed) + GAP, height, placed[0].axis, placed, names=names, label="\n".join(lines))
 
 
 def _column(stages: Sequence[Box]) -> Box:
@@ -242,22 +241,37 @@ def _column(stages: Sequence[Box]) -> Box:
 
 
 def _network(stages: Sequence[Box]) -> Box:
-    """As many columns as WIDTH has room for, of as little height as that allows."""
-    limit = max(HEIGHT, *(stage.height for stage in stages))
-    while True:
-        groups: list[list[Box]] = [[]]
-        used = 0.0
-        for stage in stages:
-            if groups[-1] and used + stage.height > limit:
-                groups.append([])
-                used = 0.0
-            groups[-1].append(stage)
-            used += stage.height + GAP
-        columns = _row([_column(group) for group in groups], 0, 2 * MARGIN)
-        width = columns[-1].x + columns[-1].width
-        if width <= WIDTH or len(columns) == 1:
-            break
-        limit *= 1.1
+    """As many columns as a page has room for, but none that would be low, all about equally high."""
+    tallest = max(stage.height for stage in stages)
+    number = ceil(_column(stages).height / max(HEIGHT, tallest))
+    columns = _balanced(stages, number)
+    while len(columns) > 1 and _right(columns) > WIDTH:
+        columns = _balanced(stages, len(columns) - 1)
     placed = tuple(column.moved(MARGIN, HEADER) for column in columns)
     height = HEADER + max(column.height for column in placed) + MARGIN
-    return Box("network", max(width, LEGEND) + 2 * MARGIN, height, placed[0].axis, placed)
+    return Box("network", max(_right(columns), LEGEND) + 2 * MARGIN, height, placed[0].axis, placed)
+
+
+def _balanced(stages: Sequence[Box], number: int) -> tuple[Box, ...]:
+    """At most `number` columns, as low as they can be."""
+    limit = sum(stage.height for stage in stages) / number
+    while len(columns := _columns(stages, limit)) > number:
+        limit += 2 * GAP
+    return columns
+
+
+def _columns(stages: Sequence[Box], limit: float) -> tuple[Box, ...]:
+    """Columns side by side, none higher than `limit`."""
+    groups: list[list[Box]] = [[]]
+    height = 0.0
+    for stage in stages:
+        if groups[-1] and height + stage.height > limit:
+            groups.append([])
+            height = 0.0
+        groups[-1].append(stage)
+        height += stage.height + GAP
+    return _row([_column(group) for group in groups], 0, 2 * MARGIN)
+
+
+def _right(boxes: Sequence[Box]) -> float:
+    return boxes[-1].x + boxes[-1].width

@@ -134,7 +134,7 @@ def _legend(heat: Heat | None, most: float) -> Iterator[str]:
     for text, colour in entries:
         yield f'<rect class="mark" x="{x:g}" y="40" width="14" height="12" fill="{colour}"/>'
         yield f'<text x="{x + 19:g}" y="50">{text}</text>'
-        x += 110
+        x += 120
     scale = "Width: square root of the side of the maps. Height: fourth root of their channels. So area: fourth root of"
     yield f'<text x="{MARGIN:g}" y="70">{scale} the activations.</text>'
 
