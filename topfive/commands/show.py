@@ -84,9 +84,7 @@ def show(
     write(format, rows, cards.document(page), cards.sections(page, layers))
 
 
-def _draw(
-    path: Path, network: Network, heat: Heat | None, level: Level, shape: tuple[int, int, int] | None
-) -> None:
+def _draw(path: Path, network: Network, heat: Heat | None, level: Level, shape: tuple[int, int, int] | None) -> None:
     from topfive.data.files import write_whole
     from topfive.networks import drawing
 

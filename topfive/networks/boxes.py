@@ -38,7 +38,7 @@ SIDE, DEPTH = 7.0, 4.0  # pixels of a map of side 1, and of one channel
 LETTER, BOLD, LINE = 6.0, 7.2, 15.0  # width of a character at most, and of a bold one; height of a line
 GAP, BEND = 6.0, 12.0  # between two boxes; the room of lines that part or join
 WIDTH, HEIGHT, MARGIN = 1500.0, 640.0, 20.0  # of all columns, of one before there is a second, around them
-HEADER, LEGEND, SUM = 84.0, 700.0, 8.0  # height of title and legend, and their width; room of the sign of a sum
+HEADER, LEGEND, SUM = 84.0, 700.0, 16.0  # height of title and legend, and their width; room of the sign of a sum
 MINOR = (BatchNorm, Relu, Tanh, ResponseNorm, Dropout)  # drawn with the layer before them at level "stages"
 
 
@@ -208,7 +208,7 @@ def _residual(body: Box, shortcut: Box) -> Box:
 def _repeat(box: Box, times: int) -> Box:
     label = f"\N{MULTIPLICATION SIGN} {times}"
     inside = box.moved(GAP, GAP)
-    width = box.width + 3 * GAP + _long(label)
+    width = box.width + 3 * GAP + BOLD * len(label)
     return Box("repeat", width, box.height + 2 * GAP, inside.axis, (inside,), label=label)
 
 
@@ -253,15 +253,15 @@ def _network(stages: Sequence[Box]) -> Box:
 
 
 def _balanced(stages: Sequence[Box], number: int) -> tuple[Box, ...]:
-    """At most `number` columns, as low as they can be."""
+    """At most `number` columns side by side, as low as they can be."""
     limit = sum(stage.height for stage in stages) / number
-    while len(columns := _columns(stages, limit)) > number:
-        limit += 2 * GAP
-    return columns
+    while len(groups := _groups(stages, limit)) > number:
+        limit *= 1.02
+    return _row([_column(group) for group in groups], 0, 2 * MARGIN)
 
 
-def _columns(stages: Sequence[Box], limit: float) -> tuple[Box, ...]:
-    """Columns side by side, none higher than `limit`."""
+def _groups(stages: Sequence[Box], limit: float) -> list[list[Box]]:
+    """The stages of each column, where none is higher than `limit` unless a single stage is."""
     groups: list[list[Box]] = [[]]
     height = 0.0
     for stage in stages:
@@ -270,7 +270,7 @@ def _columns(stages: Sequence[Box], limit: float) -> tuple[Box, ...]:
             height = 0.0
         groups[-1].append(stage)
         height += stage.height + GAP
-    return _row([_column(group) for group in groups], 0, 2 * MARGIN)
+    return groups
 
 
 def _right(boxes: Sequence[Box]) -> float:
