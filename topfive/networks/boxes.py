@@ -38,7 +38,8 @@ SIDE, DEPTH = 7.0, 4.0  # pixels of a map of side 1, and of one channel
 LETTER, BOLD, LINE = 6.0, 7.2, 15.0  # width of a character at most, and of a bold one; height of a line
 GAP, BEND = 6.0, 12.0  # between two boxes; the room of lines that part or join
 WIDTH, HEIGHT, MARGIN = 1500.0, 640.0, 20.0  # of all columns, of one before there is a second, around them
-HEADER, LEGEND, SUM = 84.0, 700.0, 16.0  # height of title and legend, and their width; room of the sign of a sum
+HEADER, LEGEND, SUM = 84.0, 860.0, 16.0  # height of title and legend, and their width; room of the sign of a sum
+TIMES = "\N{MULTIPLICATION SIGN}"
 MINOR = (BatchNorm, Relu, Tanh, ResponseNorm, Dropout)  # drawn with the layer before them at level "stages"
 
 
@@ -206,7 +207,7 @@ def _residual(body: Box, shortcut: Box) -> Box:
 
 
 def _repeat(box: Box, times: int) -> Box:
-    label = f"\N{MULTIPLICATION SIGN} {times}"
+    label = f"{TIMES} {times}"
     inside = box.moved(GAP, GAP)
     width = box.width + 3 * GAP + BOLD * len(label)
     return Box("repeat", width, box.height + 2 * GAP, inside.axis, (inside,), label=label)
@@ -221,7 +222,7 @@ def _head(name: str, content: Box) -> Box:
 def _stage(names: tuple[str, ...], content: Box, output: tuple[int, int, int], heads: Sequence[Box]) -> Box:
     joined = " ".join(names)
     lines = wrap(joined, 24) if len(joined) < 60 else [names[0], f"to {names[-1]}"]
-    lines += ["\N{MULTIPLICATION SIGN}".join(map(str, output))]
+    lines += [TIMES.join(map(str, output))]
     left = BOLD * max(map(len, lines)) + 3 * GAP
     placed = tuple(box.moved(left, 0) for box in _row((content, *heads), GAP, 3 * GAP))
     height = 2 * GAP + max(LINE * len(lines), *(box.height for box in placed))

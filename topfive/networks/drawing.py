@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Literal, TypeAlias
 
 from topfive.errors import UsageError
-from topfive.networks.boxes import BEND, GAP, LINE, MARGIN, SUM, Box, Level, layout
+from topfive.networks.boxes import BEND, GAP, LINE, MARGIN, SUM, TIMES, Box, Level, layout
 from topfive.networks.costs import Row
 from topfive.networks.layers import Network
 from topfive.networks.receptive_fields import VALUE_BYTES
@@ -49,7 +49,7 @@ def svg(
     """The drawing of a network, to stand alone or in a page; colours are those of `heat`, or of kinds of layers.
 
     `input` is (channels, height, width), by default the paper's. Repeated blocks that are drawn once have the costs of
-    all; the colour grows with the square root of the cost.
+    all, and the receptive field of the last; the colour grows with the square root of the cost.
 
     Raises: UsageError for another heat; SizeError where the input does not fit.
     """
@@ -135,8 +135,10 @@ def _legend(heat: Heat | None, most: float) -> Iterator[str]:
         yield f'<rect class="mark" x="{x:g}" y="40" width="14" height="12" fill="{colour}"/>'
         yield f'<text x="{x + 19:g}" y="50">{text}</text>'
         x += 120
-    scale = "Width: square root of the side of the maps. Height: fourth root of their channels. So area: fourth root of"
-    yield f'<text x="{MARGIN:g}" y="70">{scale} the activations.</text>'
+    said = "Width: square root of the maps' side; height: fourth root of the channels; area: fourth root of the activations."
+    if heat:
+        said += f" Colour where {TIMES} n: {'the last copy' if heat == 'field' else 'all copies together'}."
+    yield f'<text x="{MARGIN:g}" y="70">{said}</text>'
 
 
 def _drawn(box: Box, heat: Heat | None, most: float) -> Iterator[str]:
@@ -253,4 +255,4 @@ def _n(number: float) -> str:
 
 
 def _by_x(sizes: tuple[int, ...]) -> str:
-    return "\N{MULTIPLICATION SIGN}".join(map(str, sizes))
+    return TIMES.join(map(str, sizes))
