@@ -135,7 +135,7 @@ def _legend(heat: Heat | None, most: float) -> Iterator[str]:
         yield f'<rect class="mark" x="{x:g}" y="40" width="14" height="12" fill="{colour}"/>'
         yield f'<text x="{x + 19:g}" y="50">{text}</text>'
         x += 120
-    said = "Width: square root of the maps' side; height: fourth root of the channels; area: fourth root of the activations."
+    said = "Width: square root of the maps' side; height, area: fourth root of the channels, of the activations."
     if heat:
         said += f" Colour where {TIMES} n: {'the last copy' if heat == 'field' else 'all copies together'}."
     yield f'<text x="{MARGIN:g}" y="70">{said}</text>'
