@@ -16,6 +16,8 @@ OF_ALL_PAPERS = {
     "shapes",
     "receptive_fields",
     "descriptions",
+    "boxes",
+    "drawing",
     "variations",
     "papers",
 }  # what is in networks/ and of no paper

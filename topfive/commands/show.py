@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from topfive.console import write
 from topfive.errors import UsageError, did_you_mean
+from topfive.networks.boxes import Level
+from topfive.networks.drawing import Heat
+from topfive.networks.layers import Network
 from topfive.report.tables import Format
 
 
@@ -39,6 +44,8 @@ def show(
     input: str | None = None,
     classes: int | None = None,
     layers: bool = False,
+    draw: Path | None = None,
+    heat: Heat | None = None,
     format: Format = "text",
 ) -> None:
     """Show a network: the cost of every row of its table, and the paper's numbers next to ours.
@@ -53,6 +60,10 @@ def show(
         Another number of classes.
     layers
         A row for every layer instead of every row of the paper.
+    draw
+        Also draw the network into this file: .svg, or .html with the stages and every layer.
+    heat
+        With --draw, colours by macs, params, activations or field (the receptive field) instead of by kind of layer.
     format
         text, markdown, csv or json; csv has the rows alone.
     """
@@ -63,9 +74,28 @@ def show(
     found = network_called(network)
     if classes is not None:
         found = with_classes(found, classes)
-    page = cards.of(found, _shape(input) if input else None)
+    shape = _shape(input) if input else None
+    page = cards.of(found, shape)
+    if heat and not draw:
+        raise UsageError("--heat colours a drawing: it needs --draw FILE.svg")
+    if draw:
+        _draw(draw, found, heat, "rows" if layers else "stages", shape)
     rows = cards.cost_rows(page.costs.rows if layers else page.costs.stages)
     write(format, rows, cards.document(page), cards.sections(page, layers))
+
+
+def _draw(path: Path, network: Network, heat: Heat | None, level: Level, shape: tuple[int, int, int] | None) -> None:
+    from topfive.data.files import write_whole
+    from topfive.networks import drawing
+
+    match path.suffix.lower():
+        case ".svg":
+            text = drawing.svg(network, heat, level, shape)
+        case ".html":
+            text = drawing.html(network, heat, shape)
+        case _:
+            raise UsageError(f"--draw {str(path)!r}: drawings are .svg or .html files")
+    write_whole(path, text.encode())
 
 
 def _shape(text: str) -> tuple[int, int, int]:
