@@ -1,6 +1,7 @@
 """How long the trainings of a comparison are: equal time, whole schedules, and a plan that is kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -79,6 +80,26 @@ def test_every_training_gets_the_same_share_of_what_is_left() -> None:
     assert [plan.seconds for plan in plans] == [seconds + need.beside for need in taken]
     epochs = [total_steps(plan.recipe, IMAGES) / steps_of_epoch(IMAGES, 64) for plan in plans]
     assert epochs[0] == pytest.approx(seconds, rel=0.05) and epochs[2] == pytest.approx(seconds / 10, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step", "batch"),
+    [
+        (60.0, 0.0, 64),  # 60 epochs of 16 steps: enough
+        (10.0, 0.0, 32),  # 10 epochs: 160 steps of 64 images, 320 of 32
+        (2.0, 0.0, 16),  # 2 epochs: 125 steps even of 16
+        (2.0, 0.02, 32),  # a step costs as much as 20 images: with 16 of them too few would be seen
+        (2.0, 1.0, 64),  # a step costs as much as 1,000 images: no smaller batch is worth it
+    ],
+)
+def test_where_steps_are_few_batches_are_smaller_unless_steps_are_dear(seconds: float, step: float, batch: int) -> None:
+    (need,) = needs(1)
+    need = replace(need, estimate=msgspec.structs.replace(need.estimate, step=step))
+    made = planned(need, seconds, smaller=True)
+    assert made.recipe.batch == batch and planned(need, seconds).recipe.batch == 64
+    # and the time is kept to: so many images at a thousandth of a second, and so many steps dearer than in the estimate
+    steps = total_steps(made.recipe, IMAGES)
+    assert steps * batch / IMAGES + steps * step * (1 - batch / 64) == pytest.approx(seconds, rel=0.2)
 
 
 def test_too_few_minutes_are_said_with_how_many_it_takes_and_what_would_fit() -> None:

@@ -26,8 +26,9 @@ def timed(one: Entry, source: Source, data: Data, machine: Machine, recipe: Reci
         net = job.network_for(data)
     else:
         net = make(one.spec, one.shape, len(source.classes))
-    image, tested = measured(net, data, recipe, size, machine, lambda count: None)
-    return Need(one.candidate, recipe, machine, Estimate(0.0, image, tested * len(source.val)), len(data), seeds)
+    image, tested, step = measured(net, data, recipe, size, machine, lambda count: None)
+    estimate = Estimate(0.0, image, tested * len(source.val), step)
+    return Need(one.candidate, recipe, machine, estimate, len(data), seeds)
 
 
 def arithmetic(one: Entry, classes: int, images: int, machine: Machine) -> tuple[Machine, Recipe]:

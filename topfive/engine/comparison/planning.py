@@ -15,13 +15,15 @@ from topfive.engine.comparison.contract import Contract
 from topfive.engine.training.timing import Estimate
 from topfive.errors import UsageError
 from topfive.networks.receptive_fields import VALUE_BYTES
-from topfive.recipes.plan import ended, steps_of_epoch
+from topfive.recipes.plan import ended, steps_of_epoch, total_steps
 from topfive.recipes.recipe import Recipe
 from topfive.results.comparisons import Candidate
 
 SHARE = 0.97  # of the minutes that is planned, for a machine that was quicker when it was timed
 AFTER = 6.0  # seconds for figures, the page and the end
 EVALUATIONS = 4  # of a training at most, the last one included
+FEW_STEPS = 200  # below which a smaller batch is worth its cost: docs/decisions/0021
+LEAST_BATCH, KEPT = 16, 0.6  # and the share of the images that must still be seen with it
 CURVE = 10  # evaluations of a training whose curve is wanted
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
@@ -133,13 +135,26 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
         epochs = plan.epochs or epochs_each(needs, seconds)
         made = {need.candidate.key: of_epochs(need, epochs) for need in needs}
         return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs)
-    made = {need.candidate.key: planned(need, seconds) for need in needs}
+    smaller = contract.recipe == "auto" and contract.batch is None
+    made = {need.candidate.key: planned(need, seconds, smaller) for need in needs}
     return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out)
 
 
-def planned(need: Need, seconds: float) -> Planned:
-    """The training of `need` in so many seconds of steps."""
-    recipe = within(need.recipe, need.estimate.image, need.images, need.candidate.size, seconds)
+def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:
+    """The training of `need` in so many seconds of steps; with `smaller`, where these are few, in smaller batches."""
+
+    def of_batch(batch: int) -> Recipe:
+        more = need.estimate.step * (1 / batch - 1 / need.recipe.batch)
+        image = {side: each + more for side, each in need.estimate.image.items()}
+        return within(changed_batch(need.recipe, batch), image, need.images, need.candidate.size, seconds)
+
+    recipe = whole = of_batch(need.recipe.batch)
+    seen = total_steps(whole, need.images) * whole.batch
+    while smaller and recipe.batch // 2 >= LEAST_BATCH and total_steps(recipe, need.images) < FEW_STEPS:
+        fewer = of_batch(recipe.batch // 2)
+        if total_steps(fewer, need.images) * fewer.batch < KEPT * seen:
+            break
+        recipe = fewer
     return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
 
 
@@ -161,6 +176,12 @@ def by_epochs(need: Need) -> Planned:
     recipe = ended(need.recipe, need.images)
     ops = 6 * (need.candidate.macs + OVERHEAD) * need.images * recipe.epochs
     return Planned(recipe, need.machine.precision, need.machine.memory_format, ops / GUESSED)
+
+
+def changed_batch(recipe: Recipe, batch: int) -> Recipe:
+    """The recipe with another batch, which its learning rate follows; in no more parts than that has pairs."""
+    parts = min(recipe.accumulation_steps, max(1, batch // 2))
+    return msgspec.structs.replace(recipe, batch=batch, accumulation_steps=parts)
 
 
 def trainings(count: int) -> str:

@@ -111,7 +111,7 @@ def run_trial(
         peak_bytes=max(row.memory_bytes for row in rows),
         joules=energy.joules(),
         stuck=bool(last.note),
-        notes=(*in_parts(recipe), *(_begun_with(start) if start else ())),
+        notes=(*in_parts(recipe), *in_small_batches(recipe, entry.recipe), *(_begun_with(start) if start else ())),
     )
     return record, said
 
@@ -135,6 +135,11 @@ def in_parts(recipe: Recipe) -> tuple[str, ...]:
 def _begun_with(start: Start) -> tuple[str, ...]:
     """What is to be said of where a training began."""
     return f"begins with {start.model.about.origin or start.model.where}", *start.notes
+
+
+def in_small_batches(recipe: Recipe, usual: Recipe) -> tuple[str, ...]:
+    """What is to be said where the time is too short for the recipe's own batch."""
+    return (f"batches of {recipe.batch}, for more steps in this time",) if recipe.batch < usual.batch else ()
 
 
 def folder_of(folder: Path, entry: Entry, recipe: Recipe, source: Source, start: Start | None) -> Path:

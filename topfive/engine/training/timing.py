@@ -36,6 +36,7 @@ class Estimate(msgspec.Struct, frozen=True):
     reading: float  # every image once, before the first step
     image: Mapping[int, float]  # one training image, by the side in pixels that it is trained at
     evaluation: float  # the validation images once
+    step: float = 0.0  # one step, apart from its images: mostly the optimizer's, which grows with the parameters
     cpu_contention: float = 0.0  # processors that the measurement lacked, since other programs had them
 
     @property
@@ -78,22 +79,26 @@ def estimate(job: Job, workers: int | None = None, progress: Callable[[float], o
     read = (time.perf_counter() - began) / (len(sample.train) + len(sample.val))
     parts = len(sides_of(recipe, size)) + 2
     progress(1 / parts)
-    image, tested = measured(job.network_for(data), data, recipe, size, machine, lambda n: progress((1 + n) / parts))
+    image, tested, step = measured(
+        job.network_for(data), data, recipe, size, machine, lambda n: progress((1 + n) / parts)
+    )
     whole, aside = len(source.train), len(source.val)
     cpu_contention = load.contention(machine.threads) if machine.device == "cpu" else 0.0
-    return Estimate(read * (whole + aside), image, tested * aside, cpu_contention)
+    return Estimate(read * (whole + aside), image, tested * aside, step, cpu_contention)
 
 
 def measured(
     net: nn.Module, data: Data, recipe: Recipe, size: int, machine: Machine, done: Callable[[int], object]
-) -> tuple[dict[int, float], float]:
-    """Seconds of one training image by its side in pixels, and of one validation image; `net` is trained by it.
+) -> tuple[dict[int, float], float, float]:
+    """Seconds of one training image by its side in pixels, of one validation image, and of one step apart from its
+    images; `net` is trained by it.
 
     `done` is given the number of things measured.
     """
-    image = {}
+    image, steps = dict[int, float](), list[float]()
     for side, share in sides_of(recipe, size).items():
-        image[side] = _image_seconds(net, data, recipe_at(recipe, share), machine)
+        image[side], step = _image_seconds(net, data, recipe_at(recipe, share), machine)
+        steps.append(step)
         done(len(image))
     form = machine.infer_form(Classifier(net, *data.normalisation))
     pixels, labels = next(iter(data.val()))
@@ -102,7 +107,7 @@ def measured(
     evaluate(form, [(pixels, labels)], machine)
     tested = (time.perf_counter() - began) / len(labels)
     done(len(image) + 1)
-    return image, tested
+    return image, tested, min(steps)
 
 
 def sides_of(recipe: Recipe, size: int) -> dict[int, float]:
@@ -125,12 +130,14 @@ def _spread(items: Sequence[Entry], count: int) -> tuple[Entry, ...]:
     return tuple(items[:: max(1, len(items) // count)][:count])
 
 
-def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> float:
-    """Of one image in training, everything included but evaluation."""
+def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine) -> tuple[float, float]:
+    """Of one image in training, everything included but evaluation; and of a step apart from its images."""
     least = min(recipe.batch, FIRST_BATCH * recipe.accumulation_steps)
-    each = _timed(net, data, msgspec.structs.replace(recipe, batch=least), machine, 0.0, 1)
-    batch = min(recipe.batch, max(least, int(PATIENCE / each)))
-    return _timed(net, data, msgspec.structs.replace(recipe, batch=batch), machine, SECONDS, STEPS)
+    few = _timed(net, data, msgspec.structs.replace(recipe, batch=least), machine, 0.0, STEPS)
+    batch = min(recipe.batch, max(least, int(PATIENCE / few)))
+    each = _timed(net, data, msgspec.structs.replace(recipe, batch=batch), machine, SECONDS, STEPS)
+    # why: a step of n images takes s + n i, so that one of its images takes s / n + i
+    return each, max(0.0, (few - each) / (1 / least - 1 / batch)) if batch > least else 0.0
 
 
 def _timed(net: nn.Module, data: Data, recipe: Recipe, machine: Machine, seconds: float, steps: int) -> float:
