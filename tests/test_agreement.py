@@ -48,7 +48,7 @@ from topfive.data.opening import open_source
 from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine.benchmark import arithmetic
-from topfive.engine.comparison import comparison, images, provenance
+from topfive.engine.comparison import comparison, images, needs, provenance
 from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
@@ -568,7 +568,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seens:
     monkeypatch.setattr(images, "prepare", told(images.prepare))
     monkeypatch.setattr(checking, "cached_scan", scanned)
     monkeypatch.setattr(comparison, "measure", lambda task: Benchmark(*[1.0] * 6, 1, 1, 1, 1))
-    for module in (comparison, arithmetic):
+    for module in (needs, arithmetic):
         monkeypatch.setattr(module, "fastest", lambda *given: (given[-1], ""))
     for module in (provenance, job):
         monkeypatch.setattr(module, "version", VERSION)
