@@ -938,7 +938,10 @@ def made_of(seed: int, root: Path) -> Made:
     return layout(to)
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+# why a part: a group takes eight seconds, and CI fifteen minutes; make test-slow has them all
+@pytest.mark.parametrize(
+    "group", [pytest.param(group, marks=pytest.mark.slow if group >= QUICK else ()) for group in range(GROUPS)]
+)
 def test_the_commands_agree_on_what_a_source_holds(
     group: int, seen: Seens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
