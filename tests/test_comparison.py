@@ -140,6 +140,7 @@ def test_a_network_that_fails_costs_the_others_nothing(colours: Path, capfd: pyt
     assert "| beside:late |" in table and "- beside:late failed: " in table
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what other programs take")
 def test_timings_that_other_programs_disturbed_are_called_so(colours: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
