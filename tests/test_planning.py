@@ -88,7 +88,8 @@ def test_every_training_gets_the_same_share_of_what_is_left() -> None:
         (60.0, 0.0, 64),  # 60 epochs of 16 steps: enough
         (10.0, 0.0, 32),  # 10 epochs: 160 steps of 64 images, 320 of 32
         (2.0, 0.0, 16),  # 2 epochs: 125 steps even of 16
-        (2.0, 0.02, 32),  # a step costs as much as 20 images: with 16 of them too few would be seen
+        (2.0, 0.02, 32),  # a step costs as much as 20 images: 31, 48 and 65 steps see 2.0, 1.5 and 1.0 thousand images
+        (30.0, 0.14, 64),  # AlexNet's: half the batch has hardly more steps, and half of the images
         (2.0, 1.0, 64),  # a step costs as much as 1,000 images: no smaller batch is worth it
     ],
 )

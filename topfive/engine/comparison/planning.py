@@ -23,7 +23,7 @@ SHARE = 0.95  # of the minutes that is planned, for a machine that was quicker w
 AFTER = 6.0  # seconds for figures, the page and the end
 EVALUATIONS = 4  # of a training at most, the last one included
 FEW_STEPS = 200  # below which a smaller batch is worth its cost: docs/decisions/0021
-LEAST_BATCH, KEPT = 16, 0.7  # and the share of the images that must still be seen with it
+LEAST_BATCH = 16
 CURVE = 10  # evaluations of a training whose curve is wanted
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
@@ -148,13 +148,15 @@ def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:
         image = {side: each + more for side, each in need.estimate.image.items()}
         return within(changed_batch(need.recipe, batch), image, need.images, need.candidate.size, seconds)
 
-    recipe = whole = of_batch(need.recipe.batch)
-    seen = total_steps(whole, need.images) * whole.batch
-    while smaller and recipe.batch // 2 >= LEAST_BATCH and total_steps(recipe, need.images) < FEW_STEPS:
-        fewer = of_batch(recipe.batch // 2)
-        if total_steps(fewer, need.images) * fewer.batch < KEPT * seen:
-            break
-        recipe = fewer
+    def worth(recipe: Recipe) -> float:
+        # why a product: a threshold on either would turn with a noisy timing, and the accuracy with it
+        steps = total_steps(recipe, need.images)
+        return steps * recipe.batch * min(1.0, steps / FEW_STEPS)
+
+    batches = [need.recipe.batch]
+    while smaller and batches[-1] // 2 >= LEAST_BATCH:
+        batches.append(batches[-1] // 2)
+    recipe = max(map(of_batch, batches), key=worth)
     return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
 
 
