@@ -38,7 +38,7 @@ from topfive.engine.comparison.trials import Place, run_trial
 from topfive.recipes.recipe import Recipe
 from topfive.results.choosing import leaving
 from topfive.results.comparisons import rights
-from topfive.results.significance import Right, not_told_apart, spreads
+from topfive.results.significance import Right, not_told_apart, spreads, unpacked
 
 ROOT = Path(__file__).parents[1]
 KEPT, DATA = ROOT / "docs/results/choose", ROOT.parent / "shared/data"
@@ -115,8 +115,7 @@ class Trained(msgspec.Struct, frozen=True):
 
     @property
     def bits(self) -> Right:
-        packed = np.frombuffer(base64.b64decode(self.right), np.uint8)
-        return np.unpackbits(packed, count=self.images).astype(bool)
+        return unpacked(base64.b64decode(self.right), self.images)
 
 
 class Table:
@@ -171,7 +170,6 @@ class Table:
     def _make(self, of: Set, name: str, split: str, seconds: float, seed: int) -> None:
         held, one, plan = self.comparison(of, split), self.entry(of, name), self.plans[of.name][name]
         data = held.images.read(one, lambda where: None)
-        # why one epoch: `--minutes` refuses less, and a training of nothing says nothing
         recipe = within(plan.recipe, plan.image, len(data), of.size, seconds)
         recipe = msgspec.structs.replace(recipe, evaluate_every=10**6, seed=seed)
         machine = msgspec.structs.replace(self.machine, precision=plan.precision, memory_format=plan.memory_format)

@@ -34,7 +34,7 @@ from topfive.engine.training.loop import Training, records, train
 from topfive.networks.layers import BatchNorm, Chain, Conv, GlobalPool, Layer, Linear, Network, Pool, Relu
 from topfive.recipes.augmentations import Centre
 from topfive.recipes.ours import quick
-from topfive.results.significance import Right, mean_interval, not_told_apart, spreads
+from topfive.results.significance import Right, mean_interval, not_told_apart, spreads, unpacked
 from topfive.results.statistics import interval
 
 KEPT = Path(__file__).parents[1] / "docs/results/coverage.jsonl"
@@ -74,8 +74,7 @@ class Trained(msgspec.Struct, frozen=True):
 
     @property
     def bits(self) -> Right:
-        packed = np.frombuffer(base64.b64decode(self.right), np.uint8)
-        return np.unpackbits(packed, count=self.images).astype(bool)
+        return unpacked(base64.b64decode(self.right), self.images)
 
 
 def source() -> Source:

@@ -7,7 +7,7 @@ import numpy as np
 
 from topfive.errors import DataError
 from topfive.results.records import Benchmark, ComparisonRow, Scores, TrialRecord
-from topfive.results.significance import LEVEL, Right, Spread, mean_interval, not_told_apart, spreads
+from topfive.results.significance import LEVEL, Right, Spread, mean_interval, not_told_apart, spreads, unpacked
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -136,8 +136,7 @@ def rights(trials: Sequence[TrialRecord], five: bool = False) -> Right:
 
 
 def _bits(scores: Scores, five: bool) -> Right:
-    packed = np.frombuffer(scores.right5 if five else scores.right, np.uint8)
-    return np.unpackbits(packed, count=scores.images).astype(bool)
+    return unpacked(scores.right5 if five else scores.right, scores.images)
 
 
 def _mean(values: Sequence[float]) -> float:

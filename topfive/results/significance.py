@@ -20,6 +20,11 @@ Right = NDArray[np.bool_]  # (seeds, images)
 LEVEL = 0.05  # of all tests of a comparison together, and outside of an interval
 
 
+def unpacked(bits: bytes, images: int) -> Right:
+    """What was right, `(images,)`, from a bit an image as records keep it."""
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=images).astype(bool)
+
+
 class Spread(NamedTuple):
     """How the accuracy of one network differs between trainings, as far as is known."""
 
