@@ -197,7 +197,9 @@ def test_ctrl_c_keeps_the_rows_that_are_finished(colours: Path) -> None:
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=600)
-    assert process.returncode == 130 and "Traceback" not in err, err
+    # why: where Ctrl-C falls into an `exec` (an import that makes a dataclass), `python -m` ends itself by the signal,
+    # though it was caught; a shell says 130 to both
+    assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in err, err
     assert "one training is kept in out" in err and "hog-svm" in out
     assert len(rows.read_text().splitlines()) == 1 and Path("out/report.html").exists()
 
