@@ -38,7 +38,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """Lines over numbers, or dots over names."""
+    """Lines over numbers, dots over names, or one dot a series that has its name beside it."""
 
     title: str
     y: str
@@ -46,6 +46,7 @@ class Chart(msgspec.Struct, frozen=True):
     x: str = ""
     names: tuple[str, ...] = ()  # below the dots, one for each of a series' values
     logarithmic: bool = False
+    scatter: bool = False  # what costs less at the left and is better above; a line joins those that none beats
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -2,11 +2,11 @@
 
 import msgspec
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import get
 from topfive.networks.layers import Dropout, Layer, Network, Pool, Relu, ResponseNorm, Tanh, rewrite_network
 from topfive.networks.variations import without
-from topfive.results.experiments import Chart, Table, Verdict, more_accurate, together
+from topfive.results.experiments import Table, Verdict, more_accurate, together
 
 PAPER = {  # what the part brings by the paper, and where
     "alexnet-no-norm": ("1.4 points of Top-1", "section 3.3"),
@@ -43,11 +43,7 @@ def _tables(found: Found) -> list[Table]:
         here = f"{rows['alexnet'].top1 - rows[name].top1:+.1f}" if {"alexnet", name} <= rows.keys() else None
         made.append((name, here, more_accurate(found.outcome, "alexnet", name).kind, paper, where))
     head = ("without", "points here", "the part helps", "by the paper", "where")
-    return [Table("What each part brings", head, tuple(made)), costs(found)]
-
-
-def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
+    return [Table("What each part brings", head, tuple(made))]
 
 
 ALEXNET_ABLATIONS = Experiment(
@@ -58,5 +54,4 @@ ALEXNET_ABLATIONS = Experiment(
     _verdict,
     lambda size: [Part(tuple(networks()))],
     _tables,
-    _charts,
 )

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part, by_layer
 from topfive.engine.experiments.measures import gradients
 from topfive.networks import get
 from topfive.networks.layers import GlobalPool, Head, Linear, Network, chain
 from topfive.networks.variations import batch_normalized, for_small_images, narrowed
-from topfive.results.experiments import Chart, Series, Verdict, counted, more_accurate, together
+from topfive.results.experiments import Chart, Verdict, counted, more_accurate, together
 
 NARROW = 2
 WEIGHT = 0.3  # of an auxiliary loss; the paper's section 5
@@ -50,12 +50,17 @@ def _first(found: Found, network: Network) -> float:
 
 
 def _charts(found: Found) -> list[Chart]:
-    lines = []
-    for group, network in enumerate(networks(found.size)):
-        values = gradients(for_small_images(network, found.size), found.source, found.size)
-        lines.append(Series(network.name, tuple(values), tuple(range(1, len(values) + 1)), group=group // 2))
-    title = "Gradient of each layer before training, first layer at the left"
-    return [accuracies(found), Chart(title, "root mean square", tuple(lines), "layer", logarithmic=True)]
+    charts = []
+    for when in ("before", "after"):
+        values = {}
+        for network in networks(found.size):
+            run = found.run(network.name) if when == "after" else None
+            if run or when == "before":
+                small = for_small_images(network, found.size)
+                values[network.name] = gradients(small, found.source, found.size, run)
+        title = f"Gradient of each layer {when} training"
+        charts += [by_layer(title, "root mean square", values, alike=2, log=True)] if values else []
+    return charts
 
 
 AUXILIARY_CLASSIFIERS = Experiment(
@@ -65,6 +70,5 @@ AUXILIARY_CLASSIFIERS = Experiment(
     "Szegedy et al. 2015, section 5; doubted by Szegedy et al. 2016, section 4",
     _verdict,
     lambda size: [Part(tuple(networks(size)))],
-    lambda found: [costs(found)],
-    _charts,
+    charts=_charts,
 )

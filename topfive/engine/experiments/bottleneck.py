@@ -1,10 +1,10 @@
 """Basic blocks against bottleneck blocks that cost the same."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks.costs import count
 from topfive.networks.layers import BatchNorm, Chain, Conv, GlobalPool, Layer, Linear, Network, Relu
 from topfive.networks.resnet import Body, normalised, padded, stages, with_shortcuts
-from topfive.results.experiments import Chart, Table, Verdict, counted, more_accurate, together
+from topfive.results.experiments import Table, Verdict, counted, more_accurate, together
 
 BASIC, BOTTLENECK = ((3, 1), (3, 1)), ((1, 1), (3, 1), (1, 4))  # (side, width) of the filters of a block
 
@@ -59,12 +59,7 @@ def _tables(found: Found) -> list[Table]:
     head = ("network", "row", "layer", "maps out", "multiply-adds [M]")
     return [
         Table("The first block: a 1x1 convolution changes the depth and nothing else", head, tuple(rows)),
-        costs(found),
     ]
-
-
-def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
 
 
 BOTTLENECKS = Experiment(
@@ -76,5 +71,4 @@ BOTTLENECKS = Experiment(
     _verdict,
     lambda size: [Part(tuple(networks()))],
     _tables,
-    _charts,
 )

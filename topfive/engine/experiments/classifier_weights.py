@@ -1,11 +1,11 @@
 """Where the parameters are, and whether the large classifier is needed."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import get
 from topfive.networks.costs import count
 from topfive.networks.layers import Linear, Network, leaves, with_classes
 from topfive.networks.variations import average_pooled, for_small_images, narrowed
-from topfive.results.experiments import Chart, Table, Verdict, counted, more_accurate, opposite, together
+from topfive.results.experiments import Table, Verdict, counted, more_accurate, opposite, together
 
 PUBLISHED = ("alexnet", "vgg-d", "googlenet", "resnet-50")
 NARROW = 4
@@ -44,11 +44,7 @@ def _tables(found: Found) -> list[Table]:
         fully, whole = connected(network)
         rows.append((network.name, round(fully / 1e6, 3), round(whole / 1e6, 3), round(100 * fully / whole, 1)))
     head = ("network", "fully connected [M]", "parameters [M]", "share [%]")
-    return [Table("Where the parameters are", head, tuple(rows)), costs(found)]
-
-
-def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
+    return [Table("Where the parameters are", head, tuple(rows))]
 
 
 CLASSIFIER_WEIGHTS = Experiment(
@@ -60,5 +56,4 @@ CLASSIFIER_WEIGHTS = Experiment(
     _verdict,
     lambda size: [Part(tuple(networks(size)))],
     _tables,
-    _charts,
 )

@@ -1,10 +1,11 @@
 """Deeper plain networks that train worse, and residual ones that do not."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part, curves
 from topfive.networks import get
-from topfive.results.experiments import Chart, Series, Verdict, higher, opposite, together
+from topfive.results.experiments import Chart, Verdict, higher, opposite, together
 
 DEPTHS = (20, 56)
+NETWORKS = [f"cifar-{kind}-{depth}" for kind in ("plain", "resnet") for depth in DEPTHS]
 
 
 def _error(found: Found, name: str) -> list[float]:
@@ -21,15 +22,10 @@ def _verdict(found: Found) -> Verdict:
 
 
 def _charts(found: Found) -> list[Chart]:
-    charts = []
-    for what, key in (("Training error", "train_accuracy"), ("Validation error", "accuracy")):
-        lines = [
-            Series(line.name, tuple(100 * (1 - value) for value in line.y), line.x, group=group)
-            for group, name in enumerate(f"cifar-{kind}-{depth}" for kind in ("plain", "resnet") for depth in DEPTHS)
-            for line in found.curve(name, key)
-        ]
-        charts.append(Chart(f"{what} over the epochs, a line a seed", f"{what.lower()} [%]", tuple(lines), "epoch"))
-    return charts
+    return [
+        curves(found, NETWORKS, key, f"{what} error [%]", lambda right: 100 * (1 - right))
+        for what, key in (("training", "train_accuracy"), ("validation", "accuracy"))
+    ]
 
 
 DEGRADATION = Experiment(
@@ -40,13 +36,6 @@ DEGRADATION = Experiment(
     "He et al. 2016, section 1 and figure 1, section 4.2 and figure 6",
     _verdict,
     # why not the recipe that is best here: the claim is of plain gradient descent, and of equal epochs
-    lambda size: [
-        Part(
-            tuple(get(f"cifar-{kind}-{depth}") for kind in ("plain", "resnet") for depth in DEPTHS),
-            alike="epochs",
-            recipe="quick",
-        )
-    ],
-    lambda found: [costs(found)],
-    _charts,
+    lambda size: [Part(tuple(map(get, NETWORKS)), alike="epochs", recipe="quick")],
+    charts=_charts,
 )

@@ -60,7 +60,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A claim of the literature that can be tried here; `parts` are what is trained, at a size of images."""
+    """A claim of the literature that can be tried here; `parts` are what is trained, at a size of images.
+
+    `tables` and `charts` are those that belong to this claim, beside the costs and accuracies that all have.
+    """
 
     name: str
     title: str
@@ -71,17 +74,44 @@ class Experiment:
     tables: Callable[[Found], Sequence[Table]] = lambda found: ()
     charts: Callable[[Found], Sequence[Chart]] = lambda found: ()
 
+    def every_table(self, found: Found) -> list[Table]:
+        return [*self.tables(found), costs(found)]
 
-def accuracies(found: Found, title: str = "Top-1 on the validation images") -> Chart:
-    """The accuracy of every network of the first part, with its interval."""
-    rows = list(next(iter(found.outcomes.values())).rows.values())
+    def every_chart(self, found: Found) -> list[Chart]:
+        only = found.outcomes.values() if len(found.outcomes) == 1 else ()
+        return [*map(accuracies, only), *self.charts(found)]
+
+
+def curves(found: Found, networks: Sequence[str], key: str, y: str, shown: Callable[[float], float] = float) -> Chart:
+    """`key` of each network over the epochs, a line a seed."""
+    lines = [
+        Series(line.name, tuple(map(shown, line.y)), line.x, group=group)
+        for group, name in enumerate(networks)
+        for line in found.curve(name, key)
+    ]
+    return Chart(f"{y[0].upper()}{y[1:].split(' [')[0]} over the epochs, a line a seed", y, tuple(lines), "epoch")
+
+
+def by_layer(title: str, y: str, values: Mapping[str, Sequence[float]], alike: int = 1, log: bool = False) -> Chart:
+    """A line a network over its layers, the first at the left; `alike` of them after each other share a colour."""
+    lines = [
+        Series(name, tuple(line), tuple(range(1, len(line) + 1)), group=n // alike)
+        for n, (name, line) in enumerate(values.items())
+    ]
+    return Chart(title, y, tuple(lines), "layer", logarithmic=log)
+
+
+def accuracies(outcome: Outcome) -> Chart:
+    """The accuracy of every network of a part, with its interval."""
+    rows = list(outcome.rows.values())
     tops = tuple(row.top1 for row in rows)
     low, high = (tuple(row.interval[end] for row in rows) for end in (0, 1))
     series = Series("mean over the seeds", tops, low=low, high=high)
-    return Chart(title, "Top-1 [%]", (series,), names=tuple(row.name for row in rows))
+    names = tuple(row.name for row in rows)
+    return Chart("Top-1 on the validation images", "Top-1 [%]", (series,), names=names)
 
 
-def costs(found: Found, title: str = "What each network costs, and what it came to") -> Table:
+def costs(found: Found) -> Table:
     """A row for each network that was trained."""
     head = ("network", "part", "Top-1 [%]", "95 % interval", "parameters [M]", "multiply-adds [M]", "latency [ms]",
             "memory, one image [MB]", "training [s]", "epochs", "recipe")  # fmt: skip
@@ -102,4 +132,4 @@ def costs(found: Found, title: str = "What each network costs, and what it came 
         for part, outcome in found.outcomes.items()
         for row in outcome.rows.values()
     )
-    return Table(title, head, rows)
+    return Table("What each network costs, and what it came to", head, rows)

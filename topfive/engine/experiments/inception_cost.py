@@ -1,11 +1,11 @@
 """What the 1x1 reductions of an inception module save."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import get
 from topfive.networks.costs import Costs, count
 from topfive.networks.layers import Conv, Layer, Network, Pool, Relu, chain, concat
 from topfive.networks.variations import narrowed
-from topfive.results.experiments import Chart, Table, Verdict, counted, more_accurate, together
+from topfive.results.experiments import Table, Verdict, counted, more_accurate, together
 
 NARROW = 4
 POPULAR = 358e6  # multiply-adds of the reduced module, as lectures give them
@@ -54,12 +54,7 @@ def _tables(found: Found) -> list[Table]:
         Table(f"The module row by row (the rows of the reduced one sum to {module(True).macs / 1e6:.0f} M, "
               f"not to {POPULAR / 1e6:.0f} M)", head, tuple(rows)),
         Table("Maps after each of the nine modules", ("module", "naive", "reduced"), grown),
-        costs(found),
     ]  # fmt: skip
-
-
-def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
 
 
 INCEPTION_COST = Experiment(
@@ -71,5 +66,4 @@ INCEPTION_COST = Experiment(
     _verdict,
     lambda size: [Part(tuple(networks()))],
     _tables,
-    _charts,
 )

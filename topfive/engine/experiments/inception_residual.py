@@ -1,10 +1,10 @@
 """Inception modules with and without residual connections, at about equal cost."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part, curves
 from topfive.networks import get
 from topfive.networks.layers import Network
 from topfive.networks.variations import narrowed
-from topfive.results.experiments import Chart, Series, Verdict, higher
+from topfive.results.experiments import Chart, Verdict, higher
 
 NARROW = 4
 
@@ -20,15 +20,11 @@ def _verdict(found: Found) -> Verdict:
 
 
 def _charts(found: Found) -> list[Chart]:
-    charts = []
-    for what, key in (("Training loss", "loss"), ("Validation accuracy", "accuracy")):
-        lines = [
-            Series(line.name, line.y, line.x, group=group)
-            for group, network in enumerate(networks())
-            for line in found.curve(network.name, key)
-        ]
-        charts.append(Chart(f"{what} over the epochs, a line a seed", what.lower(), tuple(lines), "epoch"))
-    return charts
+    names = [network.name for network in networks()]
+    return [
+        curves(found, names, "loss", "training loss"),
+        curves(found, names, "accuracy", "validation Top-1 [%]", lambda right: 100 * right),
+    ]
 
 
 INCEPTION_RESIDUAL = Experiment(
@@ -39,6 +35,5 @@ INCEPTION_RESIDUAL = Experiment(
     "Szegedy et al. 2017, section 5 and figures 23 to 26",
     _verdict,
     lambda size: [Part(tuple(networks()), alike="epochs")],
-    lambda found: [costs(found)],
-    _charts,
+    charts=_charts,
 )

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from scipy.stats import spearmanr
 
 from topfive.engine.comparison.candidates import DEFAULT
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import NETWORKS, papers
 from topfive.networks import costs as counting
-from topfive.results.experiments import HOLDS, NOT, OPEN, Chart, Table, Verdict, counted, together
+from topfive.results.experiments import HOLDS, NOT, OPEN, Chart, Series, Table, Verdict, counted, together
 from topfive.results.significance import LEVEL
 
 COMPARED = ("vgg-d", "inception-v4")
@@ -19,7 +19,7 @@ def published() -> list[tuple[str, float, int, int]]:
     rows = []
     for name, make in NETWORKS.items():
         error = papers.best_error(name)
-        if error and error.top1 is not None and error.split.startswith("val"):
+        if error and error.top1 is not None and error.split.startswith("val") and error.protocol == "1-crop":
             counts = counting.count(make())
             rows.append((name, 100 - error.top1, counts.macs, counts.params))
     return rows
@@ -53,11 +53,21 @@ def _tables(found: Found) -> list[Table]:
     rows = tuple(
         (n, round(top1, 2), round(macs / 1e9, 2), round(params / 1e6, 1)) for n, top1, macs, params in published()
     )
-    return [costs(found), Table("Published", ("network", "Top-1 [%]", "multiply-adds [G]", "parameters [M]"), rows)]
+    return [Table("Published, one crop", ("network", "Top-1 [%]", "multiply-adds [G]", "parameters [M]"), rows)]
 
 
 def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
+    rows = found.outcome.rows.values()
+    here = [(row.name, row.top1, row.macs / 1e6) for row in rows if row.trained and row.kind == "network"]
+    there = [(name, top1, macs / 1e9) for name, top1, macs, _ in published()]
+    return [
+        Chart(title, "Top-1 [%]", tuple(Series(name, (top1,), (macs,)) for name, top1, macs in dots), x, scatter=True)
+        for title, x, dots in (
+            ("Trained here for equal time, and the front", "multiply-adds [M]", here),
+            ("Published, one crop, and the front", "multiply-adds [G]", there),
+        )
+        if dots
+    ]
 
 
 OPERATIONS_ACCURACY_MEMORY = Experiment(

@@ -1,11 +1,11 @@
 """Options of the shortcut, and how large the responses of residual layers are."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part, by_layer
 from topfive.engine.experiments.measures import responses
 from topfive.networks import get
 from topfive.networks.layers import Network
 from topfive.networks.resnet import option_a, option_b, option_c
-from topfive.results.experiments import Chart, Series, Verdict, more_accurate, opposite, together
+from topfive.results.experiments import Chart, Verdict, more_accurate, opposite, together
 
 DEPTH = 32
 
@@ -24,15 +24,10 @@ def _verdict(found: Found) -> Verdict:
 
 
 def _charts(found: Found) -> list[Chart]:
-    lines = []
-    for group, network in enumerate(networks()[:2]):
-        if run := found.run(network.name):
-            values = responses(network, found.source, found.size, run)
-            lines.append(Series(network.name, tuple(values), tuple(range(1, len(values) + 1)), group=group))
-    if not lines:
-        return [accuracies(found)]
+    runs = {network: run for network in networks()[:2] if (run := found.run(network.name))}
+    values = {network.name: responses(network, found.source, found.size, run) for network, run in runs.items()}
     title = "Standard deviation of what each layer adds, behind its batch normalisation"
-    return [accuracies(found), Chart(title, "standard deviation", tuple(lines), "layer")]
+    return [by_layer(title, "standard deviation", values)] if values else []
 
 
 SHORTCUTS = Experiment(
@@ -43,6 +38,5 @@ SHORTCUTS = Experiment(
     "He et al. 2016, section 4.1 and table 3; figure 7 for the responses",
     _verdict,
     lambda size: [Part(tuple(networks()))],
-    lambda found: [costs(found)],
-    _charts,
+    charts=_charts,
 )

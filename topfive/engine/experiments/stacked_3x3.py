@@ -1,6 +1,6 @@
 """Stacks of small filters against one large filter with the same receptive field."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.engine.experiments.measures import effective_field
 from topfive.networks.costs import count
 from topfive.networks.layers import Chain, Conv, GlobalPool, Layer, Linear, Network, Pool, Relu
@@ -67,7 +67,7 @@ def _tables(found: Found) -> list[Table]:
         for kind in KINDS
     )
     head = ("block", "receptive field [pixels]", "weights for C maps", "multiply-adds for C maps")
-    return [Table("The same field, with fewer weights", head, rows), costs(found)]
+    return [Table("The same field, with fewer weights", head, rows)]
 
 
 def _charts(found: Found) -> list[Chart]:
@@ -77,7 +77,7 @@ def _charts(found: Found) -> list[Chart]:
         lines.append(Series(kind, tuple(map(float, row[10:21])), tuple(range(-5, 6)), group=group))
     title = "How much each pixel counts for the unit in the middle, measured by gradients"
     field = Chart(title, "size of the gradient", tuple(lines), "pixels from the middle")
-    return [accuracies(found), field]
+    return [field]
 
 
 STACKED_3X3 = Experiment(

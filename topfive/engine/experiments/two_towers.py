@@ -1,11 +1,11 @@
 """AlexNet on two devices: what crosses between them, and what each holds."""
 
-from topfive.engine.experiments.experiment import Experiment, Found, Part, accuracies, costs
+from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import get
 from topfive.networks.costs import count
 from topfive.networks.layers import Conv, Layer, Network, rewrite_network
 from topfive.networks.variations import narrowed
-from topfive.results.experiments import Chart, Table, Verdict, more_accurate
+from topfive.results.experiments import Table, Verdict, more_accurate
 
 VALUE, BATCH = 4, 128  # bytes of a number, and the paper's batch
 
@@ -48,12 +48,7 @@ def _tables(found: Found) -> list[Table]:
             ("way", "memory of a device [MB]", "MB sent a step, forward or gradients"),
             held,
         ),
-        costs(found),
     ]
-
-
-def _charts(found: Found) -> list[Chart]:
-    return [accuracies(found)]
 
 
 TWO_TOWERS = Experiment(
@@ -65,5 +60,4 @@ TWO_TOWERS = Experiment(
     _verdict,
     lambda size: [Part(tuple(networks()))],
     _tables,
-    _charts,
 )

@@ -1,13 +1,16 @@
 """The charts of experiments: lines over numbers, or dots with intervals over names."""
 
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from topfive.report.figures.canvas import COLOURS, DASHES, INK, MUTED, End, Sheet, name_ends
-from topfive.report.figures.series import significant
+from topfive.report.figures.labels import Label, around, write_labels
+from topfive.report.figures.series import pareto, significant
 from topfive.results.experiments import Chart, Series
 
 PALETTE = [COLOURS[name] for name in ("ResNet", "VGG", "Inception", "AlexNet", "DenseNet", "compact")]
@@ -16,7 +19,37 @@ ROW = 2.6  # letters high, of a dot's line
 
 def chart(drawn: Chart, *, narrow: bool = False) -> Figure:
     """One chart, as wide as a page or a narrow screen; its title stands on the page."""
+    if drawn.scatter:
+        return _scatter(drawn, narrow)
     return _dots(drawn, narrow) if drawn.names else _lines(drawn, narrow)
+
+
+def _scatter(drawn: Chart, narrow: bool) -> Figure:
+    width, size = (302.0, 8.0) if narrow else (691.0, 8.5)
+    sheet = Sheet(width, (360.0 if narrow else 330.0) + 4 * len(drawn.series))
+    edge, top = 8.0, sheet.heading("", narrow, 6)
+    frame = (edge + 26, 34, width - edge, top - 22)
+    sheet.write(edge, frame[3] + 9, drawn.y, 9, color=MUTED)
+    sheet.write(frame[2], frame[1] - 28, drawn.x, 9, color=MUTED, ha="right")
+    axes = sheet.axes(*frame)
+    points = [(line.x[0], line.y[0]) for line in drawn.series]
+    axes.plot(*zip(*points), "o", color=PALETTE[0], markersize=5)
+    best = [points[i] for i in pareto(points)]
+    axes.plot(*zip(*best), color=MUTED, linewidth=1.1, zorder=1)
+    if max(x for x, _ in points) > 20 * min(x for x, _ in points):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 3)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.1, y=0.1)
+    axes.autoscale_view()  # why: matplotlib would only settle the limits when it draws
+    places = [sheet.at(axes, *point) for point in points]
+    front = [(*sheet.at(axes, *a), *sheet.at(axes, *b)) for a, b in pairwise(best)]
+    labels = [
+        Label(line.name, around(*place, 2.5, sheet.measure(line.name, size)[0] + 1, size), f"label-{n}")
+        for n, (line, place) in enumerate(zip(drawn.series, places))
+    ]
+    write_labels(sheet, labels, size, np.array([(*place, 3.0) for place in places]), front, frame)
+    return sheet.figure
 
 
 def _lines(drawn: Chart, narrow: bool) -> Figure:
