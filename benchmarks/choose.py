@@ -33,8 +33,9 @@ from topfive.engine.comparison.choosing import RACE, rungs_of
 from topfive.engine.comparison.comparison import Comparison
 from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.needs import arithmetic, timed
-from topfive.engine.comparison.planning import within
+from topfive.engine.comparison.planning import Need, planned
 from topfive.engine.comparison.trials import Place, run_trial
+from topfive.engine.training.timing import Estimate
 from topfive.recipes.recipe import Recipe
 from topfive.results.choosing import leaving
 from topfive.results.comparisons import rights
@@ -96,6 +97,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     recipe: Recipe
     image: dict[int, float]  # seconds of a training image, by its side
+    step: float  # seconds of a step, apart from its images
     precision: str
     memory_format: str
 
@@ -109,6 +111,7 @@ class Trained(msgspec.Struct, frozen=True):
     seconds: float  # planned
     seed: int
     epochs: float
+    batch: int
     took: float
     images: int
     right: str  # a bit an image, base64
@@ -150,7 +153,9 @@ class Table:
                 one, data = self.entry(of, name), held.images.read(self.entry(of, name), lambda where: None)
                 machine, recipe = arithmetic(one, len(held.source.classes), 10 * len(data), self.machine)
                 need = timed(one, held.source, data, machine, recipe, held.place, 1)
-                plan = Plan(recipe, dict(need.estimate.image), machine.precision, machine.memory_format)
+                plan = Plan(
+                    recipe, dict(need.estimate.image), need.estimate.step, machine.precision, machine.memory_format
+                )
                 self.plans[of.name][name] = plan
                 self.plan_file.write_bytes(msgspec.json.format(msgspec.json.encode(self.plans)))
                 print(f"{of.name}: {name}: {need.epoch:.1f} s an epoch", flush=True)
@@ -170,21 +175,31 @@ class Table:
     def _make(self, of: Set, name: str, split: str, seconds: float, seed: int) -> None:
         held, one, plan = self.comparison(of, split), self.entry(of, name), self.plans[of.name][name]
         data = held.images.read(one, lambda where: None)
-        recipe = within(plan.recipe, plan.image, len(data), of.size, seconds)
-        recipe = msgspec.structs.replace(recipe, evaluate_every=10**6, seed=seed)
         machine = msgspec.structs.replace(self.machine, precision=plan.precision, memory_format=plan.memory_format)
+        estimate = Estimate(0.0, plan.image, 0.0, plan.step)
+        made = planned(Need(one.candidate, plan.recipe, machine, estimate, len(data), 1), seconds, smaller=True)
+        recipe = msgspec.structs.replace(made.seeded(seed), evaluate_every=10**6)
         with tempfile.TemporaryDirectory() as folder:
             record, _ = run_trial(one, held.source, data, recipe, machine, Place(Path(folder)), lambda done, rate: None)
         bits = base64.b64encode(record.scores.right).decode()
-        made = Trained(
-            of.name, name, split, seconds, seed, record.epochs, record.training_seconds, record.scores.images, bits
+        kept = Trained(
+            of.name,
+            name,
+            split,
+            seconds,
+            seed,
+            record.epochs,
+            recipe.batch,
+            record.training_seconds,
+            record.scores.images,
+            bits,
         )
-        self.trained[of.name, name, split, seconds, seed] = made
+        self.trained[of.name, name, split, seconds, seed] = kept
         with self.file.open("ab") as file:
-            file.write(msgspec.json.encode(made) + b"\n")
+            file.write(msgspec.json.encode(kept) + b"\n")
         print(
             f"{of.name}: {name} {split} {seconds:g} s, seed {seed}: {float(rights([record]).mean()):.1%} after "
-            f"{record.epochs:.3g} epochs in {record.training_seconds:.0f} s",
+            f"{record.epochs:.3g} epochs of batches of {recipe.batch} in {record.training_seconds:.0f} s",
             flush=True,
         )
 

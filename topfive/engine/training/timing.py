@@ -141,13 +141,20 @@ def _image_seconds(net: nn.Module, data: Data, recipe: Recipe, machine: Machine)
 
 
 def _timed(net: nn.Module, data: Data, recipe: Recipe, machine: Machine, seconds: float, steps: int) -> float:
-    """Seconds an image, over so many steps and seconds at least, the first step not counted."""
-    images, times = list[int](), list[float]()
+    """Seconds an image, over so many steps and seconds at least, of whole batches; the first step is not counted.
+
+    An epoch's last batch has its own number of images, for which arithmetic is prepared once in a whole training: over
+    the few steps that are timed here it would count for half.
+    """
+    times = list[float]()
+    images, whole, last = 0, 0, 0.0
     for event in train(Training(net, data, recipe, machine)):
         if isinstance(event, Step):
             machine.wait()
-            images.append(event.images)
-            times.append(time.perf_counter())
-        if len(times) > steps and times[-1] - times[0] >= seconds:
+            now, count = time.perf_counter(), event.images - images
+            if whole and count >= whole:
+                times.append(now - last)
+            whole, images, last = whole or count, event.images, now
+        if len(times) >= steps and sum(times) >= seconds:
             break
-    return (times[-1] - times[0]) / (images[-1] - images[0])
+    return sum(times) / (len(times) * whole)
