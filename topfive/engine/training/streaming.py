@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -132,17 +133,26 @@ class _Crops(Dataset[Loaded]):
 
 
 def _loader(crops: _Crops, work: Sequence[Work], workers: int) -> "DataLoader[Loaded]":
-    return DataLoader(
-        crops,
-        batch_size=None,
-        sampler=work,  # whole batches of indices, refilled for every epoch
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=3 if workers else None,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # why: else it would draw from, and change, the generator of the weights
-        multiprocessing_context=system.context() if workers else None,
-    )
+    with _as_many_as_asked_for():
+        return DataLoader(
+            crops,
+            batch_size=None,
+            sampler=work,  # whole batches of indices, refilled for every epoch
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=3 if workers else None,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # why: else it would draw from, and change, the generator of the weights
+            multiprocessing_context=system.context() if workers else None,
+        )
+
+
+@contextmanager
+def _as_many_as_asked_for() -> Iterator[None]:
+    """torch warns of more workers than cores, when its loader is made and again when it begins."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*suggested max number of worker.*")
+        yield
 
 
 def _as_it_is(loaded: Any) -> Any:
@@ -151,8 +161,7 @@ def _as_it_is(loaded: Any) -> Any:
 
 def _results(loader: "DataLoader[Loaded]") -> Iterator[Loaded]:
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*suggested max number of worker.*")
+        with _as_many_as_asked_for():
             yield from loader
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
