@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import pytest
+from test_false_alarms import shuffled, write
 
 from topfive.cli import main
 from topfive.data.class_folders import folder
@@ -208,3 +209,14 @@ def test_a_bad_option_is_one_sentence(
 ) -> None:
     assert main(["experiment", "bottleneck", "--data", str(directions), option, value, "--out", str(tmp_path)]) == 2
     assert f"{option} {value} is none" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bottleneck", "classifier-weights"])
+def test_of_shuffled_labels_nothing_can_be_told(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = write(tmp_path / "data", 0, shuffled), tmp_path / "out"
+    given = ["--data", str(data), "--budget", "2m", "--seeds", "2", "--out", str(out), "--quiet"]
+    assert main(["experiment", name, *given]) == 0
+    record = kept(out)
+    assert record and record.verdict.kind == OPEN
+    assert "neither trained" in record.verdict.reason or "may be chance" in record.verdict.reason
