@@ -27,7 +27,7 @@ from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadabl
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.networks.costs import count
-from topfive.networks.layers import Network, with_classes
+from topfive.networks.layers import Conv, Network, leaves, with_classes
 from topfive.networks.receptive_fields import VALUE_BYTES, SizeError
 from topfive.networks.variations import for_small_images
 from topfive.recipes.augmentations import Centre
@@ -270,12 +270,13 @@ class Job:
 
 
 def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
-    """The recipe without the sides that `network`, made for `size`, cannot be trained at, and a sentence that says so.
+    """The recipe without the sides that `network`, made for `size`, cannot be trained at or learns little at, and a
+    sentence that says so.
 
     The epochs at such a side have the next larger one instead. No sentence where the recipe stays as it is.
     """
     refusals = {
-        side: _refusal(network, recipe, size, side)
+        side: _refusal(network, recipe, size, side) or _wasted(network, size, side)
         for side in (side_of(share, size) for _, share in recipe.progressive_resize)
     }
     if not any(refusals.values()):
@@ -285,6 +286,23 @@ def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
     why = "; ".join(dict.fromkeys(filter(None, refusals.values())))
     said = f"{recipe.name} trains {network.name} without its smaller images, of {left} pixels: {why}"
     return msgspec.structs.replace(recipe, progressive_resize=kept), said
+
+
+def _wasted(network: Network, size: int, side: int) -> str:
+    """Why a network made for `size` learns little at `side`; empty where it does.
+
+    A kernel on a map of one pixel sees nothing but borders beside its middle, so that the rest of it does not learn:
+    docs/decisions/0010.
+    """
+    wide = {path for path, layer in leaves(network.body) if isinstance(layer, Conv) and layer.size not in (1, (1, 1))}
+
+    def alone(side: int) -> set[str]:
+        rows = count(network, (3, side, side)).rows
+        return {row.name for row in rows if row.name in wide and row.output[1:] == (1, 1)}
+
+    if alone(side) <= alone(size):
+        return ""
+    return "its last maps would be single pixels, on which larger kernels do not learn"
 
 
 def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
