@@ -195,6 +195,24 @@ def test_our_recipes_train_every_network_at_every_size(name: str) -> None:
             assert {tuple(logits.shape) for logits in every} == {(2, 10)} and len(every) == 1 + len(network.heads)
 
 
+@pytest.mark.parametrize("name", ["mobilenet-v1", "resnet-18", "squeezenet-1.1"])
+def test_at_every_side_that_a_recipe_keeps_all_of_each_kernel_learns(name: str) -> None:
+    """Gradients say it: at 16 pixels there are kernels of which the middle alone has one, at the sides kept none."""
+
+    def lame(side: int) -> list[str]:
+        torch.manual_seed(0)
+        net = build(network).train()
+        net(torch.randn(8, 3, side, side)).square().sum().backward()
+        kernels = {key: weight.grad for key, weight in net.named_parameters() if weight.ndim == 4}
+        return [key for key, grad in kernels.items() if grad is not None and (grad.abs().sum((0, 1)) == 0).any()]
+
+    network = for_small_images(with_classes(get(name), 10), 32)
+    rules, said = adapted(get_recipe("fast", network), network, 32)
+    sides = {rules.side(epoch, 32) for epoch in range(1, rules.epochs + 1)}
+    assert sides == {24, 32} and "16 pixels: its last maps would be single pixels" in said
+    assert lame(16) and not any(map(lame, sides))
+
+
 @pytest.mark.parametrize(
     "last, aux, said, sides",
     [
