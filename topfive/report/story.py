@@ -214,7 +214,7 @@ def _year(winner: papers.Winner) -> StoryYear:
         error
         for error in (papers.facts(network).errors if network else ())
         if error.models == 1 and error.split.startswith("val") and error.top5 is not None
-        and "pretrained" not in error.protocol and error.conf == "paper"
+        and error.conf == "paper" and "paper" not in error.where and "pretrained" not in error.protocol
     ]  # fmt: skip
     best = min(singles, key=lambda error: error.top5 or 100, default=None)
     return StoryYear(

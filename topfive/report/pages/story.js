@@ -71,29 +71,30 @@ function rowCalled(network, name) {
   const part = parts(network).get(stageOf(name));
   return part && (part.row.name === name ? part.row : part.inner.find((row) => row.name === name));
 }
-const HEADS = () => [[t("row")], [t("layer")], [t("output"), true], [t("params"), true], [t("macs"), true],
-  [t("memory"), true], [t("field"), true], [t("least"), true]];
 const HEATS = { params: (row) => row.params, macs: (row) => row.macs, bytes: (row) => row.bytes,
   field: (row) => Math.max(...row.field) };
-function rowCells(row, most, inside = 0) {
-  const texts = { params: row.params ? count(row.params) : "", macs: row.macs ? scaled(row.macs, 1e6, 1) : "",
-    bytes: row.bytes ? scaled(row.bytes, 1e3, 0) : "", field: square(row.field) };
-  const heats = Object.entries(texts).map(([key, text]) => {
+const SHOWN = { params: (row) => row.params ? count(row.params) : "", macs: (row) => row.macs ? scaled(row.macs, 1e6, 1) : "",
+  bytes: (row) => row.bytes ? scaled(row.bytes, 1e3, 0) : "", field: (row) => square(row.field), least: (row) => square(row.least) };
+const WIDE = ["params", "macs", "bytes", "field", "least"], NARROW = ["params", "macs", "field"];
+const heads = (keys) => [[t("row")], [t("layer")], [t("output"), true], ...keys.map((key) => [t(key), true])];
+function rowCells(row, most, keys, inside = 0) {
+  return [cell(row.layer || t("inside", { n: count(inside) }), false), cell(by(row.output)), ...keys.map((key) => {
     const share = most[key] ? Math.sqrt(HEATS[key](row) / most[key]) : 0;
-    return el("td", { class: "number heat", style: `--share:${Math.round(65 * share)}%` }, text);
-  });
-  return [cell(row.layer || t("inside", { n: count(inside) }), false), cell(by(row.output)), ...heats, cell(square(row.least))];
+    return el("td", { class: "number heat", style: `--share:${Math.round(65 * share)}%` }, SHOWN[key](row));
+  })];
 }
 function mostOf(rows) {
   return Object.fromEntries(Object.entries(HEATS).map(([key, value]) => [key, Math.max(...rows.map(value))]));
 }
-function totalRow(rows) {
-  const total = (key) => sum(rows.map((row) => row[key]));
-  return el("tr", {}, el("th", { scope: "row" }, t("total")), cell("", false), cell(""), cell(count(total("params"))),
-    cell(scaled(total("macs"), 1e6, 1)), cell(scaled(total("bytes"), 1e3, 0)), cell(""), cell(""));
+function totalRow(rows, keys) {
+  const total = { params: 0, macs: 0, bytes: 0 };
+  for (const row of rows) for (const key in total) total[key] += row[key];
+  return el("tr", {}, el("th", { scope: "row" }, t("total")), cell("", false), cell(""),
+    ...keys.map((key) => cell(key in total ? SHOWN[key](total) : "")));
 }
 
 // ---- timeline
+const HALO = "paint-order:stroke;stroke:var(--page);stroke-width:4px";  // keeps letters legible on lines
 function timeline() {
   const years = data.story.years, width = Math.max(320, $("timeline-figure").clientWidth), height = 330;
   const step = (width - 40) / years.length, most = Math.max(...years.map((year) => year.error));
@@ -101,22 +102,23 @@ function timeline() {
   const marks = years.map((year, i) => {
     const x = 34 + i * step, wide = Math.min(step * 0.62, 70);
     const kind = t(year.shallow ? "shallow" : "deep") + (year.shallow ? "" : ", " + t("ensemble"));
-    const ring = year.single === null ? null : draw("circle", { cx: x + wide / 2, cy: y(year.single), r: 5,
-      fill: "var(--page)", stroke: "currentColor", "stroke-width": 2 });
+    const beside = x + wide + 9, chosen = year.year === state.year;
+    const ring = year.single === null ? [] : [draw("circle", { cx: beside, cy: y(year.single), r: 5, fill: "var(--page)",
+      stroke: "currentColor", "stroke-width": 2 })];
+    if (ring.length && step > 80) ring.push(draw("text", { x: beside + 9, y: y(year.single) + 4, "font-size": 12 }, `${year.single}`));
     return mark(`${year.year}: ${year.entry}, ${year.error} %, ${kind}`, () => chooseYear(year.year),
-      draw("rect", { x, y: y(year.error), width: wide, height: 292 - y(year.error), "stroke-width": year.year === state.year ? 3 : 0,
+      draw("rect", { x, y: y(year.error), width: wide, height: 292 - y(year.error), "stroke-width": chosen ? 3 : 0,
         stroke: "currentColor", fill: year.shallow ? "var(--shallow)" : "var(--deep)" }),
-      draw("text", { x: x + wide / 2, y: y(Math.max(year.error, year.single || 0)) - 9, "text-anchor": "middle", "font-size": 13,
-        "font-weight": 600 }, `${year.error}`),
-      draw("text", { x: x + wide / 2, y: 310, "text-anchor": "middle", "font-size": 13 }, `${year.year}`), ring);
+      draw("text", { x: x + wide / 2, y: y(year.error) - 6, "text-anchor": "middle", "font-size": 13, "font-weight": 600,
+        style: HALO }, `${year.error}`),
+      draw("text", { x: x + wide / 2, y: 310, "text-anchor": "middle", "font-size": 13 }, `${year.year}`), ...ring);
   });
   const person = y(data.story.human);
   show("timeline-figure", draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("timeline_label") },
     draw("text", { x: 0, y: 14, "font-size": 13 }, t("timeline_label")),
-    draw("line", { x1: 24, x2: width, y1: 292, y2: 292, class: "axis" }), ...marks,
-    draw("line", { x1: 24, x2: width, y1: person, y2: person, stroke: "currentColor", "stroke-dasharray": "4 3" }),
-    draw("text", { x: 26, y: person - 5, "font-size": 12, style: "paint-order:stroke;stroke:var(--page);stroke-width:4px" },
-      t("person", { error: data.story.human }))),
+    draw("line", { x1: 24, x2: width, y1: 292, y2: 292, class: "axis" }),
+    draw("line", { x1: 24, x2: width, y1: person, y2: person, stroke: "currentColor", "stroke-dasharray": "4 3" }), ...marks,
+    draw("text", { x: width, y: person - 7, "text-anchor": "end", "font-size": 12, style: HALO }, t("person", { error: data.story.human }))),
     el("figcaption", {}, el("span", { class: "key", style: "background:var(--shallow)" }), t("shallow") + "  ",
       el("span", { class: "key", style: "background:var(--deep)" }), t("deep") + ", " + t("ensemble") + "  ", "○ " + t("single")));
   yearPanel(years.find((year) => year.year === state.year));
@@ -149,7 +151,7 @@ function chooseNetwork(name, jump) {
   middle();
   networkView();
   field();
-  if (jump) $("networks").scrollIntoView();
+  if (jump) $("choice").scrollIntoView();
 }
 function chooseRow(name) {
   const stage = stageOf(name), part = parts(byName.get(state.network)).get(stage);
@@ -217,7 +219,7 @@ function rows() {
     lines.push(...shown.map((one) => rowLine(one, most, 0, true)));
     if (inner.length > PAGE) lines.push(pager(inner.length));
   }
-  show("rows", table(t("rows_of", { network: network.name }), HEADS(), lines, totalRow(all.map((part) => part.row))));
+  show("rows", table(t("rows_of", { network: network.name }), heads(WIDE), lines, totalRow(all.map((part) => part.row), WIDE)));
   const names = all.flatMap(({ row, inner }) => [row.name, ...(row.name === state.open ? inner.map((one) => one.name) : [])]);
   show("row", ...names.map((name) => el("option", { value: name, selected: name === state.row }, name)));
 }
@@ -228,7 +230,7 @@ function rowLine(row, most, inside, inner = false) {
     document.querySelector(`#rows [data-row="${CSS.escape(row.name)}"]`)?.focus({ preventScroll: true });
   }, { "data-row": row.name, "aria-expanded": inside ? row.name === state.open : null, "aria-pressed": chosen });
   const classes = [inner && "inner", chosen && "chosen"].filter(Boolean).join(" ");
-  return el("tr", { class: classes || null }, el("th", { scope: "row" }, name), ...rowCells(row, most, inside));
+  return el("tr", { class: classes || null }, el("th", { scope: "row" }, name), ...rowCells(row, most, WIDE, inside));
 }
 function pager(length) {
   const last = Math.ceil(length / PAGE) - 1;
@@ -277,7 +279,7 @@ function field() {
   const svg = draw("svg", { viewBox: `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`, tabindex: 0, role: "application",
     "aria-label": t("field_label"), "aria-describedby": "unit", onpointermove: (event) => point(event, svg, row), onkeydown: step },
     draw("image", { href: state.image, width, height, preserveAspectRatio: "xMidYMid slice" }),
-    draw("path", { d: around + inside, "fill-rule": "evenodd", fill: "var(--page)", "fill-opacity": 0.6 }),
+    draw("path", { d: around + inside, "fill-rule": "evenodd", fill: "var(--page)", "fill-opacity": 0.5 }),
     draw("rect", { ...large, fill: "none", stroke: "#e6550d", "stroke-width": line }),
     by(row.field) === by(row.least) ? null : draw("rect", { ...small, fill: "none", stroke: "#0072b2", "stroke-width": line, "stroke-dasharray": `${3 * line} ${2 * line}` }));
   if ($("field-figure").firstChild?.contains(document.activeElement)) setTimeout(() => svg.focus({ preventScroll: true }));
@@ -341,7 +343,8 @@ function ideas() {
       const all = [...parts(network).values()].flatMap(({ row, inner }) => inner.length ? inner : [row]);
       const total = [...parts(network).values()].map((part) => part.row);
       return el("div", {}, el("h4", {}, network.name), figure,
-        table(t("rows_of", { network: network.name }), HEADS(), all.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name), ...rowCells(row, mostOf(all)))), totalRow(total)));
+        table(t("rows_of", { network: network.name }), heads(NARROW), all.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name),
+          ...rowCells(row, mostOf(all), NARROW))), totalRow(total, NARROW)));
     });
     const [before, after] = [idea.before, idea.after].map((network) => ({ params: network.totals.params, macs: network.totals.macs,
       maps: [...parts(network).values()][0].row.output[0], depth: network.totals.depth }));
@@ -381,8 +384,8 @@ function side() {
     }
     if (names.length > PAGE) lines.push(el("tr", {}, el("td", { colspan: 11 }, t("more", { n: count(names.length - PAGE) }))));
   }
-  const heads = [t("layer"), t("output"), t("params"), t("macs"), t("field")];
-  const both = [state.one, state.two].flatMap((name, i) => heads.map((head, n) => [`${"AB"[i]} ${head}`, n > 0]));
+  const labels = [t("layer"), t("output"), t("params"), t("macs"), t("field")];
+  const both = [state.one, state.two].flatMap((name, i) => labels.map((label, n) => [`${"AB"[i]} ${label}`, n > 0]));
   show("pair", table(`${state.one}, ${state.two}`, [[t("row")], ...both], lines));
 }
 function pairLine(label, a, b, differs, insideA, insideB, inner = false) {
@@ -410,7 +413,7 @@ function comparison() {
   const dots = [...points].sort((a, b) => b.bytes - a.bytes).map((point) => mark(
     `${point.name}: ${point.top1.toFixed(1)} %, ${scaled(point.ops, 1e9, 2)} G ${t("ops")}, ${scaled(point.bytes, 1e6, 0)} MB, ${count(point.params)} ${t("params")}; ${point.protocol}; ${point.where}`,
     () => byName.has(point.name) && chooseNetwork(point.name, true),
-    draw(point.family === "yours" ? "rect" : "circle", { cx: x(point), cy: y(point.top1), r: r(point), x: x(point) - 6, y: y(point.top1) - 6, width: 12, height: 12, fill: FAMILIES[point.family], "fill-opacity": point.compared ? 0.6 : 0,
+    draw("circle", { cx: x(point), cy: y(point.top1), r: r(point), fill: FAMILIES[point.family], "fill-opacity": point.compared ? 0.6 : 0,
       stroke: FAMILIES[point.family], "stroke-width": 1.5 })));
   const taken = [], labels = [];
   for (const point of [...front, ...points.filter((one) => !one.front)]) {
