@@ -100,6 +100,7 @@ class StoryPoint(msgspec.Struct, frozen=True):
     params: int
     protocol: str
     where: str
+    conf: str  # how it is known that this is published; empty for what was measured here
     front: bool
     compared: bool  # tested by the protocol of the front
 
@@ -247,6 +248,7 @@ def _published(rows: Sequence[PublishedRow]) -> tuple[StoryPoint, ...]:
             row.params,
             row.protocol or "",
             row.source or "",
+            row.conf or "",
             row.name in front,
             row.name in names,
         )
@@ -257,7 +259,7 @@ def _published(rows: Sequence[PublishedRow]) -> tuple[StoryPoint, ...]:
 def _own(row: ComparisonRow) -> StoryPoint:
     where = f"n = {row.images:,}, {row.size}x{row.size}"
     return StoryPoint(
-        row.name, "yours", row.top1, row.ops, row.memory_inference_bytes, row.params, row.protocol, where, False, False
+        row.name, "yours", row.top1, row.ops, row.memory_inference_bytes, row.params, row.protocol, where, "", False, False
     )
 
 

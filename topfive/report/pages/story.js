@@ -194,6 +194,7 @@ function place(network) {
 }
 function drawing(id, network, act) {
   const svg = document.importNode(new DOMParser().parseFromString(network.svg, "image/svg+xml").documentElement, true);
+  for (const text of svg.querySelectorAll("text")) text.textContent = told(text.textContent);
   for (const group of act ? svg.querySelectorAll("g") : []) {
     const title = group.querySelector(":scope > title");
     const name = title ? title.textContent.split(": ")[0] : group.getAttribute("aria-label").split(", ")[0];
@@ -251,14 +252,14 @@ function printed(network) {
   const percent = (fraction) => fraction === null ? "n/a" : `${+(100 * fraction).toFixed(3)}`;
   const errors = network.errors.map((error) => el("tr", {}, cell(percent(error.top1_error)), cell(percent(error.top5_error)),
     cell(error.protocol, false), cell(error.split, false), cell(error.models === null ? "" : error.models > 1 ? t("models", { n: error.models }) : "1"),
-    cell(error.where + (error.note ? "; " + error.note : ""), false)));
+    cell(t("conf_" + error.conf), false), cell(error.where + (error.note ? "; " + error.note : ""), false)));
   show("printed",
     claims.length ? el("h3", {}, t("printed_beside")) : null,
     claims.length ? table(t("printed_beside"), [[t("row")], [t("of")], [t("printed"), true], [t("ours"), true], [t("unit_head")], [t("verdict")], [t("where")]], claims) : null,
     network.differs.length ? el("h3", {}, t("differs")) : null,
     network.differs.length ? el("ul", {}, ...network.differs.map((one) => el("li", {}, told(one)))) : null,
     errors.length ? el("h3", {}, t("errors")) : null,
-    errors.length ? table(t("errors"), [[t("top1_error"), true], [t("top5_error"), true], [t("protocol")], [t("images")], [t("models_head"), true], [t("where")]], errors) : null);
+    errors.length ? table(t("errors"), [[t("top1_error"), true], [t("top5_error"), true], [t("protocol")], [t("images")], [t("models_head"), true], [t("conf")], [t("where")]], errors) : null);
 }
 
 // ---- the receptive field of one unit
@@ -348,8 +349,10 @@ function ideas() {
     });
     const [before, after] = [idea.before, idea.after].map((network) => ({ params: network.totals.params, macs: network.totals.macs,
       maps: [...parts(network).values()][0].row.output[0], depth: network.totals.depth }));
-    const gain = ["params", "macs"].map((key) => `${t(key === "macs" ? "macs_whole" : key)}: ${short(before[key])} → ${short(after[key])} (${Math.round(100 * after[key] / before[key])} %)`);
-    gain.push(`${t("depth")}: ${before.depth} → ${after.depth}`);
+    const share = (key) => `${Math.round(100 * after[key] / before[key])} %`;
+    const gain = [`${t("params")}: ${count(before.params)} → ${count(after.params)} (${share("params")})`,
+      `${t("macs_whole")}: ${scaled(before.macs, 1e6, 1)} M → ${scaled(after.macs, 1e6, 1)} M (${share("macs")})`,
+      `${t("maps")}: ${before.maps} → ${after.maps}`, `${t("depth")}: ${before.depth} → ${after.depth}`];
     document.querySelector(`[data-idea="${idea.name}"]`).replaceChildren(el("p", { class: "gain" }, gain.join(" · ")), ...cards);
   }
 }
@@ -398,6 +401,21 @@ function pairLine(label, a, b, differs, insideA, insideB, inner = false) {
 
 // ---- accuracy, operations, memory
 const FAMILIES = { AlexNet: "#e69f00", VGG: "#d55e00", Inception: "#009e73", plain: "#999999", ResNet: "#0072b2", DenseNet: "#cc79a7", compact: "#56b4e9", yours: "currentColor" };
+// names beside their dots where there is room: those of the front first, others only clear of every dot
+function placed(points, width, x, y, r) {
+  const taken = [], labels = [];
+  for (const point of points) {
+    const long = 6.4 * point.name.length, [at, up, away] = [x(point), y(point), r(point) + 3];
+    const free = [[at - away - long, up - 3], [at + away, up + 4], [at - long / 2, up - away - 1], [at - long / 2, up + away + 9]].find(([left, base]) =>
+      left > 40 && left + long < width && !taken.some(([a, b, wide]) => left < a + wide && a < left + long && Math.abs(b - base) < 12) &&
+      (point.front || points.every((one) => Math.hypot(Math.max(left - x(one), 0, x(one) - left - long), base - 4 - y(one)) > r(one) + 3)));
+    if (!free) continue;
+    taken.push([...free, long]);
+    labels.push(draw("text", { x: free[0], y: free[1], "font-size": 11, "font-weight": point.front ? 600 : 400, style: HALO, "aria-hidden": "true",
+      "pointer-events": "none" }, point.name));
+  }
+  return labels;
+}
 function comparison() {
   const points = [...data.story.published, ...data.story.own], width = Math.max(320, $("comparison-figure").clientWidth), height = Math.min(560, Math.max(380, width * 0.6));
   const ops = points.map((point) => Math.log10(point.ops)), tops = points.map((point) => point.top1);
@@ -405,25 +423,17 @@ function comparison() {
   const x = (point) => 44 + (width - 60) * (Math.log10(point.ops) - left) / (right - left), y = (top1) => height - 40 - (height - 70) * (top1 - low) / (high - low);
   const r = (point) => 3 + Math.sqrt(point.bytes / 2e6);
   const front = points.filter((point) => point.front).sort((a, b) => a.ops - b.ops);
-  const ticks = [1e8, 1e9, 1e10, 1e11].filter((tick) => Math.log10(tick) > left && Math.log10(tick) < right);
+  const ticks = [5e8, 1e9, 2e9, 5e9, 1e10, 2e10, 5e10].filter((tick) => Math.log10(tick) > left && Math.log10(tick) < right);
   const grid = [...ticks.map((tick) => [draw("line", { x1: x({ ops: tick }), x2: x({ ops: tick }), y1: 24, y2: height - 40, class: "axis" }),
     draw("text", { x: x({ ops: tick }), y: height - 24, "text-anchor": "middle", "font-size": 12 }, `${tick / 1e9} G`)]),
     ...[...Array(9).keys()].map((i) => 10 * i + 10).filter((top) => top > low && top < high).map((top) => [
       draw("line", { x1: 40, x2: width, y1: y(top), y2: y(top), class: "axis" }), draw("text", { x: 36, y: y(top) + 4, "text-anchor": "end", "font-size": 12 }, `${top}`)])].flat();
   const dots = [...points].sort((a, b) => b.bytes - a.bytes).map((point) => mark(
-    `${point.name}: ${point.top1.toFixed(1)} %, ${scaled(point.ops, 1e9, 2)} G ${t("ops")}, ${scaled(point.bytes, 1e6, 0)} MB, ${count(point.params)} ${t("params")}; ${point.protocol}; ${point.where}`,
+    `${point.name}: ${point.top1.toFixed(1)} %, ${scaled(point.ops, 1e9, 2)} G ${t("ops")}, ${scaled(point.bytes, 1e6, 0)} MB, ${count(point.params)} ${t("params")}; ${point.protocol}; ${point.conf ? t("conf_" + point.conf) + ", " : ""}${point.where}`,
     () => byName.has(point.name) && chooseNetwork(point.name, true),
     draw("circle", { cx: x(point), cy: y(point.top1), r: r(point), fill: FAMILIES[point.family], "fill-opacity": point.compared ? 0.6 : 0,
       stroke: FAMILIES[point.family], "stroke-width": 1.5 })));
-  const taken = [], labels = [];
-  for (const point of [...front, ...points.filter((one) => !one.front)]) {
-    const long = 6.2 * point.name.length;
-    const places = [[x(point) + r(point) + 3, y(point.top1) + 4], [x(point) - r(point) - 3 - long, y(point.top1) + 4], [x(point) - long / 2, y(point.top1) - r(point) - 4]];
-    const free = places.find(([at, up]) => at > 40 && at + long < width && !taken.some(([a, b, wide]) => at < a + wide && a < at + long && Math.abs(b - up) < 12));
-    if (!free) continue;
-    taken.push([...free, long]);
-    labels.push(draw("text", { x: free[0], y: free[1], "font-size": 11, "font-weight": point.front ? 600 : 400, "aria-hidden": "true", "pointer-events": "none" }, point.name));
-  }
+  const labels = placed([...front, ...points.filter((one) => !one.front)], width, x, (point) => y(point.top1), r);
   show("comparison-figure", draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("comparison_label") },
     draw("text", { x: 0, y: 14, "font-size": 13 }, t("top1_axis")), draw("text", { x: width, y: height - 4, "text-anchor": "end", "font-size": 13 }, t("ops_axis")),
     ...grid, draw("polyline", { class: "front", points: front.map((point) => `${x(point)},${y(point.top1)}`).join(" ") }), ...dots, ...labels),

@@ -19,16 +19,21 @@ LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 
 def texts(language: Language) -> Mapping[str, str]:
-    """The sentences of a language, `points.stack.title` for its table and key, `sentences.…` for those of papers."""
+    """The sentences of a language by their table and key: `points.stack.title`, `page.lead`."""
     path = Path(__file__).with_name(f"story_{language}.toml")
     tables = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Tables)
     found: dict[str, str] = {}
     for table, entries in tables.items():
         for key, value in entries.items():
-            parts = value if isinstance(value, dict) else {"": value}
-            found |= {f"{table}.{key}.{part}".rstrip(".") if part else f"{table}.{key}": text
-                      for part, text in parts.items()}  # fmt: skip
+            parts = {f".{part}": text for part, text in value.items()} if isinstance(value, dict) else {"": value}
+            found |= {f"{table}.{key}{part}": text for part, text in parts.items()}
     return found
+
+
+def korean() -> Mapping[str, str]:
+    """The Korean of the sentences that papers.toml and the papers' files have in English."""
+    path = Path(__file__).with_name("story_papers_ko.toml")
+    return msgspec.convert(tomllib.loads(path.read_text("utf-8"))["sentences"], dict[str, str])
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
@@ -40,8 +45,8 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
     """Write the page and return its path; `image` is a data URI, `language` the one that it opens in."""
     values = facts(told)
     both = {name: texts(name) for name in LANGUAGES}
-    labels = {name: _table(both[name], "ui") for name in LANGUAGES}
-    document = {"story": told, "texts": labels, "sentences": _table(both["ko"], "sentences"), "image": image}
+    labels = {name: _labels(both[name]) for name in LANGUAGES}
+    document = {"story": told, "texts": labels, "sentences": korean(), "image": image}
     tried = {name: point.key for point in reversed(POINTS) for name in point.experiments}
     return publish(
         path,
@@ -61,8 +66,8 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
     )
 
 
-def _table(found: Mapping[str, str], table: str) -> dict[str, str]:
-    return {key.removeprefix(f"{table}."): text for key, text in found.items() if key.startswith(f"{table}.")}
+def _labels(found: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix("ui."): text for key, text in found.items() if key.startswith("ui.")}
 
 
 def _told(found: Mapping[str, str], values: Mapping[str, str]) -> Callable[[str], Markup]:
