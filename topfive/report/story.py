@@ -2,6 +2,7 @@
 experiment's record; the sentences around them are in pages/story_en.toml and story_ko.toml."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
@@ -154,7 +155,7 @@ POINTS = (
     Point("residual", "residual", ("shortcuts",), "cifar-resnet-56"),
     Point("layout", "networks", (), "resnet-34"),
     Point("depths", "bottleneck", ("bottleneck",), "resnet-50"),
-    Point("comparison", "comparison", ("operations-accuracy-memory", "inception-residual"), "inception-v4"),
+    Point("together", "comparison", ("operations-accuracy-memory", "inception-residual"), "inception-v4"),
 )
 
 
@@ -163,12 +164,17 @@ def story(records: Sequence[ExperimentRecord] = (), own: Sequence[ComparisonRow]
     return Story(
         tuple(_year(winner) for winner in papers.winners()),
         papers.human_top5(),
-        tuple(_network(get(name)) for name in NETWORKS),
+        _networks(),
         tuple(StoryIdea(one.name, _network(one.before), _network(one.after)) for one in ideas()),
         _published(published_rows()),
         tuple(_own(row) for row in own),
         {record.name: _experiment(record) for record in records},
     )
+
+
+@cache
+def _networks() -> tuple[StoryNetwork, ...]:
+    return tuple(_network(get(name)) for name in NETWORKS)
 
 
 def _network(network: Network) -> StoryNetwork:

@@ -118,9 +118,9 @@ function timeline() {
     draw("text", { x: 0, y: 14, "font-size": 13 }, t("timeline_label")),
     draw("line", { x1: 24, x2: width, y1: 292, y2: 292, class: "axis" }),
     draw("line", { x1: 24, x2: width, y1: person, y2: person, stroke: "currentColor", "stroke-dasharray": "4 3" }), ...marks,
-    draw("text", { x: width, y: person - 7, "text-anchor": "end", "font-size": 12, style: HALO }, t("person", { error: data.story.human }))),
+    draw("text", { x: 0, y: person + 4, "font-size": 12 }, `${data.story.human}`)),
     el("figcaption", {}, el("span", { class: "key", style: "background:var(--shallow)" }), t("shallow") + "  ",
-      el("span", { class: "key", style: "background:var(--deep)" }), t("deep") + ", " + t("ensemble") + "  ", "○ " + t("single")));
+      el("span", { class: "key", style: "background:var(--deep)" }), t("deep") + ", " + t("ensemble") + "  ", "○ " + t("single") + "  ", "┄ " + t("person", { error: data.story.human })));
   yearPanel(years.find((year) => year.year === state.year));
 }
 function yearPanel(year) {
@@ -226,10 +226,11 @@ function rows() {
 }
 function rowLine(row, most, inside, inner = false) {
   const chosen = row.name === state.row;
-  const name = button((inside ? (row.name === state.open ? "▾ " : "▸ ") : "") + row.name, () => {
+  const label = inner ? row.name.slice(stageOf(row.name).length + 1) : row.name;
+  const name = button((inside ? (row.name === state.open ? "▾ " : "▸ ") : "") + label, () => {
     if (inside && chosen && state.open === row.name) { state.open = ""; rows(); highlight(); } else chooseRow(row.name);
     document.querySelector(`#rows [data-row="${CSS.escape(row.name)}"]`)?.focus({ preventScroll: true });
-  }, { "data-row": row.name, "aria-expanded": inside ? row.name === state.open : null, "aria-pressed": chosen });
+  }, { "data-row": row.name, title: row.name, "aria-expanded": inside ? row.name === state.open : null, "aria-pressed": chosen });
   const classes = [inner && "inner", chosen && "chosen"].filter(Boolean).join(" ");
   return el("tr", { class: classes || null }, el("th", { scope: "row" }, name), ...rowCells(row, most, WIDE, inside));
 }
@@ -435,7 +436,7 @@ function comparison() {
       stroke: FAMILIES[point.family], "stroke-width": 1.5 })));
   const labels = placed([...front, ...points.filter((one) => !one.front)], width, x, (point) => y(point.top1), r);
   show("comparison-figure", draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("comparison_label") },
-    draw("text", { x: 0, y: 14, "font-size": 13 }, t("top1_axis")), draw("text", { x: width, y: height - 4, "text-anchor": "end", "font-size": 13 }, t("ops_axis")),
+    draw("text", { x: 0, y: 14, "font-size": 13 }, t("top1_axis")), draw("text", { x: width, y: height - 4, "text-anchor": "end", "font-size": width < 500 ? 11 : 13 }, t("ops_axis")),
     ...grid, draw("polyline", { class: "front", points: front.map((point) => `${x(point)},${y(point.top1)}`).join(" ") }), ...dots, ...labels),
     el("figcaption", {}, ...Object.keys(FAMILIES).filter((family) => points.some((point) => point.family === family)).flatMap((family) => [
       el("span", { class: "key", style: `background:${FAMILIES[family]}` }), (family === "yours" ? t("yours") : family) + "  "])));
