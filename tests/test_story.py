@@ -353,7 +353,8 @@ canvas.width = canvas.height = 8;
 canvas.toBlob((blob) => {
   const dropped = new DataTransfer();
   dropped.items.add(new File([blob], "mine.png", { type: "image/png" }));
-  document.getElementById("field-figure").dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+  const figure = document.getElementById("field-figure");
+  figure.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
 });
 """
 TIMED = """
@@ -409,7 +410,9 @@ def test_a_reader_walks_through_the_page(page: str, tmp_path: Path, browser: Any
 
     Select(find("#one")).select_by_value("resnet-50")
     Select(find("#two")).select_by_value("resnet-50-v1.5")
-    differ = browser.execute_script("return [...document.querySelectorAll('#pair tr.differs th')].map((th) => th.textContent)")
+    differ = browser.execute_script(
+        "return [...document.querySelectorAll('#pair tr.differs th')].map((th) => th.textContent)"
+    )
     assert [re.sub(r"[▸≠ ]", "", name) for name in differ] == ["conv3_x", "conv4_x", "conv5_x", "pool5", "fc"]
 
     for name in ("densenet-264", "cifar-resnet-1202"):

@@ -21,10 +21,10 @@ def story(
     language: Literal["en", "ko"] = "en",
     quiet: bool = False,
 ) -> None:
-    """Write the story of the networks, from 2010 to 2017, as one page: timeline, every network, receptive fields, ideas.
+    """Tell how convolutional networks became deep, on one page: timeline, every network, ideas before and after.
 
-    The page opens from disk and loads nothing. Its numbers are those of 'topfive show'; verdicts are those of the
-    experiments that were run here.
+    It opens from disk, in English and Korean, and loads nothing. Its numbers are those of 'topfive show'; verdicts are
+    those of the experiments that were run here.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def story(
     from topfive.results.experiments import kept_below
 
     if experiments is not None and not experiments.is_dir():
-        raise DataError(f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote")
+        raise DataError(
+            f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote"
+        )
     records = kept_below(experiments or EXPERIMENTS)
     told = telling.story(records, read_rows(compare) if compare else ())
     say(str(render(Path(out), told, _image(image), language)), quiet)

@@ -29,8 +29,9 @@ Errata: TypeAlias = Mapping[tuple[str, str, str], str]
 class Claim(msgspec.Struct, frozen=True):
     """One number that a paper prints about a row of its table, or about a whole network (`row` empty).
 
-    `of` is one of params, weights, macs, neurons, output, depth, field; `printed` is the number as it stands there (`"2.7"`,
-    `"<25"`, `"28x28x256"`: height, width, channels), `unit` what one of it is worth (1, 1000, 1024, 10**6, 10**9).
+    `of` is one of params, weights, macs, neurons, output, depth, field; `printed` is the number as it stands there
+    (`"2.7"`, `"<25"`, `"28x28x256"`: height, width, channels), `unit` what one of it is worth (1, 1000, 1024, 10**6,
+    10**9).
     """
 
     row: str

@@ -265,7 +265,17 @@ def _published(rows: Sequence[PublishedRow]) -> tuple[StoryPoint, ...]:
 def _own(row: ComparisonRow) -> StoryPoint:
     where = f"n = {row.images:,}, {row.size}x{row.size}"
     return StoryPoint(
-        row.name, "yours", row.top1, row.ops, row.memory_inference_bytes, row.params, row.protocol, where, "", False, False
+        row.name,
+        "yours",
+        row.top1,
+        row.ops,
+        row.memory_inference_bytes,
+        row.params,
+        row.protocol,
+        where,
+        "",
+        False,
+        False,
     )
 
 

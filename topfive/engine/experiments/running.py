@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
@@ -25,6 +24,7 @@ from topfive.results.experiments import RECORD, ExperimentRecord, Outcome
 from topfive.results.provenance import MachineRecord
 from topfive.results.records import TrialRecord
 from topfive.results.significance import spreads
+
 
 @dataclass
 class Run:

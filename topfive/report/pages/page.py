@@ -18,7 +18,7 @@ from topfive.results.provenance import Provenance
 
 
 def publish(
-    path: Path | str, template: str, names: Sequence[str] = (), script: str = "report.js", **values: object
+    path: Path | str, template: str, names: Sequence[str] = (), script: str = "report.js", /, **values: object
 ) -> Path:
     """Write a template filled with `values` and return its path; no line ends inside one of `names`."""
     path, here = Path(path), Path(__file__).parent

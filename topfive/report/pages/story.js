@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("story-data").textContent);
 const root = document.documentElement;
 const byName = new Map(data.story.networks.map((network) => [network.name, network]));
-const PAGE = 40;  // inner rows shown at once
+const PAGE = 24;  // inner rows shown at once
 const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 27, year: 2012, image: data.image,
   one: "resnet-50", two: "resnet-50-v1.5", inner: "" };
 
@@ -11,9 +11,9 @@ const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 2
 const language = () => root.lang;
 const t = (key, values = {}) => data.texts[language()][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const told = (sentence) => (language() === "ko" && data.sentences[sentence]) || sentence;
-const count = (number) => number.toLocaleString("en-US");
-const scaled = (number, unit, digits) => (number / unit).toLocaleString("en-US",
-  { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const formats = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+const scaled = (number, unit, digits) => formats[digits].format(number / unit);
+const count = (number) => scaled(number, 1, 0);
 const short = (number) => number >= 1e9 ? scaled(number, 1e9, 2) + " G" : number >= 1e6 ? scaled(number, 1e6, 1) + " M"
   : count(number);
 const by = (sizes) => sizes.join("×");
@@ -211,18 +211,19 @@ function highlight() {
   }
 }
 function rows() {
-  const network = byName.get(state.network), all = [...parts(network).values()], lines = [];
+  const network = byName.get(state.network), all = [...parts(network).values()], lines = [], shown = [];
   const most = mostOf(all.map((part) => part.row));
   for (const { row, inner } of all) {
     lines.push(rowLine(row, most, inner.length));
+    shown.push(row.name);
     if (row.name !== state.open) continue;
-    const shown = inner.slice(state.page * PAGE, (state.page + 1) * PAGE);
-    lines.push(...shown.map((one) => rowLine(one, most, 0, true)));
+    const page = inner.slice(state.page * PAGE, (state.page + 1) * PAGE);
+    lines.push(...page.map((one) => rowLine(one, most, 0, true)));
+    shown.push(...page.map((one) => one.name));
     if (inner.length > PAGE) lines.push(pager(inner.length));
   }
   show("rows", table(t("rows_of", { network: network.name }), heads(WIDE), lines, totalRow(all.map((part) => part.row), WIDE)));
-  const names = all.flatMap(({ row, inner }) => [row.name, ...(row.name === state.open ? inner.map((one) => one.name) : [])]);
-  show("row", ...names.map((name) => el("option", { value: name, selected: name === state.row }, name)));
+  show("row", ...shown.map((name) => el("option", { value: name, selected: name === state.row }, name)));
 }
 function rowLine(row, most, inside, inner = false) {
   const chosen = row.name === state.row;

@@ -51,7 +51,8 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
     return publish(
         path,
         "story.html.j2",
-        script="story.js",
+        (),
+        "story.js",
         language=language,
         points=POINTS,
         numbers={point.key: n for n, point in enumerate(POINTS, start=1)},
