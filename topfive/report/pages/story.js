@@ -284,7 +284,7 @@ function field() {
     draw("image", { href: state.image, width, height, preserveAspectRatio: "xMidYMid slice" }),
     draw("path", { d: around + inside, "fill-rule": "evenodd", fill: "var(--page)", "fill-opacity": 0.5 }),
     draw("rect", { ...large, fill: "none", stroke: "#e6550d", "stroke-width": line }),
-    by(row.field) === by(row.least) ? null : draw("rect", { ...small, fill: "none", stroke: "#0072b2", "stroke-width": line, "stroke-dasharray": `${3 * line} ${2 * line}` }));
+    by(row.field) === by(row.least) ? null : draw("rect", { ...small, fill: "none", stroke: "#56b4e9", "stroke-width": line, "stroke-dasharray": `${3 * line} ${2 * line}` }));
   if ($("field-figure").firstChild?.contains(document.activeElement)) setTimeout(() => svg.focus({ preventScroll: true }));
   show("field-figure", svg);
   Object.assign($("down"), { max: rows_ - 1, value: state.y });
