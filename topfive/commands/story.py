@@ -50,9 +50,9 @@ def story(
         raise DataError(
             f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote"
         )
-    records = kept_below(experiments or EXPERIMENTS)
-    told = telling.story(records, read_rows(compare) if compare else ())
-    say(str(render(Path(out), told, _image(image), language)), quiet)
+    shown, own = _image(image), read_rows(compare) if compare else ()
+    told = telling.story(kept_below(experiments or EXPERIMENTS), own)
+    say(str(render(Path(out), told, shown, language)), quiet)
 
 
 def _image(path: Path | None) -> str:
