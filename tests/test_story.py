@@ -285,6 +285,7 @@ def test_a_comparison_of_ones_own_is_a_second_layer(tmp_path: Path) -> None:
         (["--compare", "text.jpg"], "compare --format json"),
         (["--compare", "none.json"], "none.json"),
         (["--experiments", "none"], "topfive experiment"),
+        (["--model", "none"], "no run folder"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -296,7 +297,7 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.jpg").write_text("no image")
-    assert main(["story", *arguments]) == 3
+    assert main(["story", *arguments]) == (2 if "--model" in arguments else 3)
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not Path("story.html").exists()
 
@@ -309,6 +310,39 @@ def test_an_image_of_the_users_takes_the_place_of_the_cat(tmp_path: Path, page: 
     assert main(["story", "--out", str(out), "--image", str(tmp_path / "green.png"), "--quiet"]) == 0
     image = embedded(out.read_text("utf-8"))["image"]
     assert image.startswith("data:image/jpeg;base64,") and image != embedded(page)["image"]
+
+
+def test_a_model_shows_what_it_makes_of_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+    from PIL import Image
+
+    from topfive.engine.inference.models import About, Model, save
+    from topfive.engine.models.modules import Classifier, build
+    from topfive.networks.layers import with_classes
+
+    torch.manual_seed(0)
+    network, names = with_classes(get("cifar-resnet-20"), 3), ("cat", "dog", "fox")
+    classifier = Classifier(build(network), torch.full((1, 3, 1, 1), 99.0), torch.full((1, 3, 1, 1), 50.0)).eval()
+    save(Model("", "", "", About(network, 32, names), classifier), tmp_path / "mine.safetensors")
+    pixels = torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "image.png")
+    model, image, out = (str(tmp_path / name) for name in ("mine.safetensors", "image.png", "page.html"))
+    assert main(["story", "--model", model, "--image", image, "--out", out, "--quiet"]) == 0
+    found = embedded(Path(out).read_text("utf-8"))["story"]["model"]
+    assert main(["predict", model, image, "--top", "3", "--format", "json", "--quiet"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["rows"]
+    for n, (name, share) in enumerate(found["answers"], start=1):
+        assert (name, share) == (said[f"class_{n}"], pytest.approx(said[f"probability_{n}"], abs=1e-4))
+
+    weight = classifier.net.get_submodule("conv1").weight.detach()
+    maps = torch.nn.functional.conv2d((pixels.permute(2, 0, 1)[None] - 99.0) / 50.0, weight, padding=1)[0]
+    order = maps.abs().mean((1, 2)).argsort(descending=True)[:8]
+    assert [one["channel"] for one in found["maps"]["conv1"]] == order.tolist()
+    for one in found["maps"]["conv1"]:
+        seen = maps[one["channel"]]
+        assert (one["low"], one["high"]) == pytest.approx((float(seen.min()), float(seen.max())), rel=1e-4)
+    assert "fc" not in found["maps"] and "conv4_x" in found["maps"]
+    assert found["network"]["totals"]["input"] == "3x32x32" and found["network"]["name"] == "mine (cifar-resnet-20)"
 
 
 def test_a_value_that_a_sentence_names_must_exist() -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from topfive.console import say
 from topfive.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from topfive.results.activations import Activations
 
 SIDE = 480  # pixels of the longer side of the page's image
 EXPERIMENTS = Path("runs/experiments")
@@ -16,6 +21,7 @@ def story(
     *,
     out: str = "story.html",
     image: Path | None = None,
+    model: str | None = None,
     experiments: Path | None = None,
     compare: Path | None = None,
     language: Literal["en", "ko"] = "en",
@@ -32,6 +38,8 @@ def story(
         The page.
     image
         The image that receptive fields are shown on; by default a cat.
+    model
+        A model, as predict takes it: the page shows what it makes of the image, row by row.
     experiments
         A folder with experiments of 'topfive experiment'; by default runs/experiments.
     compare
@@ -50,29 +58,38 @@ def story(
         raise DataError(
             f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote"
         )
-    shown, own = _image(image), read_rows(compare) if compare else ()
-    told = telling.story(kept_below(experiments or EXPERIMENTS), own)
-    say(str(render(Path(out), told, shown, language)), quiet)
+    shown, own = _opened(image), read_rows(compare) if compare else ()
+    seen = _activations(model, shown) if model else None
+    told = telling.story(kept_below(experiments or EXPERIMENTS), own, seen)
+    say(str(render(Path(out), told, _embedded(shown), language)), quiet)
 
 
-def _image(path: Path | None) -> str:
-    """An image as a data URI. Raises: DataError where it cannot be read."""
-    import base64
-    from io import BytesIO
-
+def _opened(path: Path | None) -> Image.Image:
+    """The image that the page shows. Raises: DataError where it cannot be read."""
     from topfive.data.decoding import decode
     from topfive.report.pages import story
 
-    if path is None:
-        data = Path(story.__file__).with_name("story.jpg").read_bytes()
-    else:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"--image {str(path)!r} cannot be read: {error.strerror}") from None
-        shown = decode(data, str(path)).image
-        shown.thumbnail((SIDE, SIDE))
-        buffer = BytesIO()
-        shown.save(buffer, "JPEG", quality=85)
-        data = buffer.getvalue()
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    place = path or Path(story.__file__).with_name("story.jpg")
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise DataError(f"--image {str(place)!r} cannot be read: {error.strerror}") from None
+    return decode(data, str(place)).image
+
+
+def _activations(model: str, image: Image.Image) -> Activations:
+    from topfive.engine.inference.activations import activations
+    from topfive.engine.inference.models import open_model
+
+    return activations(open_model(model), image)
+
+
+def _embedded(image: Image.Image) -> str:
+    """The image as a data URI."""
+    import base64
+    from io import BytesIO
+
+    small, buffer = image.copy(), BytesIO()
+    small.thumbnail((SIDE, SIDE))
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -14,6 +14,7 @@ from topfive.report import cards
 from topfive.report.comparison import published_rows
 from topfive.report.figures.series import alike, drawn, pareto
 from topfive.report.tables import Row, Value
+from topfive.results.activations import ActivationMap, Activations
 from topfive.results.experiments import ExperimentRecord
 from topfive.results.records import ComparisonRow, PublishedRow
 
@@ -117,6 +118,16 @@ class StoryExperiment(msgspec.Struct, frozen=True):
     lines: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()  # the effective field: name, x, y
 
 
+class StoryModel(msgspec.Struct, frozen=True):
+    """A trained model as a network of its own, and what it makes of the image."""
+
+    network: StoryNetwork
+    protocol: str
+    view: bytes
+    maps: dict[str, tuple[ActivationMap, ...]]
+    answers: tuple[tuple[str, float], ...]
+
+
 class Story(msgspec.Struct, frozen=True):
     """All values of the page."""
 
@@ -127,6 +138,7 @@ class Story(msgspec.Struct, frozen=True):
     published: tuple[StoryPoint, ...]
     own: tuple[StoryPoint, ...]
     experiments: dict[str, StoryExperiment]
+    model: StoryModel | None = None
 
 
 class Point(NamedTuple):
@@ -159,7 +171,9 @@ POINTS = (
 )
 
 
-def story(records: Sequence[ExperimentRecord] = (), own: Sequence[ComparisonRow] = ()) -> Story:
+def story(
+    records: Sequence[ExperimentRecord] = (), own: Sequence[ComparisonRow] = (), seen: Activations | None = None
+) -> Story:
     """Everything, from the networks, papers.toml, and the records that there are."""
     return Story(
         tuple(_year(winner) for winner in papers.winners()),
@@ -169,6 +183,7 @@ def story(records: Sequence[ExperimentRecord] = (), own: Sequence[ComparisonRow]
         _published(published_rows()),
         tuple(_own(row) for row in own),
         {record.name: _experiment(record) for record in records},
+        _model(seen) if seen else None,
     )
 
 
@@ -177,8 +192,8 @@ def _networks() -> tuple[StoryNetwork, ...]:
     return tuple(_network(get(name)) for name in NETWORKS)
 
 
-def _network(network: Network) -> StoryNetwork:
-    sheet = cards.of(network)
+def _network(network: Network, input: tuple[int, int, int] | None = None) -> StoryNetwork:
+    sheet = cards.of(network, input)
     document = cards.document(sheet)
     kinds: dict[Kind, int] = {}
     stages, layers, heads = (
@@ -187,7 +202,7 @@ def _network(network: Network) -> StoryNetwork:
     )
     return StoryNetwork(
         network.name,
-        msgspec.convert(document["source"], dict[str, Value]),
+        msgspec.convert(document["source"] or {}, dict[str, Value]),
         cards.totals(sheet),
         tuple(kinds),
         stages,
@@ -197,7 +212,18 @@ def _network(network: Network) -> StoryNetwork:
         cards.error_rows(sheet),
         sheet.differs,
         params_by_place(sheet.costs),
-        drawing.svg(network),
+        drawing.svg(network, input=input),
+    )
+
+
+def _model(seen: Activations) -> StoryModel:
+    network = _network(seen.network, (3, seen.size, seen.size))
+    return StoryModel(
+        msgspec.structs.replace(network, name=f"{seen.model} ({network.name})"),
+        seen.protocol,
+        seen.view,
+        seen.maps,
+        seen.answers,
     )
 
 

@@ -2,9 +2,11 @@
 // Draws what stands in #story-data. Nothing is computed here but shares, orders and places: all counts are embedded.
 const data = JSON.parse(document.getElementById("story-data").textContent);
 const root = document.documentElement;
+const model = data.story.model;  // of the reader's own, or null
+if (model) data.story.networks.unshift(model.network);
 const byName = new Map(data.story.networks.map((network) => [network.name, network]));
 const PAGE = 24;  // inner rows shown at once
-const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 27, year: 2012, image: data.image,
+const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 27, year: 2012, image: data.image, file: "",
   one: "resnet-50", two: "resnet-50-v1.5", inner: "" };
 
 // ---- words and numbers
@@ -151,6 +153,7 @@ function chooseNetwork(name, jump) {
   middle();
   networkView();
   field();
+  passed();
   if (jump) $("choice").scrollIntoView();
 }
 function chooseRow(name) {
@@ -162,6 +165,7 @@ function chooseRow(name) {
   middle();
   rows();
   field();
+  passed();
   highlight();
 }
 function middle() {  // the unit in the middle of the chosen row
@@ -171,7 +175,7 @@ function middle() {  // the unit in the middle of the chosen row
 function networkView() {
   const network = byName.get(state.network), source = network.source, totals = network.totals;
   const where = [source.authors, source.year, source.venue, source.arxiv && `arXiv ${source.arxiv}`].filter(Boolean);
-  show("facts", el("h3", {}, network.name), el("p", {}, `${source.title}. ${where.join(", ")}.`),
+  show("facts", el("h3", {}, network.name), source.title ? el("p", {}, `${source.title}. ${where.join(", ")}.`) : null,
     source.note ? el("p", {}, told(source.note)) : null,
     el("p", {}, t("totals", { input: totals.input, classes: count(totals.classes), depth: totals.depth,
       params: count(totals.params), macs: scaled(totals.macs, 1e9, 3), ops: scaled(totals.ops, 1e9, 3),
@@ -281,7 +285,7 @@ function field() {
   const inside = `M${large.x} ${large.y}h${large.width}v${large.height}h${-large.width}z`;
   const svg = draw("svg", { viewBox: `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`, tabindex: 0, role: "application",
     "aria-label": t("field_label"), "aria-describedby": "unit", onpointermove: (event) => point(event, svg, row), onkeydown: step },
-    draw("image", { href: state.image, width, height, preserveAspectRatio: "xMidYMid slice" }),
+    draw("image", { href: network === model?.network && !state.file ? PNG + model.view : state.image, width, height, preserveAspectRatio: "xMidYMid slice" }),
     draw("path", { d: around + inside, "fill-rule": "evenodd", fill: "var(--page)", "fill-opacity": 0.5 }),
     draw("rect", { ...large, fill: "none", stroke: "#e6550d", "stroke-width": line }),
     by(row.field) === by(row.least) ? null : draw("rect", { ...small, fill: "none", stroke: "#56b4e9", "stroke-width": line, "stroke-dasharray": `${3 * line} ${2 * line}` }));
@@ -292,12 +296,22 @@ function field() {
   const span = (from, to) => `${from}–${to}`;
   show("unit", t("unit", { network: network.name, row: row.name, y: state.y + 1, x: state.x + 1, rows: rows_, columns, field: by(row.field),
     across: span(...seen(row, row.field, 1, state.x)), down: span(...seen(row, row.field, 0, state.y)), input: `${height}×${width}` }) +
-    (by(row.field) === by(row.least) ? "" : " " + t("unit_least", { least: by(row.least) })) +
-    (Math.max(...row.field) > Math.max(height, width) ? " " + t("unit_beyond") : ""));
+    (Math.max(...row.field) > Math.max(height, width) ? " " + t("unit_beyond") : "") +
+    (by(row.field) === by(row.least) ? "" : " " + t("unit_least", { least: by(row.least) })));
   show("map", draw("svg", { viewBox: `0 0 ${columns} ${rows_}`, role: "img", "aria-label": t("map", { rows: rows_, columns }) },
     draw("rect", { width: columns, height: rows_, fill: "var(--raised)", stroke: "var(--line)", "stroke-width": columns / 80 }),
     draw("rect", { x: state.x, y: state.y, width: Math.max(1, columns / 60), height: Math.max(1, rows_ / 60), fill: "#e6550d" })),
     el("figcaption", {}, t("map", { rows: rows_, columns })));
+}
+const PNG = "data:image/png;base64,";
+function passed() {  // what the reader's model makes of the image, in the chosen row
+  if (!model) return;
+  const answers = model.answers.map(([name, share]) => el("li", {}, `${name}: ${scaled(100 * share, 1, 1)} %`));
+  const here = state.network === model.network.name, row = stageOf(state.row), maps = here ? model.maps[row] || [] : [];
+  show("passed", el("h3", {}, t("passed", { model: model.network.name, protocol: model.protocol })), el("ol", {}, ...answers),
+    el("p", {}, here ? t(maps.length ? "maps_of" : "maps_none", { row, n: maps.length }) : opener(model.network.name)),
+    el("div", { class: "maps" }, ...maps.map((map) => el("figure", {}, el("img", { src: PNG + map.png, alt: t("channel", map) }), el("figcaption", {}, t("channel",
+      { channel: map.channel, low: map.low.toPrecision(3), high: map.high.toPrecision(3) }))))));
 }
 function unit(y, x) {
   const [, height, width] = rowCalled(byName.get(state.network), state.row).output;
@@ -319,7 +333,7 @@ function take(file) {
   const reader = new FileReader();
   reader.onload = () => {
     const image = new Image();
-    image.onload = () => { state.image = reader.result; $("file-said").textContent = file.name; field(); };
+    image.onload = () => { Object.assign(state, { image: reader.result, file: file.name }); $("file-said").textContent = file.name; field(); };
     image.onerror = () => { $("file-said").textContent = t("not_image", { file: file.name }); };
     image.src = reader.result;
   };
@@ -447,7 +461,7 @@ function comparison() {
 }
 
 // ---- all of it
-const lazy = { timeline, networks: networkView, field: () => { field(); effective(); }, ideas, side, comparison };
+const lazy = { timeline, networks: networkView, field: () => { field(); passed(); effective(); }, ideas, side, comparison };
 const drawn = new Set();
 function need(key) {
   if (drawn.has(key)) return;
@@ -461,12 +475,14 @@ function speak(chosen) {
   for (const key of [...drawn]) lazy[key]();
 }
 function options(id, chosen) {
-  const families = Map.groupBy ? Map.groupBy(data.story.networks, (one) => one.source.family) : new Map([["", data.story.networks]]);
+  const families = Map.groupBy ? Map.groupBy(data.story.networks, (one) => one === model?.network ? t("yours") : one.source.family) : new Map([["", data.story.networks]]);
   $(id).replaceChildren(...[...families].map(([family, found]) => el("optgroup", { label: family || "topfive" },
     ...found.map((one) => el("option", { value: one.name, selected: one.name === chosen }, one.name)))));
 }
 for (const one of document.querySelectorAll(".languages button")) one.addEventListener("click", () => speak(one.dataset.language));
 for (const one of document.querySelectorAll("[data-network]")) one.addEventListener("click", () => chooseNetwork(one.dataset.network, true));
+if (model) Object.assign(state, { network: model.network.name, row: model.network.stages[0][0] });
+if (model) middle();
 options("network", state.network);
 options("one", state.one);
 options("two", state.two);

@@ -57,6 +57,7 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
         points=POINTS,
         numbers={point.key: n for n, point in enumerate(POINTS, start=1)},
         experiments=told.experiments,
+        model=told.model is not None,
         effective="stacked-3x3" in told.experiments,
         tried=sorted(tried.items(), key=lambda one: [point.key for point in POINTS].index(one[1])),
         en=_told(both["en"], values),
