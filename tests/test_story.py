@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -179,7 +181,7 @@ def test_experiments_of_the_points_are_those_that_there_are(page: str) -> None:
         ("degradation", ("training images too", "not overfitting", "28.54 %")),
         ("classifier", ("123.6 M of the 138.4 M", "89 %")),
         ("history", ("25.8 %", "16.4 %", "3.57 %", "six networks", "4.49 %", "5.1 %")),
-        ("depths", ("v1.5", "4.09 G", "3.86 G")),
+        ("depths", ("v1.5", "4.09 G", "3.86 G", "24.01 %", "24.7 %")),
         ("together", ("senet-154", "2 x multiply-adds")),
     ],
 )
@@ -286,6 +288,7 @@ def test_a_comparison_of_ones_own_is_a_second_layer(tmp_path: Path) -> None:
         (["--compare", "none.json"], "none.json"),
         (["--experiments", "none"], "topfive experiment"),
         (["--model", "none"], "no run folder"),
+        (["--out", "."], "is a folder"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -297,9 +300,17 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.jpg").write_text("no image")
-    assert main(["story", *arguments]) == (2 if "--model" in arguments else 3)
+    assert main(["story", *arguments]) == (2 if arguments[0] in ("--model", "--out") else 3)
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not Path("story.html").exists()
+
+
+def test_the_page_is_written_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from topfive.cli import main; assert main(['story', '--out', 'page.html']) == 0;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_an_image_of_the_users_takes_the_place_of_the_cat(tmp_path: Path, page: str) -> None:

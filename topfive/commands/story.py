@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from topfive.console import say
-from topfive.errors import DataError
+from topfive.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,6 +54,8 @@ def story(
     from topfive.results.comparisons import read_rows
     from topfive.results.experiments import kept_below
 
+    if Path(out).is_dir():
+        raise UsageError(f"--out {out!r} is a folder: name a file in it, such as {str(Path(out) / 'story.html')!r}")
     if experiments is not None and not experiments.is_dir():
         raise DataError(
             f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote"
