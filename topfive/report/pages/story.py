@@ -15,6 +15,7 @@ from topfive.report.story import POINTS, Story, facts
 Language: TypeAlias = Literal["en", "ko"]
 Tables: TypeAlias = dict[str, dict[str, str | dict[str, str]]]
 
+SCRIPTS = "story_elements.js", "story_networks.js", "story_field.js", "story_figures.js", "story.js"
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 
@@ -52,7 +53,7 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
         path,
         "story.html.j2",
         (),
-        "story.js",
+        SCRIPTS,
         language=language,
         points=POINTS,
         numbers={point.key: n for n, point in enumerate(POINTS, start=1)},
