@@ -374,7 +374,9 @@ def test_a_value_that_a_sentence_names_must_exist() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="selenium is not installed: pip install 'topfive[browser]'"
+    )
     from shutil import which
 
     driver = which("chromedriver")

@@ -350,7 +350,7 @@ def facts(told: Story) -> Mapping[str, str]:
         "naive_pooled": str(naive.kinds[naive.layers[-2].kind].output[0]),
         "block_basic": f"{_macs(pairs['bottleneck'][0]) / 1e6:.0f}",
         "block_bottleneck": f"{_macs(pairs['bottleneck'][1]) / 1e6:.0f}",
-        **{f"top1_{name}": f"{points[name].top1:.1f}" for name in ("vgg-d", "inception-v4", "resnet-50")},
+        **{f"top1_{name}": f"{points[name].top1:.1f}" for name in ("vgg-d", "inception-v4")},
         **{f"ops_{name}": f"{points[name].ops / 1e9:.1f}" for name in ("vgg-d", "inception-v4")},
         **{f"bytes_{name}": f"{points[name].bytes / 1e6:.0f}" for name in ("vgg-d", "inception-v4")},
         **{f"error_{name}": _ten_crops(name) for name in ("plain-18", "plain-34", "resnet-18", "resnet-34")},
