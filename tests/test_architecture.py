@@ -18,6 +18,7 @@ OF_ALL_PAPERS = {
     "descriptions",
     "boxes",
     "drawing",
+    "ideas",
     "variations",
     "papers",
 }  # what is in networks/ and of no paper

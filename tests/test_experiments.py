@@ -19,13 +19,12 @@ from topfive.engine.experiments import auxiliary_classifiers as auxiliary
 from topfive.engine.experiments.experiment import Experiment, Found
 from topfive.engine.experiments.inception_cost import module
 from topfive.engine.experiments.operations_accuracy_memory import published, rising
-from topfive.engine.experiments.running import kept
 from topfive.engine.experiments.stacked_3x3 import alone
 from topfive.networks.costs import count
 from topfive.networks.layers import Network, with_classes
 from topfive.networks.variations import for_small_images
 from topfive.report.figures import charts
-from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, more_accurate, together
+from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, kept, more_accurate, together
 from topfive.results.records import ComparisonRow, TrialRecord
 from topfive.results.significance import Right, spreads
 

@@ -92,8 +92,9 @@ def _run(
 ) -> tuple[ExperimentRecord, Path]:  # fmt: skip
     """One experiment, with its page; `together` where the folder holds others beside it."""
     from topfive.engine.experiments import ALL
-    from topfive.engine.experiments.running import Run, kept
+    from topfive.engine.experiments.running import Run
     from topfive.report import experiments as reporting
+    from topfive.results.experiments import kept
 
     where = str(Path(out or "runs/experiments/all") / name) if together else out
     asked = Asked(

@@ -7,6 +7,8 @@ biases and the two affine vectors of batch normalisation. Values are 4 bytes unl
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import msgspec
 
 from topfive.errors import UsageError
@@ -108,6 +110,12 @@ class Costs(msgspec.Struct, frozen=True):
     def peak_bytes(self) -> int:
         """Weights and the most activations alive at once, one image, inference."""
         return self.weight_bytes + self.peak_activation_bytes
+
+    @property
+    def field(self) -> int:
+        """What a value of the last maps sees, in pixels: those in front of the classifier or the global average."""
+        maps = takewhile(lambda row: not row.layer.startswith(("linear", "global")), self.rows)
+        return max((max(row.receptive_field) for row in maps), default=1)
 
     def training_bytes(self, batch: int) -> int:
         """An estimate: weights, gradients and momentum, and every activation kept for the backward pass, in fp32."""

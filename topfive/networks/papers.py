@@ -29,8 +29,9 @@ Errata: TypeAlias = Mapping[tuple[str, str, str], str]
 class Claim(msgspec.Struct, frozen=True):
     """One number that a paper prints about a row of its table, or about a whole network (`row` empty).
 
-    `of` is one of params, weights, macs, neurons, output, depth; `printed` is the number as it stands there (`"2.7"`,
-    `"<25"`, `"28x28x256"`: height, width, channels), `unit` what one of it is worth (1, 1000, 1024, 10**6, 10**9).
+    `of` is one of params, weights, macs, neurons, output, depth, field; `printed` is the number as it stands there
+    (`"2.7"`, `"<25"`, `"28x28x256"`: height, width, channels), `unit` what one of it is worth (1, 1000, 1024, 10**6,
+    10**9).
     """
 
     row: str
@@ -119,7 +120,7 @@ class _Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _NetworkClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    of: Literal["params", "weights", "macs", "depth"]
+    of: Literal["params", "weights", "macs", "depth", "field"]
     printed: str
     where: str
     unit: int = 1
@@ -219,7 +220,7 @@ def _rank(error: PublishedError) -> tuple[bool, bool, bool, int]:
 def _counted(costs: Costs, claim: Claim) -> int | tuple[int, int, int]:
     """Our number for a claim; an output as (height, width, channels), which is how papers print it."""
     if not claim.row:
-        totals = {"params": costs.params, "macs": costs.macs, "depth": costs.depth}
+        totals = {"params": costs.params, "macs": costs.macs, "depth": costs.depth, "field": costs.field}
         return totals[claim.of] if claim.of in totals else sum(row.weights for row in costs.stages)
     row = next(row for row in costs.stages if row.name == claim.row)
     channels, height, width = row.output

@@ -1,6 +1,7 @@
 """What a comparison comes to: trials become rows, and rows an answer."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -146,3 +147,25 @@ def _mean(values: Sequence[float]) -> float:
 def _mean_curve(curves: Sequence[tuple[dict[str, float], ...]]) -> tuple[dict[str, float], ...]:
     """Point by point over the seeds, as far as all have them."""
     return tuple({name: _mean([point[name] for point in points]) for name in points[0]} for points in zip(*curves))
+
+
+class _Failed(msgspec.Struct, frozen=True):
+    failed: str | None = None
+
+
+class _Printed(msgspec.Struct, frozen=True):
+    rows: tuple[msgspec.Raw, ...]
+
+
+def read_rows(path: Path) -> list[ComparisonRow]:
+    """The rows that `compare --format json` printed into a file, without networks that failed. Raises: DataError."""
+    try:
+        printed = msgspec.json.decode(path.read_bytes(), type=_Printed).rows
+        good = [row for row in printed if not msgspec.json.decode(row, type=_Failed).failed]
+        return [msgspec.json.decode(row, type=ComparisonRow) for row in good]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise DataError(
+            f"{path} is not what 'topfive compare --format json' prints ({error}): write it with > FILE.json"
+        ) from None

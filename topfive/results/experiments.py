@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from pathlib import Path
 from statistics import fmean, variance
 from typing import Literal
 
@@ -12,6 +13,7 @@ from topfive.results.provenance import MachineRecord
 from topfive.results.records import ComparisonRow
 from topfive.results.significance import LEVEL, Right, Spread, difference_p
 
+RECORD = "experiment.json"
 Kind = Literal["holds", "does not hold at this scale", "cannot be told"]
 HOLDS: Kind = "holds"
 NOT: Kind = "does not hold at this scale"
@@ -142,3 +144,20 @@ def together(*verdicts: Verdict) -> Verdict:
     kinds = {verdict.kind for verdict in verdicts}
     kind: Kind = NOT if NOT in kinds else OPEN if OPEN in kinds else HOLDS
     return Verdict(kind, "; ".join(verdict.reason for verdict in verdicts))
+
+
+def kept(folder: Path) -> ExperimentRecord | None:
+    """The record of an experiment that was run in a folder, if there is one that can be read."""
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=ExperimentRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None  # why: it is computed again, from the trainings
+
+
+def kept_below(folder: Path) -> list[ExperimentRecord]:
+    """The records of all experiments in a folder and below it, one of each name: the newest."""
+    found = (kept(path.parent) for path in sorted(folder.rglob(RECORD)))
+    newest: dict[str, ExperimentRecord] = {}
+    for record in sorted((one for one in found if one), key=lambda one: one.made):
+        newest[record.name] = record
+    return list(newest.values())

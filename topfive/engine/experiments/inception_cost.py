@@ -3,24 +3,17 @@
 from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import get
 from topfive.networks.costs import Costs, count
-from topfive.networks.layers import Conv, Layer, Network, Pool, Relu, chain, concat
+from topfive.networks.ideas import POPULAR_MACS, inception_module
+from topfive.networks.layers import Network
 from topfive.networks.variations import narrowed
 from topfive.results.experiments import Table, Verdict, counted, more_accurate, together
 
 NARROW = 4
-POPULAR = 358e6  # multiply-adds of the reduced module, as lectures give them
 
 
 def module(reduced: bool) -> Costs:
-    """The module that lectures show: 28x28x256 in, 128 + 192 + 96 filters and the pooled maps out."""
-    less: tuple[tuple[str, Layer], ...] = (("reduce", Conv(64, 1)),) if reduced else ()
-    branches = concat(
-        b1=chain(conv=Conv(128, 1)),
-        b3=chain(*less, conv=Conv(192, 3, pad=1)),
-        b5=chain(*less, conv=Conv(96, 5, pad=2)),
-        pool=chain(("pool", Pool("max", 3, 1, pad=1)), *((("project", Conv(64, 1)),) if reduced else ())),
-    )
-    return count(Network("module", "googlenet", (256, 28, 28), chain(module=branches, relu=Relu())))
+    """What the module that lectures show costs, naive or reduced."""
+    return count(inception_module(reduced))
 
 
 def networks() -> list[Network]:
@@ -52,7 +45,7 @@ def _tables(found: Found) -> list[Table]:
     )
     return [
         Table(f"The module row by row (the rows of the reduced one sum to {module(True).macs / 1e6:.0f} M, "
-              f"not to {POPULAR / 1e6:.0f} M)", head, tuple(rows)),
+              f"not to {POPULAR_MACS / 1e6:.0f} M)", head, tuple(rows)),
         Table("Maps after each of the nine modules", ("module", "naive", "reduced"), grown),
     ]  # fmt: skip
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
@@ -21,12 +20,10 @@ from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.errors import UsageError
 from topfive.networks.layers import Network
 from topfive.results.comparisons import rights
-from topfive.results.experiments import ExperimentRecord, Outcome
+from topfive.results.experiments import RECORD, ExperimentRecord, Outcome
 from topfive.results.provenance import MachineRecord
 from topfive.results.records import TrialRecord
 from topfive.results.significance import spreads
-
-RECORD = "experiment.json"
 
 
 @dataclass
@@ -134,11 +131,3 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.encode(network))
         return str(path)
-
-
-def kept(folder: Path) -> ExperimentRecord | None:
-    """The record of an experiment that was run in a folder, if there is one that can be read."""
-    try:
-        return msgspec.json.decode((folder / RECORD).read_bytes(), type=ExperimentRecord)
-    except (OSError, msgspec.MsgspecError):
-        return None  # why: it is computed again, from the trainings

@@ -17,10 +17,17 @@ from topfive.report.figures import canvas
 from topfive.results.provenance import Provenance
 
 
-def publish(path: Path | str, template: str, names: Sequence[str] = (), **values: object) -> Path:
+def publish(
+    path: Path | str,
+    template: str,
+    names: Sequence[str] = (),
+    scripts: Sequence[str] = ("report.js",),
+    /,
+    **values: object,
+) -> Path:
     """Write a template filled with `values` and return its path; no line ends inside one of `names`."""
     path, here = Path(path), Path(__file__).parent
-    script = (here / "report.js").read_text(encoding="utf-8")
+    script = "".join((here / name).read_text(encoding="utf-8") for name in scripts)
     pages = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -1,0 +1,82 @@
+"""The page of the story: the values and the sentences of both languages in one file."""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+from markupsafe import Markup, escape
+
+from topfive.report.pages.page import publish
+from topfive.report.story import POINTS, Story, facts
+
+Language: TypeAlias = Literal["en", "ko"]
+Tables: TypeAlias = dict[str, dict[str, str | dict[str, str]]]
+
+SCRIPTS = "story_elements.js", "story_networks.js", "story_field.js", "story_figures.js", "story.js"
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+
+
+def texts(language: Language) -> Mapping[str, str]:
+    """The sentences of a language by their table and key: `points.stack.title`, `page.lead`."""
+    path = Path(__file__).with_name(f"story_{language}.toml")
+    tables = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Tables)
+    found: dict[str, str] = {}
+    for table, entries in tables.items():
+        for key, value in entries.items():
+            parts = {f".{part}": text for part, text in value.items()} if isinstance(value, dict) else {"": value}
+            found |= {f"{table}.{key}{part}": text for part, text in parts.items()}
+    return found
+
+
+def korean() -> Mapping[str, str]:
+    """The Korean of the sentences that papers.toml and the papers' files have in English."""
+    path = Path(__file__).with_name("story_papers_ko.toml")
+    return msgspec.convert(tomllib.loads(path.read_text("utf-8"))["sentences"], dict[str, str])
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with its {values}. Raises: KeyError for one that there is none of."""
+    return re.sub(r"\{([^}]+)\}", lambda found: values[found[1]], text)
+
+
+def render(path: Path, told: Story, image: str, language: Language) -> Path:
+    """Write the page and return its path; `image` is a data URI, `language` the one that it opens in."""
+    values = facts(told)
+    both = {name: texts(name) for name in LANGUAGES}
+    labels = {name: _labels(both[name]) for name in LANGUAGES}
+    document = {"story": told, "texts": labels, "sentences": korean(), "image": image}
+    tried = {name: point.key for point in reversed(POINTS) for name in point.experiments}
+    return publish(
+        path,
+        "story.html.j2",
+        (),
+        SCRIPTS,
+        language=language,
+        points=POINTS,
+        numbers={point.key: n for n, point in enumerate(POINTS, start=1)},
+        experiments=told.experiments,
+        model=told.model is not None,
+        effective="stacked-3x3" in told.experiments,
+        tried=sorted(tried.items(), key=lambda one: [point.key for point in POINTS].index(one[1])),
+        en=_told(both["en"], values),
+        ko=_told(both["ko"], values),
+        has=both["en"].__contains__,
+        # why: inside of a script element nothing is unescaped, and a < could end it
+        data=Markup(msgspec.json.encode(document).decode().replace("<", "\\u003c")),
+    )
+
+
+def _labels(found: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix("ui."): text for key, text in found.items() if key.startswith("ui.")}
+
+
+def _told(found: Mapping[str, str], values: Mapping[str, str]) -> Callable[[str], Markup]:
+    def told(key: str) -> Markup:
+        text = str(escape(found[key] if key.startswith("ui.") else filled(found[key], values)))
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+        return Markup(re.sub(r"\[\[([^\]]+)\]\]", r'<button type="button" data-network="\1">\1</button>', text))
+
+    return told
