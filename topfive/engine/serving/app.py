@@ -108,8 +108,8 @@ class Guard:
         except Exception as error:  # why: a client never sees what went wrong inside
             print(f"topfive: request {scope['request_id']}: {type(error).__name__}: {error}", file=sys.stderr)
             if not begun:
-                problem = Problem(500, "internal error", "the server's log has more under this request's identifier")
-                await fault(problem, scope["request_id"])(scope, receive, sent)
+                hidden = Problem(500, "internal error", "the server's log has more under this request's identifier")
+                await fault(hidden, scope["request_id"])(scope, receive, sent)
 
 
 def fault(problem: Problem, request_id: str) -> Response:

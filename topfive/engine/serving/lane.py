@@ -83,13 +83,13 @@ class Lane:
         if tickets is None:
             self.metrics.shed += len(images)
             raise Problem(429, "busy", f"{self.batcher.held} images wait already", limit=self.limits.queue, again=1)
-        futures = [loop.create_future() for _ in tickets]
+        futures: list[asyncio.Future[Prediction]] = [loop.create_future() for _ in tickets]
         self._answers.update(zip(tickets, futures))
         for ticket, (name, data) in zip(tickets, images):
             self._tell(frame(Image(ticket, name, top, data)))
         self._pump()
         try:
-            return await asyncio.gather(*futures)
+            return list(await asyncio.gather(*futures))
         finally:
             for ticket, future in zip(tickets, futures):
                 if not future.done() or future.cancelled():

@@ -24,6 +24,7 @@ Pages = Callable[[Mapping[str, object]], Mapping[str, Page]]
 class Server(uvicorn.Server):
     """uvicorn's server, which finishes what it has at the first signal, and ends at once at the second."""
 
+    should_exit: bool
     ended_by: int | None = None
 
     @contextlib.contextmanager
