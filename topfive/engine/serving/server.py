@@ -44,6 +44,7 @@ class Server(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket for the address. Raises: ResourceError where it cannot be had."""
+    found: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind, protocol)
@@ -51,6 +52,8 @@ def listen(host: str, port: int) -> socket.socket:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
+        if found:
+            found.close()
         why = {
             errno.EADDRINUSE: "another program has that port: --port takes another one",
             errno.EACCES: "ports below 1024 are the system's: --port takes another one",
