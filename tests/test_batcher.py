@@ -62,7 +62,7 @@ class World:
             self.now, _, what = heapq.heappop(self.events)
             what()
             self.act()
-        assert not self.batcher.held or self.silent
+        assert not self.batcher.held  # a worker that says nothing of an image has been ended
         for ticket, (image, _) in self.sent.items():
             assert (ticket in self.answers) != (ticket in self.left), f"image {ticket} has no answer"
             outcome, result = self.answers.get(ticket, ("", None))
@@ -204,7 +204,9 @@ def test_before_it_started_and_when_full_nothing_is_admitted() -> None:
     batcher.started(0.0)
     assert batcher.admit(3, 0.0) is None and batcher.admit(2, 0.0) == [0, 1] and batcher.admit(1, 0.0) is None
     batcher.left(0)
-    assert batcher.advance(0.1) == [Drop(0)] and batcher.admit(1, 0.1) == [2]
+    assert batcher.advance(0.1) == [Drop(0)] and batcher.admit(1, 0.1) is None  # the worker has it still
+    batcher.decoded(0, 0.2)
+    assert batcher.admit(1, 0.2) == [2] and batcher.advance(0.2) == []
 
 
 def test_silence_is_death_only_where_there_is_work() -> None:
@@ -216,3 +218,11 @@ def test_silence_is_death_only_where_there_is_work() -> None:
     assert batcher.advance(100.5) == [Run(1, (0,))]
     assert batcher.advance(101.0) == [Answer(0, "expired")]
     assert batcher.next_time() == 102.5 and batcher.advance(102.5) == [Kill()] and batcher.advance(200.0) == []
+
+
+def test_a_worker_that_is_silent_on_images_that_have_expired_is_ended_too() -> None:
+    batcher: Batcher[str] = Batcher(1, 0, room=2, seconds=1)
+    batcher.started(0.0)
+    batcher.admit(1, 0.0)
+    assert batcher.advance(1.0) == [Answer(0, "expired"), Drop(0)]
+    assert batcher.next_time() == 2.0 and batcher.advance(2.0) == [Kill()]

@@ -20,19 +20,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from served import Reply, Served, served
 from test_prediction import model as tiny
 from test_zoo import BAD, FORMATS, ODD, mutant, png
-
-pytest.importorskip("fastapi", reason="the server needs the extra serve")
-pytest.importorskip("uvicorn", reason="the server needs the extra serve")
-
-from served import Reply, Served, served
 
 from topfive.cli import main
 from topfive.data.decoding import decode
 from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import open_model, save
 from topfive.engine.inference.prediction import Predictor, predicted
+
+pytest.importorskip("fastapi", reason="the server needs the extra serve")
+pytest.importorskip("uvicorn", reason="the server needs the extra serve")
 
 CAP = 300_000  # bytes of a body, in these tests
 

@@ -22,7 +22,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Drop:
-    """Have the worker forget an image."""
+    """Have the worker forget an image; of one that it had still to decode it speaks all the same."""
 
     ticket: int
 
@@ -56,7 +56,7 @@ class Batcher(Generic[Result]):
         self.most, self.wait, self.room, self.seconds = most, wait, room, seconds
         self.up = self.killed = False
         self._deadlines: dict[int, float] = {}  # of images without an answer, the earliest first
-        self._decoding: set[int] = set()
+        self._decoding: set[int] = set()  # of which the worker has still to speak, whoever has left meanwhile
         self._ready: dict[int, float] = {}  # since when
         self._running: tuple[int, ...] = ()
         self._heard = 0.0
@@ -87,16 +87,15 @@ class Batcher(Generic[Result]):
     def decoded(self, ticket: int, now: float) -> None:
         """An image can be run."""
         self._heard = now
-        if ticket in self._decoding:  # it may have expired meanwhile
-            self._decoding.remove(ticket)
+        self._decoding.discard(ticket)
+        if ticket in self._deadlines:  # else it has expired, or its client has left
             self._ready[ticket] = now
 
     def refused(self, ticket: int, why: Result, now: float) -> None:
         """An image cannot be decoded."""
         self._heard = now
-        if ticket in self._decoding:
-            self._decoding.remove(ticket)
-            self._answer(ticket, "refused", why)
+        self._decoding.discard(ticket)
+        self._answer(ticket, "refused", why)
 
     def ran(self, batch: int, results: Sequence[Result] | None, now: float) -> None:
         """A batch is done: a result for each of its images, in order, or None where it failed as a whole."""
@@ -160,7 +159,5 @@ class Batcher(Generic[Result]):
 
     def _forget(self, ticket: int) -> None:
         """Take an image back that is not running yet; one that is gets its result thrown away."""
-        if ticket in self._decoding or ticket in self._ready:
-            self._decoding.discard(ticket)
-            self._ready.pop(ticket, None)
+        if ticket in self._decoding or self._ready.pop(ticket, None) is not None:
             self._actions.append(Drop(ticket))

@@ -82,7 +82,7 @@ class Worker:
             views=self.protocol.count(),
             trained_on=about.source,
             origin=about.origin,
-            backend=f"{self.backend.said}; {self.machine}",
+            backend=f"{self.backend.said}; {self.machine.threads} threads of {self.machine.processor}",
             sha256=self.model.sha256,
             notes=self.model.notes,
         )
@@ -108,6 +108,7 @@ class Worker:
 
     def decode(self, image: Image) -> None:
         if image.ticket not in self.shown:  # it was to be forgotten before its turn came
+            self.say(Decoded(image.ticket))
             return
         about = self.model.about
         try:
