@@ -135,8 +135,7 @@ def application(
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
 
-    @app.post("/predict", summary="The likeliest classes of one or many images", openapi_extra=_body_schema(),
-              response_model=None, responses=_responses())  # fmt: skip
+    @app.post("/predict", **_predict_documentation())
     async def predict(
         request: Request,
         model: str = Query(next(iter(lanes)), description="Which model, by its name in /models"),
@@ -171,10 +170,8 @@ def application(
 
     @app.get("/ready", summary="Whether every model answers", response_model=None)
     async def ready() -> Response:
-        down = {lane.name: lane.why_down for lane in lanes.values() if not lane.ready}
-        if down:
-            name, why = next(iter(down.items()))
-            raise Problem(503, "not ready", why if token else f"{name}: {why}", again=1)
+        if down := [lane.why_down for lane in lanes.values() if not lane.ready]:
+            raise Problem(503, "not ready", down[0], again=1)
         return _json({"status": "ready"})
 
     @app.get("/metrics", summary="Counters, as Prometheus reads them", response_model=None)
@@ -237,6 +234,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     what = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
     return fault(Problem(422, "bad argument", what), request.scope["request_id"])
+
+
+def _predict_documentation() -> dict[str, object]:
+    """What FastAPI is told of /predict, whose body and answers it does not handle itself."""
+    summary = "The likeliest classes of one or many images"
+    return {"summary": summary, "openapi_extra": _body_schema(), "response_model": None, "responses": _responses()}
 
 
 def _body_schema() -> dict[str, object]:

@@ -34,6 +34,7 @@ AGAIN = 0.5, 30.0  # seconds before a worker is started again that did not becom
 EXPIRED = Prediction(error="it took longer than the server's time limit", status=504)
 LOST = Prediction(error="the process of the model ended while it had this image; send it again", status=503)
 FAILED = Prediction(error="the batch with this image failed, for want of memory perhaps; send it again", status=503)
+CHANGED = "its file has changed since the server was started: restart it"
 ERRORS: dict[int, type[TopfiveError]] = {kind.exit_code: kind for kind in (UsageError, DataError, RefusedError)}
 
 
@@ -106,7 +107,7 @@ class Lane:
         match await self._hear():
             case Card() as card:
                 if self.card and self.card.sha256 != card.sha256:
-                    raise RefusedError(f"{self.options.where} has changed since the server was started: restart it")
+                    raise RefusedError(CHANGED)
                 self.card = card
                 self.batcher.started(asyncio.get_running_loop().time())
             case Refusal(sentence=sentence, exit_code=code):
@@ -133,7 +134,9 @@ class Lane:
             try:
                 await self._launch()
             except (TopfiveError, OSError) as error:
-                self.why_down = str(error)
+                # why: what else it may say names places of this machine, which are no client's business
+                self.why_down = CHANGED if str(error) == CHANGED else "it cannot be loaded again; the log says why"
+                print(f"topfive: {self.name}: {error}", file=sys.stderr, flush=True)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, AGAIN[1])
 
