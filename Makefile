@@ -7,7 +7,7 @@ DEMO   := hog-svm alexnet cifar-plain-20 cifar-resnet-20
 ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic backends checkpoints modules optimizers prediction \
   recipes_run towers training validation whitening))
 
-.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference time-to-accuracy peers docs \
+.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference bench-serving time-to-accuracy peers docs \
   notebook clean
 
 setup: $(VENV)/.ready
@@ -75,6 +75,10 @@ bench-training: $(PEERS)/.ready
 # some fifteen minutes; TIMM_INFERENCE=path/to/timm/inference.py as above, RUNS=run folders of networks trained here
 bench-inference: $(PEERS)/.ready
 	$(PEERS)/bin/python benchmarks/inference.py $(RUNS)
+
+# six minutes; a quiet machine of two cores or more, for the clients take a part of one
+bench-serving: setup
+	$(BIN)/python benchmarks/serving.py
 
 # an hour and more for each seed; TIMM_TRAIN=path/to/timm/train.py as above, half an hour more for each
 time-to-accuracy: $(PEERS)/.ready

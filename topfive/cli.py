@@ -20,6 +20,7 @@ from topfive.commands.choose import choose
 from topfive.commands.evaluate import evaluate
 from topfive.commands.experiment import experiment
 from topfive.commands.predict import predict
+from topfive.commands.serve import serve
 from topfive.commands.story import story
 from topfive.errors import ResourceError, TopfiveError, UsageError
 
@@ -38,7 +39,7 @@ of_data = App(name="data", help="Prepare images: download a public dataset, chec
 of_weights = App(name="weights", help="Weights from other libraries: download and convert them.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare, choose, experiment, story)),
-    (app, (training.train, running.resume, running.runs, evaluate, predict)),
+    (app, (training.train, running.resume, running.runs, evaluate, predict, serve)),
     (of_data, (data.fetch, data.check, data.pack)),
     (of_weights, (weights.fetch, weights.take_in)),
 )
