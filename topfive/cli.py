@@ -19,6 +19,7 @@ from topfive.commands import train as training
 from topfive.commands.choose import choose
 from topfive.commands.evaluate import evaluate
 from topfive.commands.experiment import experiment
+from topfive.commands.export import export
 from topfive.commands.predict import predict
 from topfive.errors import ResourceError, TopfiveError, UsageError
 
@@ -37,7 +38,7 @@ of_data = App(name="data", help="Prepare images: download a public dataset, chec
 of_weights = App(name="weights", help="Weights from other libraries: download and convert them.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare, choose, experiment)),
-    (app, (training.train, running.resume, running.runs, evaluate, predict)),
+    (app, (training.train, running.resume, running.runs, evaluate, predict, export)),
     (of_data, (data.fetch, data.check, data.pack)),
     (of_weights, (weights.fetch, weights.take_in)),
 )
