@@ -35,8 +35,8 @@ def export(
 ) -> None:
     """Export a trained network to one file that takes decoded images of any size and gives probabilities.
 
-    Resizing, cropping, normalization and softmax are inside, by standard operators. The file is compared with the model,
-    from pixels to answers, and is written only if they agree. A short program that uses it is printed.
+    Resizing, cropping, normalization and softmax are inside, by standard operators. The file is compared with the
+    model, from pixels to answers, and is written only if they agree. A short program that uses it is printed.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def export(
         verified = exporting.export(opened, path, chosen, version(), counted(), threads, images)
     say(str(verified), quiet)
     for tie in verified.near_ties:
-        say(f"near tie: {tie.image} is {tie.ours} here, {tie.exported} there ({tie.gap:.1e} of the largest logit)", quiet)
+        say(str(tie), quiet)
     if verified.unreadable:
         say(f"{verified.unreadable:,} images could not be read, and were not compared", quiet)
     if not quiet:

@@ -24,7 +24,7 @@ PARTS = {
         "core = openvino.Core()\n"
         "model = core.read_model({path!r})\n"
         'classes = json.loads(model.get_rt_info(["topfive", "classes"]).value)\n'
-        '# without the hint it computes in bfloat16 where the processor can, and answers otherwise\n'
+        "# without the hint it computes in bfloat16 where the processor can, and answers otherwise\n"
         'network = core.compile_model(model, "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})\n',
         'network(images)["probabilities"]',
     ),

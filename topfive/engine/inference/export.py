@@ -8,14 +8,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from topfive.data.files import fail, write_whole
-from topfive.engine.inference.exported import METADATA, SUFFIXES, Contract, Files, Format, needed, opened, openvino_module
+from topfive.engine.inference.exported import (
+    METADATA,
+    SUFFIXES,
+    Contract,
+    Files,
+    Format,
+    needed,
+    opened,
+    openvino_module,
+)
 from topfive.engine.inference.models import Model
 from topfive.engine.inference.verification import Read, Verified, verify
 from topfive.errors import UsageError
 
 
 def export(
-    model: Model, out: Path, format: Format, version: str, images: Iterable[Read], threads: int, batch: int | None = None
+    model: Model, out: Path, format: Format, version: str, images: Iterable[Read], threads: int, batch: int | None
 ) -> Verified:
     """Write `model` to `out`, and for OpenVINO its weights beside it, after it was verified; `batch` fixes its batch.
 
@@ -60,7 +69,7 @@ def target(out: str, format: Format | None) -> tuple[Path, Format]:
 
 def write(files: Files, out: Path) -> None:
     """Each file whole, the one that names the other last. Raises: ResourceError."""
-    for suffix, data in reversed(files.items()):
+    for suffix, data in reversed(list(files.items())):
         path = out.with_suffix(suffix)
         try:
             write_whole(path, data)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from topfive.engine.inference.models import Model
@@ -24,6 +25,8 @@ NEEDS: dict[Format, tuple[tuple[str, ...], str]] = {
     "openvino": (("onnx", "openvino"), "export,openvino"),
     "torch": ((), ""),
 }
+IMAGES, PIXELS, LOGITS, PROBABILITIES = "images", "pixels", "logits", "probabilities"  # tensors of an exported graph
+PILLOW = int(PIL.__version__.split(".")[0])  # whose pixels are given back
 METADATA = "topfive"  # the section of OpenVINO's metadata, the file in a torch program
 
 Images = NDArray[np.uint8]  # (N, H, W, 3)
@@ -111,7 +114,7 @@ def opened(files: Files, format: Format, threads: int) -> Exported:
 def _onnx(file: bytes, threads: int) -> Exported:
     import onnxruntime
 
-    from topfive.engine.inference.onnx_graph import IMAGES, LOGITS, PIXELS, PROBABILITIES, with_inner_outputs
+    from topfive.engine.inference.onnx_graph import with_inner_outputs
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
@@ -127,8 +130,6 @@ def _onnx(file: bytes, threads: int) -> Exported:
 
 
 def _openvino(files: Files, threads: int) -> Exported:
-    from topfive.engine.inference.onnx_graph import LOGITS, PIXELS, PROBABILITIES
-
     openvino = openvino_module()
     # why: left to itself it computes in bfloat16 where the processor can
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}

@@ -8,8 +8,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from topfive.engine.inference.exported import IMAGES, LOGITS, PIXELS, PROBABILITIES
+
 OPSET, IR_VERSION = 18, 9  # which onnxruntime reads since 1.14, OpenVINO since 2023
-IMAGES, PIXELS, LOGITS, PROBABILITIES = "images", "pixels", "logits", "probabilities"
 
 Name = str  # of what an operation gives
 
@@ -28,7 +29,7 @@ class Graph:
         self.nodes.append(helper.make_node(op, inputs, [output or name], name, **attributes))
         return output or name
 
-    def constant(self, value: NDArray[Any] | Sequence[int] | int | float) -> Name:
+    def constant(self, value: NDArray[Any] | Sequence[float] | float) -> Name:
         """A tensor: floats of 32 bits, whole numbers of 64."""
         array = np.asarray(value)
         array = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64).reshape(array.shape)
@@ -40,8 +41,19 @@ class Graph:
         """As floats of 32 bits."""
         return self.add("Cast", x, to=TensorProto.FLOAT)
 
+    def choose(self, condition: Name, yes: "Graph", no: "Graph", output: Name) -> Name:
+        """Append one of two graphs, which may use what is here, and of which the last operation gives `output`."""
+        branches = (
+            helper.make_graph(
+                one.nodes, one.part, [], [helper.make_empty_tensor_value_info(one.nodes[-1].output[0])], one.constants
+            )
+            for one in (yes, no)
+        )
+        then_branch, else_branch = branches
+        return self.add("If", condition, output=output, then_branch=then_branch, else_branch=else_branch)
+
     def file(self, classes: int, batch: int | None, about: Mapping[str, str]) -> bytes:
-        """The graph from IMAGES, `N x H x W x 3` of 8 bits, to PROBABILITIES, `N x classes`; `about` is its metadata."""
+        """The graph from IMAGES, `N x H x W x 3` of bytes, to PROBABILITIES, `N x classes`; `about` is its metadata."""
         rows = batch or "N"
         images = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [rows, "H", "W", 3])
         answers = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, [rows, classes])

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from topfive.engine.inference.backends import folded
-from topfive.engine.inference.onnx_graph import LOGITS, PIXELS, PROBABILITIES, Graph, Name
+from topfive.engine.inference.exported import LOGITS, PIXELS, PROBABILITIES
+from topfive.engine.inference.onnx_graph import Graph, Name
 from topfive.engine.models.layers import Flattened, Gate, LocalResponseNorm, Parallel, Sum, ZeroMaps
 from topfive.engine.models.modules import Classifier, Net
 from topfive.errors import RefusedError
@@ -81,7 +82,8 @@ class _Walk:
             case nn.ReLU():
                 return graph.add("Relu", x)
             case nn.Hardtanh():
-                return graph.add("Clip", x, graph.constant(float(module.min_val)), graph.constant(float(module.max_val)))
+                ends = (graph.constant(float(end)) for end in (module.min_val, module.max_val))
+                return graph.add("Clip", x, *ends)
             case nn.Tanh():
                 return graph.add("Tanh", x)
             case nn.MaxPool2d() | nn.AvgPool2d():
@@ -106,8 +108,9 @@ class _Walk:
         weights = [self.graph.constant(_array(conv.weight))]
         weights += [] if conv.bias is None else [self.graph.constant(_array(conv.bias))]
         assert isinstance(conv.padding, tuple)
-        pads, geometry = [*conv.padding, *conv.padding], {"strides": conv.stride, "dilations": conv.dilation}
-        return self.graph.add("Conv", x, *weights, pads=pads, group=conv.groups, **geometry)
+        pads = [*conv.padding, *conv.padding]
+        stride, dilation = conv.stride, conv.dilation
+        return self.graph.add("Conv", x, *weights, pads=pads, strides=stride, dilations=dilation, group=conv.groups)
 
     def linear(self, linear: nn.Linear, x: Name) -> Name:
         weights = [self.graph.constant(_array(linear.weight))]
@@ -126,8 +129,8 @@ class _Walk:
             pads = [0, 0, *over]
         else:
             pads = [*before, *(pad + more for pad, more in zip(before, over))]
-        form = {"kernel_shape": _pair(pool.kernel_size), "strides": _pair(pool.stride), "pads": pads}
-        return graph.add("AveragePool" if average else "MaxPool", x, **form)
+        size, stride = _pair(pool.kernel_size), _pair(pool.stride)
+        return graph.add("AveragePool" if average else "MaxPool", x, kernel_shape=size, strides=stride, pads=pads)
 
 
 def _over(length: int, size: int, stride: int, pad: int) -> int:
@@ -139,8 +142,8 @@ def _over(length: int, size: int, stride: int, pad: int) -> int:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.detach().float().contiguous().numpy()  # type: ignore[no-any-return]
+    return tensor.detach().float().contiguous().numpy()
 
 
-def _pair(size: object) -> list[int]:
-    return [size, size] if isinstance(size, int) else list(size)  # type: ignore[call-overload, no-any-return]
+def _pair(size: int | tuple[int, ...]) -> list[int]:
+    return [size, size] if isinstance(size, int) else list(size)

@@ -1,16 +1,21 @@
 """What `data.views.views` does with an image, as operations of ONNX: resizing as Pillow does it, and the centre.
 
-Pillow resizes along the width and then along the height, and rounds to 8 bits after each. Either is a product with a
-matrix: a row for each pixel that comes out, which weighs the pixels of the image by a filter about its place. The
-matrices are made in the graph, since they depend on the size of the image. ONNX's own `Resize` has no parts of an
-image, and rounds at other places (docs/decisions/0022-export.md).
+Pillow resizes along the width and along the height, most images in this order, and rounds to 8 bits after each. Either
+is a product with a matrix: a row for each pixel that comes out, which weighs the pixels of the image by a filter about
+its place. The matrices are made in the graph, since they depend on the size of the image. Why not ONNX's own `Resize`:
+docs/decisions/0022-export.md.
 """
 
 from typing import NamedTuple
 
-from topfive.engine.inference.onnx_graph import IMAGES, PIXELS, Graph, Name
+import numpy as np
+
+from topfive.engine.inference.exported import IMAGES, PILLOW, PIXELS
+from topfive.engine.inference.onnx_graph import Graph, Name
 from topfive.errors import UsageError
 from topfive.recipes.protocols import Protocol
+
+HALF = 2**11  # Pillow's weights are whole numbers of twice as many bits
 
 
 class _Axis(NamedTuple):
@@ -31,13 +36,32 @@ def add_pixels(graph: Graph, protocol: Protocol, size: int) -> Name:
     height, width = (graph.add("Gather", shape, graph.constant([at])) for at in (1, 2))
     x = graph.cast(graph.add("Transpose", IMAGES, perm=[0, 3, 1, 2]))
     across, down = _axes(graph, protocol, size, width, height)
-    by_width = graph.add("Transpose", _weights(graph, protocol, size, across), perm=[1, 0])
+    by_width = [graph.add("Transpose", part, perm=[1, 0]) for part in _weights(graph, protocol, size, across)]
     by_height = _weights(graph, protocol, size, down)
-    x = graph.add("MatMul", x, by_width)
-    if protocol.antialias:  # what is not antialiased is not Pillow's, and rounded once
-        x = _rounded(graph, x)
-    x = graph.add("MatMul", by_height, x)
-    return _rounded(graph, x, PIXELS)
+    if not protocol.antialias:  # which is not Pillow's, but of floats, and is rounded once
+        along_width, along_height = (_joined(graph, *parts) for parts in (by_width, by_height))
+        x = graph.add("MatMul", along_height, graph.add("MatMul", x, along_width))
+        return graph.add("Round", x, output=PIXELS)
+    width_first, height_first = Graph(f"{PIXELS}/width_first"), Graph(f"{PIXELS}/height_first")
+    for branch, first in ((width_first, True), (height_first, False)):
+        between = x
+        for along_width in (first, not first):
+            if along_width:
+                products = [branch.add("MatMul", between, part) for part in by_width]
+            else:
+                products = [branch.add("MatMul", part, between) for part in by_height]
+            between = _rounded(branch, *products)
+    return graph.choose(_height_first(graph, across, down), height_first, width_first, PIXELS)
+
+
+def _height_first(graph: Graph, across: _Axis, down: _Axis) -> Name:
+    """Whether Pillow resizes along the height before it does along the width, of an image that is tall for that."""
+    less, fewer = (graph.add("Sub", axis.length, axis.scaled) for axis in (down, across))
+    if PILLOW >= 13:  # as it was found to do by trying all kinds of sizes
+        tall = graph.add("Greater", less, graph.add("Mul", fewer, graph.constant([2])))
+    else:
+        tall = graph.add("Greater", down.length, graph.add("Mul", across.length, graph.constant([100])))
+    return graph.add("Squeeze", graph.add("And", tall, graph.add("Greater", less, graph.constant([0]))))
 
 
 def _axes(graph: Graph, protocol: Protocol, size: int, width: Name, height: Name) -> tuple[_Axis, _Axis]:
@@ -55,11 +79,39 @@ def _axes(graph: Graph, protocol: Protocol, size: int, width: Name, height: Name
     return across, down
 
 
-def _weights(graph: Graph, protocol: Protocol, size: int, axis: _Axis) -> Name:
-    """`(size, length)`: how much each pixel of the image counts for each of the `size` in the centre of the scaled.
+def _weights(graph: Graph, protocol: Protocol, size: int, axis: _Axis) -> tuple[Name, Name]:
+    """How much each pixel of the image counts for each of the `size` in the centre of the scaled: two `(size, length)`.
 
-    Twice the place of a pixel's centre is whole but for a fraction of `scaled`, and both are kept apart, so that 32
-    bits lose nothing.
+    Pillow's weights are whole numbers of 22 bits: these are the upper and the lower half of them, so that sums of their
+    products with pixels are exact in floats. A pixel lies half-way between two levels too often to do with less.
+    """
+    distance, reach = _distances(graph, size, axis, protocol.antialias)
+    half = graph.constant([float(HALF)])
+    if protocol.interpolation == "bicubic":
+        share = _bicubic(graph, graph.add("Div", graph.cast(distance), graph.cast(reach)))
+        total = graph.add("ReduceSum", share, graph.constant([1]), keepdims=1)
+        exact = graph.add("Mul", graph.add("Div", share, total), half)
+        upper = graph.add("Floor", exact)
+        return upper, graph.add("Round", graph.add("Mul", graph.add("Sub", exact, upper), half))
+    share = graph.add("Max", graph.add("Sub", reach, distance), graph.constant([0]))
+    total = graph.add("ReduceSum", share, graph.constant([1]), keepdims=1)
+    share = graph.add("Mul", share, graph.constant([HALF]))  # long division, whose first step is of whole numbers
+    whole = graph.add("Div", share, total)
+    rest = graph.add("Sub", share, graph.add("Mul", whole, total))
+    rest = graph.add("Mul", graph.add("Div", graph.cast(rest), graph.cast(total)), half)
+    return graph.cast(whole), graph.add("Round", rest)
+
+
+def _joined(graph: Graph, upper: Name, lower: Name) -> Name:
+    """The weights of both halves as shares."""
+    fixed = graph.add("Add", graph.add("Mul", upper, graph.constant([float(HALF)])), lower)
+    return graph.add("Div", fixed, graph.constant([float(HALF**2)]))
+
+
+def _distances(graph: Graph, size: int, axis: _Axis, antialias: bool) -> tuple[Name, Name]:
+    """Of each pixel from each place in the centre `(size, length)`, and how far the filter reaches: whole numbers.
+
+    Both are in parts of a pixel, `2 * scaled` of which are one.
     """
     one, two = graph.constant([1]), graph.constant([2])
     # where the centre begins, rounded halves to even: twice that, less all that is left over, is -1, 0 or 1
@@ -68,28 +120,14 @@ def _weights(graph: Graph, protocol: Protocol, size: int, axis: _Axis) -> Name:
     odd = graph.add("Mul", graph.add("Mod", over, two), graph.add("Mod", half, two))
     start = graph.add("Add", half, odd)
     aside = graph.add("Sub", graph.add("Mul", start, two), over)
-    steps = graph.constant([[2 * i + 1 - size] for i in range(size)])  # from the middle, in halves of a pixel
+    steps = graph.constant(np.arange(1 - size, size + 1, 2)[:, None])  # from the middle, in halves of a pixel
     place = graph.add("Mul", graph.add("Add", steps, aside), axis.extent)
-    rest = graph.add("Mod", place, axis.scaled)
-    whole = graph.add("Div", graph.add("Sub", place, rest), axis.scaled)
     middle = graph.add("Add", graph.add("Mul", axis.first, two), axis.extent)
-    none = graph.constant(0)
-    columns = graph.add("Range", none, graph.add("Squeeze", axis.length), graph.constant(1))
+    columns = graph.add("Range", graph.constant(0), graph.add("Squeeze", axis.length), graph.constant(1))
     pixels = graph.add("Sub", graph.add("Add", graph.add("Mul", columns, two), one), middle)
-    apart = graph.cast(graph.add("Sub", pixels, whole))
-    scaled = graph.cast(axis.scaled)
-    distance = graph.add("Sub", apart, graph.add("Div", graph.cast(rest), scaled))
-    unit = graph.constant([2.0])
-    if protocol.antialias:  # the filter is as wide as what becomes one pixel
-        reach = graph.add("Max", graph.add("Div", graph.cast(axis.extent), scaled), graph.constant([1.0]))
-        unit = graph.add("Mul", reach, unit)
-    distance = graph.add("Abs", graph.add("Div", distance, unit))
-    found = (_bicubic if protocol.interpolation == "bicubic" else _bilinear)(graph, distance)
-    return graph.add("Div", found, graph.add("ReduceSum", found, graph.constant([1]), keepdims=1))
-
-
-def _bilinear(graph: Graph, distance: Name) -> Name:
-    return graph.add("Relu", graph.add("Sub", graph.constant([1.0]), distance))
+    distance = graph.add("Abs", graph.add("Sub", graph.add("Mul", pixels, axis.scaled), place))
+    wide = graph.add("Max", axis.extent, axis.scaled) if antialias else axis.scaled
+    return distance, graph.add("Mul", wide, two)
 
 
 def _bicubic(graph: Graph, distance: Name) -> Name:
@@ -108,7 +146,10 @@ def _polynomial(graph: Graph, x: Name, factors: tuple[float, ...]) -> Name:
     return found
 
 
-def _rounded(graph: Graph, x: Name, output: Name = "") -> Name:
-    """Of 8 bits: halves up, as Pillow rounds."""
-    x = graph.add("Floor", graph.add("Add", x, graph.constant([0.5])))
-    return graph.add("Clip", x, graph.constant(0.0), graph.constant(255.0), output=output)
+def _rounded(graph: Graph, upper: Name, lower: Name) -> Name:
+    """Of 8 bits, from the sums with both halves of the weights: halves up, as Pillow rounds."""
+    half = graph.constant([float(HALF)])
+    carried = graph.add("Floor", graph.add("Div", lower, half))
+    total = graph.add("Add", graph.add("Add", upper, carried), graph.constant([HALF / 2]))
+    x = graph.add("Floor", graph.add("Div", total, half))
+    return graph.add("Clip", x, graph.constant(0.0), graph.constant(255.0))

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from scipy.special import softmax
 
 from topfive.data.decoding import Unreadable
 from topfive.data.views import views
@@ -17,9 +19,10 @@ from topfive.errors import DataError, RefusedError
 
 LEVELS = 1  # of 255, by which a pixel may differ from ours
 LOGITS_OFF = 1e-4  # of the largest logit, from equal pixels
+SHARE_OFF = 1e-4  # between the probabilities and the softmax of the logits
 NEAR = 1e-3  # of the largest logit: how close the two best may be where another one is the answer
 # (height, width) of the images that are made up: tiny, long, large, and those of the views themselves
-SHAPES = ((1, 1), (2, 3), (37, 5), (5, 61), (224, 224), (256, 256), (375, 500), (500, 333), (700, 1200))
+SHAPES = ((1, 1), (2, 3), (37, 5), (5, 61), (224, 224), (256, 256), (375, 500), (500, 333), (640, 200), (700, 1200))
 
 Named = tuple[str, Image.Image]
 Read = Callable[[], Named]  # which raises Unreadable
@@ -32,6 +35,10 @@ class NearTie(msgspec.Struct, frozen=True):
     ours: str
     exported: str
     gap: float  # between the logits of both, as a share of the largest
+
+    def __str__(self) -> str:
+        both = f"{self.ours} here and {self.exported} in the file"
+        return f"near tie: {self.image} is {both}; their logits differ by {self.gap:.1e} of the largest"
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -48,8 +55,8 @@ class Verified(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         ties = f"{len(self.near_ties)} near ties answered otherwise" if self.near_ties else "every answer the same"
         return (
-            f"verified on {self.images:,} images, {self.made_up} of them generated: pixels within {self.pixels_off} "
-            f"of 255 levels ({self.pixels_other:.2%} differ), logits within {self.logits_off:.1e} of the largest, {ties}"
+            f"verified on {self.images:,} images, {self.made_up} of them generated: pixels within {self.pixels_off} of "
+            f"255 levels ({self.pixels_other:.2%} differ), logits within {self.logits_off:.1e} of the largest, {ties}"
         )
 
 
@@ -59,32 +66,57 @@ def verify(exported: Exported, model: Model, wanted: Contract, images: Iterable[
     Raises: RefusedError naming what differs and where; DataError where none of `images` can be read.
     """
     _same_contract(exported.contract, wanted)
-    exact = wanted.arithmetic == "float32"
-    pixels_off, logits_off, others, compared, count = 0, 0.0, 0, 0, 0
-    ties: list[NearTie] = []
     unreadable: list[str] = []
+    found: list[_Compared] = []
     for name, image in chain(made_up(), _readable(images, wanted, unreadable)):
-        several = batch or (1 if count else 2)  # why: that a batch is no mixture is looked at once
-        count += 1
-        shown = [image if i % 2 == 0 else ImageOps.mirror(image) for i in range(several)]
-        ours = np.stack([next(views(each, wanted.protocol, wanted.size)) for each in shown]).transpose(0, 3, 1, 2)
-        inputs = np.stack([np.asarray(each) for each in shown])
-        seen = exported.inside(inputs)
-        off = np.abs(seen.pixels - ours)
-        if not off.max() <= LEVELS:
-            raise _refused(f"{name} is resized otherwise, pixels differ by up to {off.max():.0f} of 255 levels")
-        pixels_off, others, compared = max(pixels_off, int(off.max())), others + int((off > 0).sum()), compared + off.size
-        logits = _logits(model, ours)
-        if exact:
-            expected = logits if not off.any() else _logits(model, seen.pixels.astype(np.uint8))
-            distance = float(np.abs(seen.logits - expected).max() / _largest(expected))
-            logits_off = max(logits_off, distance)
-            if not distance <= LOGITS_OFF:
-                raise _refused(f"the logits of {name} differ by {distance:.2g} of the largest from equal pixels")
-            ties += _answers(name, logits, exported.answer(inputs), exported.contract.classes, model.about.names)
-    if unreadable and count == len(SHAPES):
+        several = batch or (1 if found else 2)  # why: that a batch is no mixture is looked at once
+        found.append(_compared(exported, model, wanted, name, image, several))
+    if unreadable and len(found) == len(SHAPES):
         raise DataError(f"none of the images to verify the export with can be read ({unreadable[0]}): name others")
-    return Verified(count, len(SHAPES), len(unreadable), pixels_off, others / compared, logits_off, tuple(ties))
+    return Verified(
+        len(found),
+        len(SHAPES),
+        len(unreadable),
+        int(max(one.pixels_off for one in found)),
+        sum(one.pixels_other for one in found) / len(found),
+        max(one.logits_off for one in found),
+        tuple(tie for one in found for tie in one.ties),
+    )
+
+
+class _Compared(NamedTuple):
+    """Of one image, the fields of `Verified`."""
+
+    pixels_off: float
+    pixels_other: float
+    logits_off: float
+    ties: list[NearTie]
+
+
+def _compared(
+    exported: Exported, model: Model, wanted: Contract, name: str, image: Image.Image, several: int
+) -> _Compared:
+    """An image, and its mirror image, by turns in a batch of `several`. Raises: RefusedError."""
+    shown = [image if i % 2 == 0 else ImageOps.mirror(image) for i in range(several)]
+    ours = np.stack([next(views(each, wanted.protocol, wanted.size)) for each in shown]).transpose(0, 3, 1, 2)
+    inputs = np.stack([np.asarray(each) for each in shown])
+    seen = exported.inside(inputs)
+    off = np.abs(seen.pixels - ours)
+    other = float((off > 0).mean())
+    if not off.max() <= LEVELS:
+        raise _refused(f"{name} is resized otherwise, pixels differ by up to {off.max():.0f} of 255 levels")
+    if wanted.arithmetic != "float32":  # whose answers are judged by their accuracy
+        return _Compared(float(off.max()), other, 0.0, [])
+    logits = _logits(model, ours)
+    expected = _logits(model, seen.pixels.astype(np.uint8)) if off.any() else logits
+    distance = float(np.abs(seen.logits - expected).max() / _largest(expected))
+    if not distance <= LOGITS_OFF:
+        raise _refused(f"the logits of {name} differ by {distance:.2g} of the largest from equal pixels")
+    if not np.abs(seen.probabilities - softmax(seen.logits, 1)).max() <= SHARE_OFF:
+        raise _refused(f"what it gives for {name} is not the softmax of its logits")
+    answers = exported.answer(inputs)
+    ties = list(_answers(name, logits, answers, exported.contract.classes, model.about.names))
+    return _Compared(float(off.max()), other, distance, ties)
 
 
 def made_up() -> Iterator[Named]:
