@@ -3,11 +3,15 @@
 Resizing, cutting, normalisation and softmax are in the file. It is written only after it has answered as the model.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from topfive.data.files import fail, write_whole
+from topfive.data.sources import Source
 from topfive.engine.inference.exported import (
     METADATA,
     SUFFIXES,
@@ -20,7 +24,10 @@ from topfive.engine.inference.exported import (
 )
 from topfive.engine.inference.models import Model
 from topfive.engine.inference.verification import Read, Verified, verify
-from topfive.errors import UsageError
+from topfive.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from topfive.engine.inference.int8 import Worth
 
 
 def export(
@@ -34,6 +41,38 @@ def export(
     verified = verify(opened(files, format, threads), model, Contract.of(model, version), images, batch)
     write(files, out)
     return verified
+
+
+def export_int8(
+    model: Model,
+    out: Path,
+    version: str,
+    source: Source,
+    max_drop: float,
+    images: Sequence[Read],
+    threads: int,
+    batch: int | None,
+    tick: Callable[[int, int], object] = lambda done, all: None,
+) -> tuple[Verified, Worth]:
+    """Write `model` in 8 bits for onnxruntime, where that is faster here and surely loses less than `max_drop` points.
+
+    Raises: as `export`; RefusedError with both figures where it is not worth it.
+    """
+    from topfive.engine.inference import int8
+
+    plain = made(model, "onnx", version, batch)
+    exact = opened(plain, "onnx", threads)
+    verified = verify(exact, model, Contract.of(model, version), images, batch)
+    contract = Contract.of(model, version, "int8")
+    files = {".onnx": int8.quantised(plain[".onnx"], model, source, batch, contract)}
+    small = opened(files, "onnx", threads)
+    verify(small, model, contract, images, batch)
+    worth = int8.judged(exact, small, model, source, batch, tick)
+    if not worth.enough(max_drop):
+        wanted = f"it has to be faster, and the interval above -{max_drop:g} points (--max-drop)"
+        raise RefusedError(f"nothing is written: {worth}; {wanted}")
+    write(files, out)
+    return verified, worth
 
 
 def made(model: Model, format: Format, version: str, batch: int | None) -> Files:

@@ -64,6 +64,14 @@ class Graph:
         return model.SerializeToString()  # type: ignore[no-any-return]
 
 
+def with_metadata(file: bytes, about: Mapping[str, str]) -> bytes:
+    """The same graph with other metadata."""
+    model = onnx.load_from_string(file)
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(about))
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
 def with_inner_outputs(file: bytes) -> bytes:
     """The same graph that also gives PIXELS and LOGITS, for a look at what is inside."""
     model = onnx.load_from_string(file)

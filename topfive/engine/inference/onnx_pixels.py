@@ -45,8 +45,8 @@ def add_pixels(graph: Graph, protocol: Protocol, size: int) -> Name:
     width_first, height_first = Graph(f"{PIXELS}/width_first"), Graph(f"{PIXELS}/height_first")
     for branch, first in ((width_first, True), (height_first, False)):
         between = x
-        for along_width in (first, not first):
-            if along_width:
+        for of_width in (first, not first):
+            if of_width:
                 products = [branch.add("MatMul", between, part) for part in by_width]
             else:
                 products = [branch.add("MatMul", part, between) for part in by_height]
