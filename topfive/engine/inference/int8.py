@@ -61,8 +61,7 @@ def quantised(file: bytes, model: Model, source: Source, batch: int | None, cont
             return None if images is None else {IMAGES: images}
 
     graph = onnx.load_from_string(file).graph
-    inside = [node for outer in graph.node for part in outer.attribute for node in part.g.node]
-    kept = [node.name for node in (*graph.node, *inside) if node.name.startswith(PIXELS)]
+    kept = [node.name for node in graph.node if node.name.startswith(PIXELS)]
     with TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
         plain.write_bytes(file)

@@ -41,17 +41,6 @@ class Graph:
         """As floats of 32 bits."""
         return self.add("Cast", x, to=TensorProto.FLOAT)
 
-    def choose(self, condition: Name, yes: "Graph", no: "Graph", output: Name) -> Name:
-        """Append one of two graphs, which may use what is here, and of which the last operation gives `output`."""
-        branches = (
-            helper.make_graph(
-                one.nodes, one.part, [], [helper.make_empty_tensor_value_info(one.nodes[-1].output[0])], one.constants
-            )
-            for one in (yes, no)
-        )
-        then_branch, else_branch = branches
-        return self.add("If", condition, output=output, then_branch=then_branch, else_branch=else_branch)
-
     def file(self, classes: int, batch: int | None, about: Mapping[str, str]) -> bytes:
         """The graph from IMAGES, `N x H x W x 3` of bytes, to PROBABILITIES, `N x classes`; `about` is its metadata."""
         rows = batch or "N"

@@ -37,21 +37,23 @@ def add_pixels(graph: Graph, protocol: Protocol, size: int) -> Name:
     x = graph.cast(graph.add("Transpose", IMAGES, perm=[0, 3, 1, 2]))
     across, down = _axes(graph, protocol, size, width, height)
     by_width = [graph.add("Transpose", part, perm=[1, 0]) for part in _weights(graph, protocol, size, across)]
-    by_height = _weights(graph, protocol, size, down)
+    by_height = [*_weights(graph, protocol, size, down)]
     if not protocol.antialias:  # which is not Pillow's, but of floats, and is rounded once
         along_width, along_height = (_joined(graph, *parts) for parts in (by_width, by_height))
         x = graph.add("MatMul", along_height, graph.add("MatMul", x, along_width))
         return graph.add("Round", x, output=PIXELS)
-    width_first, height_first = Graph(f"{PIXELS}/width_first"), Graph(f"{PIXELS}/height_first")
-    for branch, first in ((width_first, True), (height_first, False)):
-        between = x
-        for of_width in (first, not first):
-            if of_width:
-                products = [branch.add("MatMul", between, part) for part in by_width]
-            else:
-                products = [branch.add("MatMul", part, between) for part in by_height]
-            between = _rounded(branch, *products)
-    return graph.choose(_height_first(graph, across, down), height_first, width_first, PIXELS)
+    # why not `If`: OpenVINO 2026.4 gives wrong answers in the first run of a graph that has one
+    none = graph.constant([0])
+    every = graph.add("Gather", shape, none)
+    tall = graph.add("Where", _height_first(graph, across, down), every, none)  # how many of the images are
+    done = []
+    for first, last, by_first in ((none, tall, by_height), (tall, every, by_width)):
+        part = graph.add("Slice", x, first, last, none)
+        for parts in (by_first, by_width if by_first is by_height else by_height):
+            pairs = [(one, part) if parts is by_height else (part, one) for one in parts]
+            part = _rounded(graph, *(graph.add("MatMul", *pair) for pair in pairs))
+        done.append(part)
+    return graph.add("Concat", *done, axis=0, output=PIXELS)
 
 
 def _height_first(graph: Graph, across: _Axis, down: _Axis) -> Name:
@@ -61,7 +63,7 @@ def _height_first(graph: Graph, across: _Axis, down: _Axis) -> Name:
         tall = graph.add("Greater", less, graph.add("Mul", fewer, graph.constant([2])))
     else:
         tall = graph.add("Greater", down.length, graph.add("Mul", across.length, graph.constant([100])))
-    return graph.add("Squeeze", graph.add("And", tall, graph.add("Greater", less, graph.constant([0]))))
+    return graph.add("And", tall, graph.add("Greater", less, graph.constant([0])))
 
 
 def _axes(graph: Graph, protocol: Protocol, size: int, width: Name, height: Name) -> tuple[_Axis, _Axis]:
