@@ -36,8 +36,8 @@ def add_pixels(graph: Graph, protocol: Protocol, size: int) -> Name:
     height, width = (graph.add("Gather", shape, graph.constant([at])) for at in (1, 2))
     x = graph.cast(graph.add("Transpose", IMAGES, perm=[0, 3, 1, 2]))
     across, down = _axes(graph, protocol, size, width, height)
-    by_width = [graph.add("Transpose", part, perm=[1, 0]) for part in _weights(graph, protocol, size, across)]
-    by_height = [*_weights(graph, protocol, size, down)]
+    upper, lower = (graph.add("Transpose", part, perm=[1, 0]) for part in _weights(graph, protocol, size, across))
+    by_width, by_height = (upper, lower), _weights(graph, protocol, size, down)
     if not protocol.antialias:  # which is not Pillow's, but of floats, and is rounded once
         along_width, along_height = (_joined(graph, *parts) for parts in (by_width, by_height))
         x = graph.add("MatMul", along_height, graph.add("MatMul", x, along_width))
@@ -45,15 +45,21 @@ def add_pixels(graph: Graph, protocol: Protocol, size: int) -> Name:
     # why not `If`: OpenVINO 2026.4 gives wrong answers in the first run of a graph that has one
     none = graph.constant([0])
     every = graph.add("Gather", shape, none)
-    tall = graph.add("Where", _height_first(graph, across, down), every, none)  # how many of the images are
-    done = []
-    for first, last, by_first in ((none, tall, by_height), (tall, every, by_width)):
-        part = graph.add("Slice", x, first, last, none)
-        for parts in (by_first, by_width if by_first is by_height else by_height):
-            pairs = [(one, part) if parts is by_height else (part, one) for one in parts]
-            part = _rounded(graph, *(graph.add("MatMul", *pair) for pair in pairs))
-        done.append(part)
-    return graph.add("Concat", *done, axis=0, output=PIXELS)
+    tall = graph.add("Where", _height_first(graph, across, down), every, none)  # all images of a batch, or none
+    tall_ones, others = graph.add("Slice", x, none, tall, none), graph.add("Slice", x, tall, every, none)
+    tall_ones = _along_width(graph, _along_height(graph, tall_ones, by_height), by_width)
+    others = _along_height(graph, _along_width(graph, others, by_width), by_height)
+    return graph.add("Concat", tall_ones, others, axis=0, output=PIXELS)
+
+
+def _along_width(graph: Graph, x: Name, weights: tuple[Name, Name]) -> Name:
+    upper, lower = (graph.add("MatMul", x, part) for part in weights)
+    return _rounded(graph, upper, lower)
+
+
+def _along_height(graph: Graph, x: Name, weights: tuple[Name, Name]) -> Name:
+    upper, lower = (graph.add("MatMul", part, x) for part in weights)
+    return _rounded(graph, upper, lower)
 
 
 def _height_first(graph: Graph, across: _Axis, down: _Axis) -> Name:
