@@ -1,9 +1,9 @@
 """Files to answers: an exported ONNX file beside `topfive predict` in 32 bits, on every validation image.
 
-    python benchmarks/export.py RUN SOURCE
+    python benchmarks/export.py RUN SOURCE [N]
 
-RUN: a run folder of a network trained on SOURCE (../shared/data/imagenette.tar). The file is made and verified by
-`topfive export --verify SOURCE`, then both answer the files of SOURCE: the program with the file decodes them by Pillow
+RUN: a run folder of a network trained on SOURCE (../shared/data/imagenette.tar); every N-th image, by default each, is
+answered. The file is made and verified by `topfive export`, then both answer the files of SOURCE: the program with the file decodes them by Pillow
 alone. Every image with another answer is listed with both; those that are no near tie end it with exit code 1.
 """
 
@@ -23,7 +23,7 @@ from topfive.data.opening import open_source
 from topfive.engine.inference.verification import NEAR
 
 
-def main(run: str, where: str) -> int:
+def main(run: str, where: str, every: str = "1") -> int:
     """Print what differs; 1 where that is no near tie."""
     source = open_source(where)
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +37,7 @@ def main(run: str, where: str) -> int:
         began = time.perf_counter()
         images = Path(folder) / "images"
         images.mkdir()
-        for n, item in enumerate(source.val):
+        for n, item in enumerate(source.val[:: int(every)]):
             data = source.store.read(item.name)
             path = images / f"{n:06}{Path(item.name).suffix}"
             path.write_bytes(data)
@@ -80,4 +80,4 @@ def told(
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:4]))

@@ -348,6 +348,18 @@ def test_near_ties_are_listed_and_others_refused() -> None:
                 verify(other, one, wanted, [], None)
 
 
+def test_probabilities_that_are_the_same_are_a_near_tie_however_far_the_logits() -> None:
+    """As of random weights: 1e-9 and 2e-9 differ by half, and their shares not at all."""
+    torch.manual_seed(1)
+    one, wanted = model(), Contract.of(model(), "1")
+    fc = one.classifier.net.fc
+    with torch.no_grad():
+        fc.weight.zero_()  # type: ignore[union-attr, operator]
+        fc.bias.copy_(torch.tensor([1e-9, 2e-9, 0]))  # type: ignore[union-attr, operator]
+    ties = verify(by_hand(one), one, wanted, [], None).near_ties
+    assert {(tie.ours, tie.exported) for tie in ties} == {("down", "across")}
+
+
 def test_images_that_cannot_be_read_are_counted_and_one_has_to_be_read() -> None:
     torch.manual_seed(1)
     one, wanted = model(), Contract.of(model(), "1")
