@@ -3,8 +3,9 @@
     python benchmarks/export.py RUN SOURCE [N]
 
 RUN: a run folder of a network trained on SOURCE (../shared/data/imagenette.tar); every N-th image, by default each, is
-answered. The file is made and verified by `topfive export`, then both answer the files of SOURCE: the program with the file decodes them by Pillow
-alone. Every image with another answer is listed with both; those that are no near tie end it with exit code 1.
+answered. The file is made and verified by `topfive export`, then both answer the files: the program with the file
+decodes them by Pillow alone. Every image with another answer is listed with both; those that are no near tie end it
+with exit code 1.
 """
 
 import io
