@@ -59,7 +59,7 @@ needs_openvino = pytest.mark.skipif(not has("onnx", "openvino"), reason="the ext
 FORMATS = [
     pytest.param("onnx", marks=needs_onnx),
     pytest.param("openvino", marks=needs_openvino),
-    pytest.param("torch"),
+    pytest.param("torch", marks=pytest.mark.slow),
 ]
 
 TINY = Network(
@@ -188,6 +188,11 @@ def test_a_protocol_of_several_views_has_no_export() -> None:
         pixels_of(PROTOCOLS["10-crop"], 32)
 
 
+def quick(name: str, *quick_ones: str) -> object:
+    """A parameter of the default suite, or of the slow one."""
+    return pytest.param(name, marks=() if name in quick_ones else pytest.mark.slow)
+
+
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +207,9 @@ def check_network(one: Model) -> None:
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize(
+    "name", [quick(name, "bn-nin", "googlenet", "cifar-resnet-20", "mobilenet-v2") for name in SIDES]
+)
 def test_every_way_to_write_a_block_is_exported(name: str) -> None:
     one = model(get(name), SIDES[name], tuple("abcdefghij"))
     check_network(one)
@@ -218,8 +225,11 @@ def test_every_network_is_exported_at_its_published_size(name: str) -> None:
     check_network(model(network, network.input[1], names))
 
 
+ADAPTED = ("alexnet", "vgg-a", "googlenet", "resnet-18", "densenet-121", "squeezenet-1.1")
+
+
 @needs_onnx
-@pytest.mark.parametrize("name", ["alexnet", "vgg-a", "googlenet", "resnet-18", "densenet-121", "squeezenet-1.1"])
+@pytest.mark.parametrize("name", [quick(name, "squeezenet-1.1") for name in ADAPTED])
 def test_adapted_small_networks_are_exported(name: str) -> None:
     network = with_classes(for_small_images(get(name), 32), 3)
     torch.manual_seed(0)
