@@ -19,6 +19,7 @@ from topfive.commands import train as training
 from topfive.commands.choose import choose
 from topfive.commands.evaluate import evaluate
 from topfive.commands.experiment import experiment
+from topfive.commands.export import export
 from topfive.commands.predict import predict
 from topfive.commands.serve import serve
 from topfive.commands.story import story
@@ -39,7 +40,7 @@ of_data = App(name="data", help="Prepare images: download a public dataset, chec
 of_weights = App(name="weights", help="Weights from other libraries: download and convert them.")
 commands: tuple[tuple[App, tuple[Callable[..., None], ...]], ...] = (
     (app, (looking.networks, looking.show, looking.explain, comparing.compare, choose, experiment, story)),
-    (app, (training.train, running.resume, running.runs, evaluate, predict, serve)),
+    (app, (training.train, running.resume, running.runs, evaluate, predict, export, serve)),
     (of_data, (data.fetch, data.check, data.pack)),
     (of_weights, (weights.fetch, weights.take_in)),
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from topfive.results.predictions import Predictions
 
 THUMBNAILS = 24  # images of the worst mistakes on a page
+SIDE = 160  # pixels of each
 
 
 @Parameter(name="*")
@@ -204,7 +205,7 @@ def _write(done: Evaluated, options: Evaluating) -> None:
     if not options.report:
         mark(done.folder)
     words = dict(zip(first.predictions.classes, first.model.about.names))
-    thumbnails = _thumbnails(source, first.predictions)
+    thumbnails = _thumbnails(source, first.model, first.predictions)
     meta = _meta(done, options.left_out)
     reporting.write(
         done.page,
@@ -261,20 +262,18 @@ def _paths(path: Path, judged: Sequence[Evaluation]) -> list[Path]:
     return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in each]
 
 
-def _thumbnails(source: Source, predictions: Predictions) -> dict[str, bytes]:
-    """The images of the worst mistakes, small, as JPEG."""
-    from io import BytesIO
-
+def _thumbnails(source: Source, model: Model, predictions: Predictions) -> dict[str, tuple[bytes, bytes]]:
+    """The images of the worst mistakes, small, as JPEG; and where in each the answer was found."""
+    from topfive.engine.inference.heatmap import heatmap
+    from topfive.report.figures.heatmap import jpeg, overlaid
     from topfive.results.predictions import worst
 
     found = {}
     for mistake in worst(predictions, THUMBNAILS):
         try:
-            image = source.read(source.val[mistake.image])
+            image = source.read(source.val[mistake.image], model.about.upright)
         except DataError:  # gone since it was evaluated
             continue
-        image.thumbnail((160, 160))
-        data = BytesIO()
-        image.save(data, "JPEG", quality=80)
-        found[predictions.images[mistake.image]] = data.getvalue()
+        where = overlaid(*heatmap(model, image, mistake.answer))
+        found[predictions.images[mistake.image]] = jpeg(image, SIDE), jpeg(where, SIDE)
     return found

@@ -162,7 +162,7 @@ def write(
     ladder: bool,
     shown: Predictions,
     words: Mapping[str, str],
-    thumbnails: Mapping[str, bytes],
+    thumbnails: Mapping[str, tuple[bytes, bytes]],
     facts: Sequence[tuple[str, str]],
     command: str,
 ) -> None:

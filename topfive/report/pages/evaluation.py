@@ -18,6 +18,7 @@ from topfive.results.statistics import interval
 
 MOST = 100  # unreadable images and classes that are listed without a fold
 PAIRS = 20
+Thumbnails = Mapping[str, tuple[bytes, bytes]]  # by the name of the image: itself, and the evidence for the answer
 
 
 def render(
@@ -29,14 +30,14 @@ def render(
     sentences: Sequence[str],
     shown: Predictions,
     words: Sequence[str],
-    thumbnails: Mapping[str, bytes],
+    thumbnails: Thumbnails,
     facts: Sequence[tuple[str, str]],
     command: str,
 ) -> Path:
     """Write the page and return its path.
 
     All below the table is about the `shown` predictions. `words` are the classes for people, `thumbnails` JPEG files
-    of the worst mistakes.
+    of the worst mistakes, and of the evidence for each answer.
     """
     unreadable = shown.unreadable
     if rows[0].unreadable_are == "left out":
@@ -103,10 +104,11 @@ def _classes(words: Sequence[str]) -> list[Metric[OfClass]]:
     ]
 
 
-def _mistakes(predictions: Predictions, words: Sequence[str], thumbnails: Mapping[str, bytes]) -> list[dict[str, str]]:
+def _mistakes(predictions: Predictions, words: Sequence[str], thumbnails: Thumbnails) -> list[dict[str, str]]:
     return [
         {
-            "thumbnail": base64.b64encode(thumbnails[name]).decode(),
+            "thumbnail": base64.b64encode(thumbnails[name][0]).decode(),
+            "heatmap": base64.b64encode(thumbnails[name][1]).decode(),
             "right": words[predictions.labels[one.image]],
             "answer": words[one.answer],
             "probability": f"{100 * one.probability:.1f}",
