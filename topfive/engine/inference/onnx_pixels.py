@@ -3,7 +3,7 @@
 Pillow resizes along the width and along the height, most images in this order, and rounds to 8 bits after each. Either
 is a product with a matrix: a row for each pixel that comes out, which weighs the pixels of the image by a filter about
 its place. The matrices are made in the graph, since they depend on the size of the image. Why not ONNX's own `Resize`:
-docs/decisions/0022-export.md.
+docs/decisions/0023-export.md.
 """
 
 from typing import NamedTuple
