@@ -217,11 +217,16 @@ def test_every_way_to_write_a_block_is_exported(name: str) -> None:
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # refused: the logits of its fresh weights differ by more than 1e-4 of the largest; why is not known
+        pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name == "se-resnet-50" else name
+        for name in NETWORKS
+    ],
+)
 def test_every_network_is_exported_at_its_published_size(name: str) -> None:
     network = get(name)
-    if name.startswith("se-"):  # their refusal is right by the rule, and tells nothing of trained weights
-        pytest.xfail("fresh se-resnet-50 gave logits further apart than 1e-4 of the largest; not looked into")
     torch.manual_seed(0)
     names = tuple(map(str, range(network.classes)))
     check_network(model(network, network.input[1], names))
