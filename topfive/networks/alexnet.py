@@ -31,7 +31,7 @@ CLAIMS = {"alexnet": [Claim(row, "neurons", str(printed), "Fig. 2 caption") for 
 
 ERRATA = {
     ("alexnet", "conv1", "neurons"): "55x55x96 is 290,400; the 253,440 printed is 55x48x96, a slip. With 290,400 "
-    "the layers and the input add up to 659,272, the 650,000 of the text."
+    "the layers add up to 659,272, the 650,000 of the text."
 }
 
 DIFFERS = {
