@@ -357,7 +357,7 @@ def draw(mean: dict[str, dict[str, float]]) -> None:
         axes.plot(statistics.fmean(each.values()), y, "D", color="#b3261e" if y < 2 else "#1f2933", markersize=7)
     axes.set_yticks(range(len(mean)), list(mean))
     axes.invert_yaxis()
-    axes.set_xlabel("regret: points of Top-1 behind the best network (dots: the sets, diamonds: their mean)")
+    axes.set_xlabel("regret [points of Top-1]; dots: the sets, diamonds: their mean")
     axes.grid(axis="x", color="#e4e7eb")
     axes.set_xlim(left=-0.5)
     figure.savefig(KEPT / "regret.png", dpi=150)
