@@ -388,6 +388,10 @@ def test_what_cannot_be_served_is_said_at_the_start(capsys: pytest.CaptureFixtur
     assert refused(capsys) == (2, "topfive: name a model: a run folder or a file of weights\n")
     model = str(folder / "m0.safetensors")
     assert refused(capsys, model, "--max-batch", "0")[0] == 2
+    for option in ("--timeout", "--max-body-mb", "--batch-wait-ms"):
+        code, said = refused(capsys, model, option, "nan")
+        assert code == 2 and option in said
+    assert "has no name" in refused(capsys, f"={model}")[1]
     assert "second=" in refused(capsys, model, model)[1]
     (folder / "bad.safetensors").write_bytes(b"\x10" + bytes(60))
     assert refused(capsys, str(folder / "bad.safetensors"))[0] == 4

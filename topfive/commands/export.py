@@ -75,7 +75,7 @@ def export(
     from topfive.results.progress import counting
 
     images = _batch(batch)
-    if max_drop < 0:
+    if not max_drop >= 0:  # nan as well
         raise UsageError("--max-drop is a number of points of Top-1 from 0 on")
     path, chosen = exporting.target(out, format)
     if int8 and chosen != "onnx":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from topfive.commands.models import examine
@@ -64,10 +65,10 @@ def serve(
     """
     if not models:
         raise UsageError("name a model: a run folder or a file of weights")
-    if min(max_batch, queue) < 1 or min(batch_wait_ms, port) < 0 or min(timeout, max_body_mb) <= 0 or port > 65535:
-        raise UsageError(
-            "--max-batch and --queue are at least 1, --timeout and --max-body-mb above 0, --port is 0 to 65535"
-        )
+    if min(max_batch, queue) < 1 or not 0 <= port <= 65535:
+        raise UsageError("--max-batch and --queue are at least 1, --port is 0 to 65535")
+    if not (0 <= batch_wait_ms < inf and 0 < timeout < inf and 0 < max_body_mb < inf):
+        raise UsageError("--timeout and --max-body-mb are numbers above 0, --batch-wait-ms is one from 0 on")
     named = _named(models)
     examine(list(named.values()))
     try:
@@ -106,6 +107,8 @@ def _named(models: Sequence[str]) -> dict[str, str]:
         if not where or Path(model).exists():
             path, where = Path(model).resolve(), model
             name = path.stem if path.is_file() else path.name
+        if not name:
+            raise UsageError(f"{model!r} has no name for its model: write NAME=MODEL")
         if name in named:
             raise UsageError(f"two models are called {name!r}: name one of them, as in second={where}")
         named[name] = where
