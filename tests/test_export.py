@@ -540,7 +540,8 @@ def test_what_cannot_be_is_one_sentence(
     assert "is there already" in fails(str(there))
     assert there.read_bytes() == b"mine"
     assert "suffix of another format" in fails(str(tmp_path / "a.xml"), "--format", "onnx")
-    assert "--batch is a number of images" in fails(str(tmp_path / "a.pt2"), "--batch", "some")
+    for batch in ("some", "0", "1025", "9" * 23):
+        assert "--batch is a number of images" in fails(str(tmp_path / "a.pt2"), "--batch", batch)
     assert "--max-drop is a number" in fails(str(tmp_path / "a.onnx"), "--max-drop", "nan")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install 'topfive[export]'" in fails(str(tmp_path / "a"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from topfive.engine.inference.models import Model
     from topfive.engine.inference.verification import Read
 
+LARGEST = 1024  # images in a batch of one fixed number
 MOST = 100  # validation images of a run's own source that an export is verified with; those of --verify all count
 
 
@@ -115,8 +116,8 @@ def export(
 def _batch(given: str) -> int | None:
     if given == "dynamic":
         return None
-    if not given.isascii() or not given.isdigit() or int(given) < 1:
-        raise UsageError(f"--batch is a number of images from 1 on, or dynamic, not {given!r}")
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= LARGEST or len(given) > 9:
+        raise UsageError(f"--batch is a number of images from 1 to {LARGEST:,}, or dynamic, not {given[:40]!r}")
     return int(given)
 
 
@@ -130,7 +131,7 @@ def _images(model: Model, where: str, place: str | None) -> tuple[Sequence[Read]
     upright = model.about.upright
     if place is not None and place not in (*PUBLIC, DIGITS):
         found, _ = named([place])
-        return [partial(_unlabelled, one, upright) for one in found], f"verified with the images of {place}"
+        return [partial(_unlabelled, one, upright) for one in found], f"verifying with the images of {place}"
     try:
         if place is not None:
             source = open_source(place)
@@ -138,15 +139,15 @@ def _images(model: Model, where: str, place: str | None) -> tuple[Sequence[Read]
             trained = scored.Trained(where, model.about.fingerprint, model.about.source)
             source, _ = scored.to_score([trained], None)
         else:
-            return [], f"{where} does not say which images it was trained on: verified with generated ones alone"
+            return [], f"{where} does not say which images it was trained on: verifying with generated ones alone"
     except DataError as error:
         if place is not None:
             raise
-        return [], f"{error}, --verify SOURCE; verified with generated images alone"
+        return [], f"{error}, --verify SOURCE; verifying with generated images alone"
     items = source.val if place is not None else source.val[:: -(-len(source.val) // MOST)]
     return (
         [partial(_labelled, source, item, upright) for item in items],
-        f"verified with {len(items):,} of the {len(source.val):,} validation images of {source.name}",
+        f"verifying with {len(items):,} of the {len(source.val):,} validation images of {source.name}",
     )
 
 
