@@ -7,8 +7,8 @@ DEMO   := hog-svm alexnet cifar-plain-20 cifar-resnet-20
 ARITHMETIC := $(addprefix tests/test_,$(addsuffix .py,arithmetic backends checkpoints modules optimizers prediction \
   recipes_run towers training validation whitening))
 
-.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference bench-serving time-to-accuracy peers docs \
-  notebook clean
+.PHONY: setup demo test test-avx2 test-slow check format bench bench-training bench-inference bench-serving \
+  time-to-accuracy peers docs notebook clean
 
 setup: $(VENV)/.ready
 

@@ -1,6 +1,7 @@
 """What a training will take: sums by hand, and a budget of minutes that decides the epochs once and for all."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.training import timing
 from topfive.engine.training.datasets import Data
 from topfive.engine.training.job import Job
+from topfive.engine.training.loop import Step
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, estimate
 from topfive.networks import get
@@ -96,3 +98,20 @@ def test_minutes_that_cannot_be(more: list[str], says: str, capsys: pytest.Captu
 def test_many_minutes_are_counted_at_once() -> None:
     recipe, fast = Recipe(evaluate_every=1000), Estimate(0.0, {32: 1e-6}, 0.0)
     assert fast.epochs(recipe, 1000, 32, 100.0) == pytest.approx(100_000, abs=1)
+
+
+def test_what_an_epochs_smaller_last_batch_takes_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, images = 0.0, 0
+
+    def steps(training: object) -> Iterator[Step]:
+        nonlocal now, images
+        while True:
+            for count, took in ((8, 1.0), (8, 1.0), (3, 50.0)):
+                now, images = now + took, images + count
+                yield Step(images)
+
+    monkeypatch.setattr(timing, "train", steps)
+    monkeypatch.setattr(timing, "Training", lambda *given: None)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
+    given: Any = (None, None, None, this_machine("cpu"))
+    assert timing._timed(*given, seconds=5.0, steps=3) == 1 / 8

@@ -116,7 +116,8 @@ def export(
 def _batch(given: str) -> int | None:
     if given == "dynamic":
         return None
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= LARGEST or len(given) > 9:
+    # why the length first: Python refuses to read a number of thousands of digits
+    if not (given.isascii() and given.isdigit() and len(given) < 9 and 1 <= int(given) <= LARGEST):
         raise UsageError(f"--batch is a number of images from 1 to {LARGEST:,}, or dynamic, not {given[:40]!r}")
     return int(given)
 
