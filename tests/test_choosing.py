@@ -169,7 +169,30 @@ def test_a_choice_without_time_for_its_finalists_is_no_success(
 ) -> None:
     monkeypatch.setattr("topfive.engine.comparison.comparison.Comparison._late", lambda comparison, seconds: True)
     assert main([*race[:3], *race[6:], "--out", "late"]) == 5
-    assert "no finalist was trained before the time was up: repeat" in capsys.readouterr().err
+    assert "cannot tell in 2 minutes which network is the best: none was compared" in capsys.readouterr().err
+
+
+def test_the_only_network_that_the_time_was_enough_for_is_not_recommended(
+    race: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def need(one: Entry, source: Any, data: Any, machine: Any, recipe: Any, place: Any, seeds: int) -> Need:
+        image = 0.01 if one.candidate.name == "wide-2" else 10.0
+        estimate = Estimate(0.0, dict.fromkeys(sides_of(recipe, 32), image), 0.01)
+        return Need(one.candidate, recipe, machine, estimate, len(data), seeds)
+
+    monkeypatch.setattr("topfive.engine.comparison.comparison.timed", need)
+    assert main([*race[:4], *race[6:], "--out", "alone"]) == 5
+    printed = capsys.readouterr()
+    said = printed.err.splitlines()[-1]
+    assert "cannot tell in 2 minutes which network is the best: wide-2 alone was compared" in said
+    assert "for want of time wide-4, wide-8 left" in said
+    # what is advised is enough: three networks, two seeds, 96 images of 10 s each
+    (minutes,) = re.findall(r"give --minutes (\d+) or more", said)
+    assert 3 * 2 * 96 * 10 / 60 < int(minutes) < 1.2 * 3 * 2 * 96 * 10 / 60
+    meta = json.loads(printed.out)["meta"]
+    assert meta["recommended"] == "" and meta["use"] == ""
+    page = re.sub("<[^>]*>", "", Path("alone/report.html").read_text())
+    assert "Cannot tell in 2 minutes which network is the best" in page and "is recommended" not in page
 
 
 def test_a_damaged_file_is_named(

@@ -117,12 +117,11 @@ def choose(
     finally:
         choice.close()
         finish(choice.final, at.page, format, quiet, choice.meta())
-    if not choice.final.rows():
-        if error := choice.final.error():
-            raise error from error.__cause__
-        raise ResourceError(
-            "no finalist was trained before the time was up: repeat the command, or give more --minutes"
-        )
+    error = choice.final.error()
+    if error and not choice.final.rows():
+        raise error from error.__cause__
+    if why := choice.undecided():
+        raise ResourceError(why)
 
 
 def _limits(latency: str | None, memory: str | None, params: str | None) -> Limits:

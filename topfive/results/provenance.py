@@ -44,3 +44,4 @@ class Provenance(msgspec.Struct, frozen=True):
     unreadable: tuple[BadFile, ...] = ()
     contenders: tuple[Contender, ...] = ()  # of a choice: all networks, those that left too
     recommended: str = ""  # by a choice
+    undecided: str = ""  # why a choice recommends none

@@ -97,9 +97,26 @@ class Choice:
         return [one for key, one in self.contenders.items() if not one.left and key not in self.final.failures]
 
     def recommended(self) -> ComparisonRow | None:
-        """The fastest of the finalists that cannot be told from the best; None where none trained."""
+        """The fastest of the finalists that cannot be told from the best; None where that is undecided."""
+        if self.undecided():
+            return None
         best = [row for row in self.final.rows() if row.among_best]
         return min(best, key=lambda row: row.latency_ms, default=None)
+
+    def undecided(self) -> str:
+        """Why nothing can be recommended, in words: want of time has left one network or none; "" where it has not."""
+        compared = [row.name for row in self.final.rows()]
+        hurried = [one for one in self.contenders.values() if one.left and not one.told]
+        if len(compared) > 1 or not hurried:
+            return ""
+        alone = f"{compared[0]} alone was compared" if compared else "none was compared"
+        plans = [one.folder.plan(one.contract.plan) for one in self.comparisons]
+        enough = max((plan.enough or 0 for plan in plans), default=0)
+        more = f"--minutes {enough} or more" if enough else "more --minutes"
+        return (
+            f"cannot tell in {self.contract.minutes:g} minutes which network is the best: {alone}, and for want of time "
+            f"{', '.join(one.name for one in hurried)} left; give {more}, a smaller --size, or fewer --seeds"
+        )
 
     def meta(self) -> dict[str, object]:
         """What a choice adds to how its comparison was made, for its page."""
@@ -109,6 +126,7 @@ class Choice:
         return {
             "contenders": msgspec.to_builtins(list(self.contenders.values())),
             "recommended": found.name if found else "",
+            "undecided": self.undecided(),
             "use": f"topfive predict {shlex.quote(str(place.folder / found.trial))} FILE" if found else "",
         }
 

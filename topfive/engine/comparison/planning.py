@@ -52,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...] = ()  # of the images, where they were not asked for
     left_out: dict[str, str] = {}  # by the key of a candidate that the time is too short for: a sentence
     epochs: int | None = None  # of each training, where all get the same number
+    enough: int | None = None  # minutes, at least, in which none would be left out
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,21 @@ def fitting(needs: Sequence[Need], left: float) -> list[Need]:
 
 def too_short(needs: Sequence[Need], left: float, contract: Contract) -> UsageError:
     """The sentence that says how many minutes it would take, and what would fit."""
-    trials = sum(need.seeds for need in needs)
     slowest = max(needs, key=lambda need: need.epoch)
-    more = trials * slowest.epoch + sum(need.seeds * need.beside for need in needs) - left
-    minutes = contract.minutes or 0.0
-    wanted = minutes + more / 60 / SHARE / contract.part
+    minutes, trials = contract.minutes or 0.0, sum(need.seeds for need in needs)
     kept = [need.candidate.name for need in fitting(needs, left)]
     fits = f"; {', '.join(kept)} would fit" if kept else ""
     return UsageError(
         f"--minutes {minutes:g} is too little: for {slowest.candidate.name} one look at the {slowest.images:,} "
         f"training images takes {slowest.epoch:.3g} s here, and there are {trials} trainings: "
-        f"--minutes {ceil(wanted)}, a smaller --size, fewer --seeds or fewer networks{fits}"
+        f"--minutes {enough(needs, left, contract)}, a smaller --size, fewer --seeds or fewer networks{fits}"
     )
+
+
+def enough(needs: Sequence[Need], left: float, contract: Contract) -> int:
+    """The minutes in which all of them would see every image once, where `left` seconds are too few."""
+    wanted = sum(need.seeds * (max(each.epoch for each in needs) + need.beside) for need in needs)
+    return ceil((contract.minutes or 0.0) + (wanted - left) / 60 / SHARE / contract.part)
 
 
 def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: float) -> Plan:
@@ -118,12 +122,14 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
 
     Raises: UsageError where the minutes do not let each network see every image once, unless those are optional.
     """
-    seconds, left_out = plan.seconds, dict(plan.left_out)
+    seconds, left_out, minutes = plan.seconds, dict(plan.left_out), plan.enough
     if seconds is None:
         left = left_of(contract, passed)
         kept = fitting(needs, left)
         if len(kept) < len(needs) and not (kept and contract.optional):
             raise too_short(needs, left, contract)
+        if len(kept) < len(needs):
+            minutes = enough(needs, left, contract)
         for need in needs:
             if need not in kept:
                 left_out[need.candidate.key] = (
@@ -134,10 +140,10 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
     if contract.alike == "epochs":
         epochs = plan.epochs or epochs_each(needs, seconds)
         made = {need.candidate.key: of_epochs(need, epochs) for need in needs}
-        return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs)
+        return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs, minutes)
     smaller = contract.recipe == "auto" and contract.batch is None
     made = {need.candidate.key: planned(need, seconds, smaller) for need in needs}
-    return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out)
+    return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, enough=minutes)
 
 
 def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:

@@ -188,6 +188,8 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
 
 def chosen(rows: Sequence[ComparisonRow], made: Provenance) -> str:
     """What a choice answers: the network that it recommends, and how sure that is."""
+    if made.undecided:
+        return f"{made.undecided[0].upper()}{made.undecided[1:]}."
     found = next((row for row in rows if row.name == made.recommended and row.among_best), None)
     if found is None:
         return answer(rows)
