@@ -70,8 +70,18 @@ class Run:
         """Let others work in the folder."""
         self._lock.release()
 
-    def save(self, step: int, files: Mapping[str, bytes], about: Mapping[str, object], kind: str = "step") -> Path:
-        """Save a checkpoint, then remove those before it that are not kept. Raises: ResourceError."""
+    def save(
+        self,
+        step: int,
+        files: Mapping[str, bytes],
+        about: Mapping[str, object],
+        kind: str = "step",
+        alone: bool = False,
+    ) -> Path:
+        """Save a checkpoint, then remove those before it that are not kept: all where it stands `alone`.
+
+        Raises: ResourceError.
+        """
         final = self.folder / "checkpoints" / f"{kind}-{step:08}"
         listed = {name: Listed(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
         manifest = sealed(Manifest(VERSION, kind, step, dict(about), listed))
@@ -81,7 +91,7 @@ class Run:
                 sync(final.parent)
             else:
                 write_whole(final, {**files, "manifest.json": manifest})
-            self._prune(kind, step)
+            self._prune(kind, step, 1 if alone else KEPT.get(kind, 1))
 
         insist(attempt, final, sum(map(len, files.values())), self.notes)
         self._damaged.discard(final)
@@ -115,12 +125,12 @@ class Run:
             with contextlib.suppress(OSError):
                 (self.folder / "checkpoints").rmdir()
 
-    def _prune(self, kind: str, step: int) -> None:
-        """Remove what is older than `step`, which is on the disk; a damaged one does not count as kept."""
+    def _prune(self, kind: str, step: int, kept: int) -> None:
+        """Keep so many checkpoints, the one of `step`, which is on the disk, included; a damaged one does not count."""
         older = [path for path in checkpoint_folders(self.folder, kind) if step_of(path) < step]
-        kept = [path for path in older if path not in self._damaged][: KEPT.get(kind, 1) - 1]
+        stay = [path for path in older if path not in self._damaged][: kept - 1]
         for path in older:
-            if path not in kept:
+            if path not in stay:
                 remove(path)
 
 

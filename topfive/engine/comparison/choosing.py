@@ -114,8 +114,8 @@ class Choice:
         enough = max((plan.enough or 0 for plan in plans), default=0)
         more = f"--minutes {enough} or more" if enough else "more --minutes"
         return (
-            f"cannot tell in {self.contract.minutes:g} minutes which network is the best: {alone}, and for want of time "
-            f"{', '.join(one.name for one in hurried)} left; give {more}, a smaller --size, or fewer --seeds"
+            f"cannot tell in {self.contract.minutes:g} minutes which network is the best: {alone}, and for want of "
+            f"time {', '.join(one.name for one in hurried)} left; give {more}, a smaller --size, or fewer --seeds"
         )
 
     def meta(self) -> dict[str, object]:

@@ -28,7 +28,7 @@ CURVE = 10  # evaluations of a training whose curve is wanted
 OPENING = 0.7  # seconds to open a run folder and to build a network
 WRITTEN = 400e6  # bytes of a checkpoint a second
 OVERHEAD, GUESSED = 7e6, 2e11  # multiply-adds that an image takes beside those of its network; operations a second
-COPIES = 4  # of the weights in a training's last checkpoint: themselves, two averages of the optimizer, their own
+COPIES = 4  # of the weights in a checkpoint on the way: themselves, two averages of the optimizer, their own
 
 
 class Planned(msgspec.Struct, frozen=True):

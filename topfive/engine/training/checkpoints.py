@@ -27,7 +27,8 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 
 class Checkpointer:
     """Saves every `every` seconds, at the end, at the best epoch, and when a signal asks; the first process writes.
 
-    `about` goes into the model's file: what it is a model of. `last_alone` leaves the best epoch unsaved.
+    `about` goes into the model's file: what it is a model of. `last_alone` leaves the best epoch unsaved, and of a
+    finished training the model alone: what continues one takes three times as much room again, or more.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Checkpointer:
     def restore(self, training: Training) -> None:
         """Bring `training` to the newest whole checkpoint, if there is one; the first process reads it for all."""
         checkpoint = self.run.newest() if self.run else None
-        files = (checkpoint.read(TRAINING), checkpoint.read(MODEL)) if checkpoint else (b"", b"")
+        files = [
+            checkpoint.read(name) if checkpoint and name in checkpoint.files else b"" for name in (TRAINING, MODEL)
+        ]
         position = msgspec.json.encode(result_of_now(checkpoint.about["position"])) if checkpoint else b""
         told = msgspec.json.encode(load_rows(self.run.folder)) if self.run and checkpoint else b""
         stated, told, rest, model = (self.group.broadcast(data) for data in (position, told, *files))
@@ -58,7 +61,7 @@ class Checkpointer:
             at, rows = msgspec.json.decode(stated, type=TrainState), msgspec.json.decode(told, type=list[EpochRecord])
         except msgspec.MsgspecError as error:
             raise RefusedError(f"the checkpoint was written by another version of topfive: {error}") from None
-        optimizer, _ = unpacked(rest, TRAINING)
+        optimizer = unpacked(rest, TRAINING)[0] if rest else {}
         weights = {key.removeprefix(RAW): optimizer.pop(key) for key in list(optimizer) if key.startswith(RAW)}
         self.resumed = at.step
         if at.batch == at.batches and len(rows) > len(at.rows):  # saved before the evaluation, which is done since
@@ -90,7 +93,7 @@ class Checkpointer:
             if not self.last_alone and rows[-1].scores and rows[-1] is best(rows):
                 self.run.save(state.step, {MODEL: self._model(training)}, {"epoch": rows[-1].epoch}, "best")
         if state.epoch > training.recipe.epochs:
-            self._save(training)
+            self._save(training, finished=True)
         self.step(training)
 
     @contextmanager
@@ -112,12 +115,14 @@ class Checkpointer:
     def _model(self, training: Training) -> bytes:
         return packed(training.optimizer.averaged().state_dict(), {**self.about, "step": training.state.step})
 
-    def _save(self, training: Training) -> None:
+    def _save(self, training: Training, finished: bool = False) -> None:
         state, optimizer = training.read(), training.optimizer  # why: what has diverged is not saved
         if self.run:
-            raw = {f"{RAW}{name}": t for name, t in training.model.state_dict().items()} if optimizer.average else {}
-            files = {MODEL: self._model(training), TRAINING: packed({**raw, **optimizer.state()}, {})}
-            self.run.save(state.step, files, {"position": msgspec.to_builtins(state)})
+            alone, files = finished and self.last_alone, {MODEL: self._model(training)}
+            if not alone:
+                own = training.model.state_dict().items() if optimizer.average else ()
+                files[TRAINING] = packed({**{f"{RAW}{name}": t for name, t in own}, **optimizer.state()}, {})
+            self.run.save(state.step, files, {"position": msgspec.to_builtins(state)}, alone=alone)
         self.saved = time.monotonic()
 
 

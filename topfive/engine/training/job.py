@@ -165,8 +165,8 @@ class Job:
         """Train; each step and each epoch, the records of before it was interrupted first.
 
         The whole state is saved every so many seconds; `again` is the command that continues. `start` is what it begins
-        with in place of random numbers, `last_alone` saves no best epoch beside the last. Raises: what `train` and the
-        run's folder raise.
+        with in place of random numbers, `last_alone` keeps no best epoch beside the last, and of a finished training
+        the model alone. Raises: what `train` and the run's folder raise.
         """
         data = self.read()
         # why: weights that were learnt on images normalised otherwise expect them so

@@ -85,9 +85,11 @@ class Training:
         self._sound = 0  # the step up to which the sums are read, and numbers
 
     def restore(self, state: TrainState, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
-        """Continue from a `state`, with the tensors of the model and of the optimizer."""
+        """Continue from a `state`, with the tensors of the model and of the optimizer; a finished one needs none of
+        the latter."""
         self.model.load_state_dict(weights)
-        self.optimizer.restore(optimizer, state.step, state.lr)
+        if optimizer or state.epoch <= self.recipe.epochs:
+            self.optimizer.restore(optimizer, state.step, state.lr)
         state.batches = min(self.each, self.steps - (state.epoch - 1) * self.each)
         self.state, self._sound = state, state.step
         self._sums = self._sums.new_tensor(state.sums) if state.sums else self.gradients.zeros()
