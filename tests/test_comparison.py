@@ -457,7 +457,7 @@ def test_two_networks_of_one_name_have_a_run_folder_each(tiny: list[str]) -> Non
 def test_a_comparison_computes_a_batch_in_parts_where_memory_is_short(
     tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("topfive.engine.training.job._device_bytes", lambda machine: 100_000)
+    monkeypatch.setattr("topfive.engine.training.fitting._device_bytes", lambda machine: 100_000)
     assert main([*tiny, "--out", "out", "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["training_batch"] < 8 and "parts, for this machine's memory" in row["notes"][0]

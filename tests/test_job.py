@@ -13,8 +13,8 @@ from topfive.cli import main
 from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.models import About, Model
 from topfive.engine.models.modules import Classifier, build
+from topfive.engine.training.fitting import adapted, fitted
 from topfive.engine.training.initial_weights import NAMED_BY, Start
-from topfive.engine.training.job import adapted, fitted
 from topfive.errors import RefusedError
 from topfive.networks import NETWORKS, get
 from topfive.networks.costs import count

@@ -28,7 +28,7 @@ from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.models.modules import build
 from topfive.engine.models.towers import two_devices
 from topfive.engine.training.augmentation import augmented
-from topfive.engine.training.job import fitted
+from topfive.engine.training.fitting import fitted
 from topfive.engine.training.processes import joined
 from topfive.engine.training.sampling import COLUMNS
 from topfive.engine.training.streaming import _Crops

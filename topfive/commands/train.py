@@ -104,7 +104,8 @@ def train(
     from topfive.data.outputs import placed
     from topfive.engine.benchmark.machine import device_of
     from topfive.engine.training import processes
-    from topfive.engine.training.job import Job, fitted, network_of
+    from topfive.engine.training.fitting import fitted
+    from topfive.engine.training.job import Job, network_of
     from topfive.engine.training.unreadable import most_unreadable
     from topfive.results.progress import counting
 
@@ -161,7 +162,7 @@ def _rules(
     name: str | None, network: Network, side: int, set: tuple[str, ...], changes: list[str], quiet: bool
 ) -> Recipe:
     """The recipe of that name, by default of the network's paper, changed by `set` and as the network can take it."""
-    from topfive.engine.training.job import adapted
+    from topfive.engine.training.fitting import adapted
     from topfive.recipes import papers
     from topfive.recipes.editing import changed
 

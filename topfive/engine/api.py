@@ -17,7 +17,8 @@ from topfive.engine.models import modules
 from topfive.engine.models.modules import Classifier, Net
 from topfive.engine.models.specs import ModelSpec
 from topfive.engine.training import loop
-from topfive.engine.training.job import Job, adapted, fitted
+from topfive.engine.training.fitting import adapted, fitted
+from topfive.engine.training.job import Job
 from topfive.engine.training.loading import prepare
 from topfive.engine.training.processes import Group
 from topfive.engine.training.sizes import default_size

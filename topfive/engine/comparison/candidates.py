@@ -8,7 +8,8 @@ import msgspec
 
 from topfive.engine.benchmark import shallow
 from topfive.engine.models.specs import ModelSpec, make, torch_costs
-from topfive.engine.training.job import OutOfMemory, adapted, out_of_memory
+from topfive.engine.training.fitting import adapted
+from topfive.engine.training.job import OutOfMemory, out_of_memory
 from topfive.errors import RefusedError, ResourceError, TopfiveError
 from topfive.networks.costs import count
 from topfive.networks.layers import Network, with_classes

@@ -8,7 +8,8 @@ from topfive.engine.comparison.planning import Need
 from topfive.engine.comparison.trials import Place
 from topfive.engine.models.specs import make
 from topfive.engine.training.datasets import Data
-from topfive.engine.training.job import Job, fitted
+from topfive.engine.training.fitting import fitted
+from topfive.engine.training.job import Job
 from topfive.engine.training.processes import Group
 from topfive.engine.training.timing import Estimate, measured
 from topfive.recipes.recipe import Recipe

@@ -1,7 +1,6 @@
 """One training as `topfive train` and `topfive resume` run it: from names to a run folder that says everything."""
 
 import datetime
-import os
 import platform
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +17,7 @@ from topfive.engine.models.modules import build
 from topfive.engine.models.towers import Row, Towers, table, two_devices
 from topfive.engine.training.checkpoints import Checkpointer
 from topfive.engine.training.datasets import Data
+from topfive.engine.training.fitting import refusal
 from topfive.engine.training.initial_weights import Start
 from topfive.engine.training.loading import chosen, prepare, repeated
 from topfive.engine.training.loop import Step, Training, records, train
@@ -27,12 +27,10 @@ from topfive.engine.training.unreadable import TooManyUnreadable, note_unreadabl
 from topfive.engine.training.whitening import whiten
 from topfive.errors import DataError, DivergedError, ResourceError, UsageError
 from topfive.networks.costs import count
-from topfive.networks.layers import Conv, Network, leaves, with_classes
-from topfive.networks.receptive_fields import VALUE_BYTES, SizeError
+from topfive.networks.layers import Network, with_classes
 from topfive.networks.variations import for_small_images
-from topfive.recipes.augmentations import Centre
 from topfive.recipes.plan import ended, total_steps
-from topfive.recipes.recipe import Recipe, side_of
+from topfive.recipes.recipe import Recipe
 from topfive.results.records import EpochRecord
 from topfive.results.runs import Run, load_run, open_run
 from topfive.results.scored import recorded
@@ -41,7 +39,6 @@ from topfive.weights.names import network_called
 
 FILLED = 0.8  # of a network's own side that images must have, for it to be trained at that side by default
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-MEMORY_SHARE = 0.6  # of a device's memory that a step may take; decoded images may have 0.3 of the machine's
 
 
 class OutOfMemory(ResourceError):
@@ -83,7 +80,7 @@ class Job:
         self.group, self.folder, self.max_bad = group, folder, max_bad
         self.costs = count(self.network, (3, size, size))
         for side in sorted({recipe.side(epoch, size) for epoch in range(1, recipe.epochs + 1)}):
-            if why := _refusal(self.network, recipe, size, side):
+            if why := refusal(self.network, recipe, size, side):
                 raise UsageError(
                     f"{network.name} cannot be trained at {side} beside {size} pixels ({why}): "
                     "--set progressive_resize=[]"
@@ -267,84 +264,6 @@ class Job:
     def _let_go(self) -> None:
         if self.run:
             self.run.close()
-
-
-def adapted(recipe: Recipe, network: Network, size: int) -> tuple[Recipe, str]:
-    """The recipe without the sides that `network`, made for `size`, cannot be trained at or learns little at, and a
-    sentence that says so.
-
-    The epochs at such a side have the next larger one instead. No sentence where the recipe stays as it is.
-    """
-    refusals = {
-        side: _refusal(network, recipe, size, side) or _wasted(network, size, side)
-        for side in (side_of(share, size) for _, share in recipe.progressive_resize)
-    }
-    if not any(refusals.values()):
-        return recipe, ""
-    kept = tuple(pair for pair in recipe.progressive_resize if not refusals[side_of(pair[1], size)])
-    left = " and ".join(str(side) for side, why in refusals.items() if why)
-    why = "; ".join(dict.fromkeys(filter(None, refusals.values())))
-    said = f"{recipe.name} trains {network.name} without its smaller images, of {left} pixels: {why}"
-    return msgspec.structs.replace(recipe, progressive_resize=kept), said
-
-
-def _wasted(network: Network, size: int, side: int) -> str:
-    """Why a network made for `size` learns little at `side`; empty where it does.
-
-    A kernel on a map of one pixel sees nothing but borders beside its middle, so that the rest of it does not learn:
-    docs/decisions/0010.
-    """
-    wide = {path for path, layer in leaves(network.body) if isinstance(layer, Conv) and layer.size not in (1, (1, 1))}
-
-    def alone(side: int) -> set[str]:
-        rows = count(network, (3, side, side)).rows
-        return {row.name for row in rows if row.name in wide and row.output[1:] == (1, 1)}
-
-    if alone(side) <= alone(size):
-        return ""
-    return "its last maps would be single pixels, on which larger kernels do not learn"
-
-
-def _refusal(network: Network, recipe: Recipe, size: int, side: int) -> str:
-    """Why a network made for `size` cannot be trained at `side` too; empty where it can."""
-    if side == size:
-        return ""
-    if isinstance(recipe.augmentation.crop, Centre):
-        return "the augmentation takes whole images only"
-    made = count(network, (3, size, size))
-    try:
-        there = count(network, (3, side, side))
-    except SizeError:
-        return "its maps would vanish"
-    if there.params != made.params:
-        return "its fully connected layers take images of one size only"
-    if there.head_params != made.head_params:
-        return "the fully connected layers of its auxiliary classifiers take images of one size only"
-    return ""
-
-
-def fitted(recipe: Recipe, network: Network, size: int, classes: int, machine: Machine) -> Recipe:
-    """The recipe with its batch in as many parts as it takes, doubling, until one fits into the device's memory.
-
-    The batch stays the recipe's, and so the learning rate. It goes by the estimate of `Costs.training_bytes`, in the
-    precision that training has here; a part has at least two images.
-    """
-    costs, parts = count(with_classes(network, classes), (3, size, size)), recipe.accumulation_steps
-    world = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's, before the processes have met
-    fixed = costs.training_bytes(0)
-    image = (costs.training_bytes(1) - fixed) * machine.dtype.itemsize // VALUE_BYTES
-    while (
-        fixed + image * -(-recipe.batch // (parts * world)) > MEMORY_SHARE * _device_bytes(machine)
-        and recipe.batch // (2 * parts * world) >= 2
-    ):
-        parts *= 2
-    return msgspec.structs.replace(recipe, accumulation_steps=parts)
-
-
-def _device_bytes(machine: Machine) -> int:
-    if machine.kind == "cuda":
-        return torch.cuda.mem_get_info(machine.device)[1]
-    return torch.mps.recommended_max_memory() if machine.kind == "mps" else machine.memory_bytes
 
 
 def out_of_memory(error: Exception) -> bool:
