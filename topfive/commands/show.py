@@ -61,7 +61,7 @@ def show(
     layers
         A row for every layer instead of every row of the paper.
     draw
-        Also draw the network into this file: .svg, or .html with the stages and every layer.
+        Also draw the network into this file: .svg, .png, or .html with the stages and every layer.
     heat
         With --draw, colours by macs, params, activations or field (the receptive field) instead of by kind of layer.
     format
@@ -90,12 +90,16 @@ def _draw(path: Path, network: Network, heat: Heat | None, level: Level, shape: 
 
     match path.suffix.lower():
         case ".svg":
-            text = drawing.svg(network, heat, level, shape)
+            data = drawing.svg(network, heat, level, shape).encode()
+        case ".png":
+            from topfive.report.figures.drawing import png
+
+            data = png(drawing.svg(network, heat, level, shape))
         case ".html":
-            text = drawing.html(network, heat, shape)
+            data = drawing.html(network, heat, shape).encode()
         case _:
-            raise UsageError(f"--draw {str(path)!r}: drawings are .svg or .html files")
-    write_whole(path, text.encode())
+            raise UsageError(f"--draw {str(path)!r}: drawings are .svg, .png or .html files")
+    write_whole(path, data)
 
 
 def _shape(text: str) -> tuple[int, int, int]:
