@@ -11,6 +11,8 @@ from topfive.networks.drawing import Heat
 from topfive.networks.layers import Network
 from topfive.report.tables import Format
 
+IMAGENET = 3, 224, 224  # what a module of the user's own is given, where nothing else is asked for
+
 
 def networks(glob: str = "*", /, *, format: Format = "text") -> None:
     """List the networks with their costs and their published errors.
@@ -53,7 +55,8 @@ def show(
     Parameters
     ----------
     network
-        A name from 'topfive networks', or a .json file with a network of your own.
+        A name from 'topfive networks', a .json file with a network of your own, or a PyTorch module of yours
+        (package.module:factory), read off its exported graph.
     input
         Another input, channels x height x width: 3x192x256.
     classes
@@ -71,10 +74,12 @@ def show(
     from topfive.report import cards
     from topfive.weights.names import network_called
 
-    found = network_called(network)
-    if classes is not None:
-        found = with_classes(found, classes)
     shape = _shape(input) if input else None
+    if ":" in network:
+        found = _module(network, shape or IMAGENET, classes or 1000)
+    else:
+        found = network_called(network)
+        found = found if classes is None else with_classes(found, classes)
     page = cards.of(found, shape)
     if heat and not draw:
         raise UsageError("--heat colours a drawing: it needs --draw FILE.svg")
@@ -82,6 +87,12 @@ def show(
         _draw(draw, found, heat, "rows" if layers else "stages", shape)
     rows = cards.cost_rows(page.costs.rows if layers else page.costs.stages)
     write(format, rows, cards.document(page), cards.sections(page, layers))
+
+
+def _module(factory: str, shape: tuple[int, int, int], classes: int) -> Network:
+    from topfive.engine.models.graphs import network_of
+
+    return network_of(factory, shape, classes)
 
 
 def _draw(path: Path, network: Network, heat: Heat | None, level: Level, shape: tuple[int, int, int] | None) -> None:
