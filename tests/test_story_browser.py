@@ -1,8 +1,10 @@
 """The folder beside the story's page: a reader's own image is classified in the browser as `predict` does it."""
 
 import base64
+import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +25,7 @@ from topfive.errors import DataError, ResourceError
 from topfive.networks import get
 from topfive.networks.layers import with_classes
 from topfive.report.pages import browser as beside
+from topfive.report.pages import story as page_of_story
 
 NAMES = tuple(f"class {n}" for n in range(12))
 POLICY = "'strict-dynamic' 'wasm-unsafe-eval'"
@@ -59,6 +62,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     turned = Image.Exif()
     turned[0x0112] = 6
     patches(160, 90).save(folder / "turned.jpg", quality=95, exif=turned)
+    shutil.copy(Path(page_of_story.__file__).with_name("story.jpg"), folder / "cat.jpg")
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
@@ -96,8 +100,6 @@ def test_the_runtime_is_taken_from_a_folder_of_ones_own(tmp_path: Path, monkeypa
 
 
 def test_the_package_is_read_only_if_it_has_the_published_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     path = toy_package(tmp_path / "toy.tgz")
     monkeypatch.setattr(onnxruntime_web, "fetch_file", lambda *_: path)
     with pytest.raises(DataError, match="SHA-512"):
@@ -175,12 +177,11 @@ def test_the_browser_answers_as_predict_does(
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    from topfive.report.pages import story as page_of_story
-
     assert main(["predict", str(model), *map(str, images.values()), "--top", "5", "--format", "json", "--quiet"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     browser.get(page.as_uri())
     browser.execute_script("need('field')")
+    assert page_of_story.texts("en")["ui.drop_own"] in browser.find_element(By.ID, "passed").text
     wait = WebDriverWait(browser, 120)
     best, computing = set(), page_of_story.texts("en")["ui.computing"]
     for (name, path), row in zip(images.items(), rows, strict=True):

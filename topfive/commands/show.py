@@ -75,7 +75,7 @@ def show(
     from topfive.weights.names import network_called
 
     shape = _shape(input) if input else None
-    if ":" in network:
+    if ":" in network and not network.endswith(".json"):  # as a path of Windows may have one
         found = _module(network, shape or IMAGENET, classes or 1000)
     else:
         found = network_called(network)

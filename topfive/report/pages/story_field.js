@@ -50,7 +50,7 @@ function passed() {  // what the reader's model makes of the image, in the chose
   });
   show("passed", el("h3", {}, t(own ? "passed_own" : "passed", values)),
     own?.said ? el("p", { role: "status" }, own.said()) : null, el("ol", { id: "answers", "aria-live": "polite" }, ...answers),
-    own ? el("p", {}, t("maps_other")) : null,
+    browser && !own ? el("p", { class: "trial" }, t("drop_own")) : null, own ? el("p", {}, t("maps_other")) : null,
     el("p", {}, here ? t(maps.length ? "maps_of" : "maps_none", { row, n: maps.length }) : opener(model.network.name)),
     el("div", { class: "maps" }, ...shown));
 }
