@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image, ImageColor
 
 from topfive import cli
 from topfive.errors import UsageError
@@ -15,6 +16,7 @@ from topfive.networks.costs import count
 from topfive.networks.drawing import HEATS, html, svg
 from topfive.networks.layers import Chain, Concat, Conv, Head, Layer, Linear, Network, Pool, Relu, Residual, children
 from topfive.networks.layers import chain as made_chain
+from topfive.report.figures.drawing import png
 
 SVG = "{http://www.w3.org/2000/svg}"
 BLOCK = Residual(made_chain(conv=Conv(8, 3, pad=1), relu=Relu()))
@@ -142,7 +144,33 @@ def test_show_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "a.svg").read_text("utf-8") == svg(NETWORKS["googlenet"](), "macs")
     assert cli.main(["show", "googlenet", "--draw", str(tmp_path / "a.html"), "--input", "3x256x256"]) == 0
     assert (tmp_path / "a.html").read_text("utf-8") == html(NETWORKS["googlenet"](), None, (3, 256, 256))
-    assert cli.main(["show", "googlenet", "--draw", str(tmp_path / "a.png")]) == 2
+    assert cli.main(["show", "googlenet", "--draw", str(tmp_path / "a.pdf")]) == 2
     assert cli.main(["show", "googlenet", "--heat", "macs"]) == 2
     errors = capsys.readouterr().err
-    assert ".svg or .html" in errors and "--draw FILE.svg" in errors
+    assert ".svg, .png or .html" in errors and "--draw FILE.svg" in errors
+
+
+def test_png_has_every_box_in_its_place_and_colour(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    assert cli.main(["show", "googlenet", "--draw", str(path), "--heat", "macs"]) == 0
+    root = ElementTree.fromstring(svg(NETWORKS["googlenet"](), "macs"))
+    with Image.open(path) as image:
+        pixels = image.convert("RGB")
+    assert pixels.size == (2 * int(root.get("width", "")), 2 * int(root.get("height", "")))
+    marks = [rect for rect in root.iter(f"{SVG}rect") if rect.get("fill", "none") != "none"]
+    assert len(marks) > 60
+    for mark in marks:
+        x, y, width, height = (float(mark.get(name, "")) for name in ("x", "y", "width", "height"))
+        middle = pixels.getpixel((round(2 * x + width), round(2 * y + height)))
+        assert middle == pytest.approx(ImageColor.getrgb(mark.get("fill", "")), abs=1)
+    corner = pixels.getpixel((3, 3))
+    assert corner == (255, 255, 255)
+
+
+def test_what_is_too_long_for_png_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="too long for a PNG"):
+        png('<svg xmlns="http://www.w3.org/2000/svg" width="10" height="70000"/>')
+
+
+def test_a_notebook_shows_the_table_and_can_show_the_drawing() -> None:
+    assert OWN._repr_svg_() == svg(OWN) and OWN._repr_html_().startswith("<table>")

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,27 @@ def test_ids_are_unique_and_links_lead_somewhere(page: str) -> None:
     assert {str(link["href"])[1:] for link in reader.all("a")} <= set(ids)
     assert {point.key for point in POINTS} <= set(ids) and len(POINTS) == 17
     assert {str(one["data-network"]) for one in reader.all("button") if "data-network" in one} <= set(NETWORKS)
+
+
+def test_the_points_stand_on_the_page_in_the_order_of_their_numbers(page: str) -> None:
+    standing = re.findall(r'<article class="point" id="(\w+)">\s*<h3><a href="#\w+">(\d+)</a>', page)
+    assert standing == [(point.key, str(n)) for n, point in enumerate(POINTS, start=1)]
+    listed = re.findall(r'<li><a href="#(\w+)">', page.split("<ol>")[1].split("</ol>")[0])
+    assert listed == [point.key for point in POINTS]
+
+
+def test_what_a_network_is_called_stands_beside_its_name(page: str, networks: dict[str, Any]) -> None:
+    aliases = {network["name"]: network["alias"] for network in networks.values() if network["alias"]}
+    assert aliases["vgg-d"] == "vgg-16" and {get(alias).name for alias in aliases.values()} == set(aliases)
+    assert "vgg-d (vgg-16)</button>" in page
+    for language in ("en", "ko"):
+        for text in page_of_story.texts(language).values():
+            assert "VGG-16" not in text or "[[vgg-d]]" in text
+
+
+def test_the_field_of_a_fully_connected_layer_is_told(page: str) -> None:
+    # 6 maps of a stride of 32 beside each other, of which each sees 195
+    assert "a field of 355 pixels where the last maps before it have 195" in page and 195 + 5 * 32 == 355
 
 
 def test_experiments_of_the_points_are_those_that_there_are(page: str) -> None:
@@ -370,28 +391,6 @@ def test_a_value_that_a_sentence_names_must_exist() -> None:
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="selenium is not installed: pip install 'topfive[browser]'"
-    )
-    from shutil import which
-
-    driver = which("chromedriver")
-    if driver is None:
-        pytest.skip("chromedriver is not installed: apt-get install chromium-driver")
-    options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    found.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield found
-    found.quit()
 
 
 DROP = """

@@ -11,6 +11,8 @@ from topfive.networks.drawing import Heat
 from topfive.networks.layers import Network
 from topfive.report.tables import Format
 
+IMAGENET = 3, 224, 224  # what a module of the user's own is given, where nothing else is asked for
+
 
 def networks(glob: str = "*", /, *, format: Format = "text") -> None:
     """List the networks with their costs and their published errors.
@@ -53,7 +55,8 @@ def show(
     Parameters
     ----------
     network
-        A name from 'topfive networks', or a .json file with a network of your own.
+        A name from 'topfive networks', a .json file with a network of your own, or a PyTorch module of yours
+        (package.module:factory), read off its exported graph.
     input
         Another input, channels x height x width: 3x192x256.
     classes
@@ -61,7 +64,7 @@ def show(
     layers
         A row for every layer instead of every row of the paper.
     draw
-        Also draw the network into this file: .svg, or .html with the stages and every layer.
+        Also draw the network into this file: .svg, .png, or .html with the stages and every layer.
     heat
         With --draw, colours by macs, params, activations or field (the receptive field) instead of by kind of layer.
     format
@@ -71,10 +74,12 @@ def show(
     from topfive.report import cards
     from topfive.weights.names import network_called
 
-    found = network_called(network)
-    if classes is not None:
-        found = with_classes(found, classes)
     shape = _shape(input) if input else None
+    if ":" in network and not network.endswith(".json"):  # as a path of Windows may have one
+        found = _module(network, shape or IMAGENET, classes or 1000)
+    else:
+        found = network_called(network)
+        found = found if classes is None else with_classes(found, classes)
     page = cards.of(found, shape)
     if heat and not draw:
         raise UsageError("--heat colours a drawing: it needs --draw FILE.svg")
@@ -84,18 +89,28 @@ def show(
     write(format, rows, cards.document(page), cards.sections(page, layers))
 
 
+def _module(factory: str, shape: tuple[int, int, int], classes: int) -> Network:
+    from topfive.engine.models.graphs import network_of
+
+    return network_of(factory, shape, classes)
+
+
 def _draw(path: Path, network: Network, heat: Heat | None, level: Level, shape: tuple[int, int, int] | None) -> None:
     from topfive.data.files import write_whole
     from topfive.networks import drawing
 
     match path.suffix.lower():
         case ".svg":
-            text = drawing.svg(network, heat, level, shape)
+            data = drawing.svg(network, heat, level, shape).encode()
+        case ".png":
+            from topfive.report.figures.drawing import png
+
+            data = png(drawing.svg(network, heat, level, shape))
         case ".html":
-            text = drawing.html(network, heat, shape)
+            data = drawing.html(network, heat, shape).encode()
         case _:
-            raise UsageError(f"--draw {str(path)!r}: drawings are .svg or .html files")
-    write_whole(path, text.encode())
+            raise UsageError(f"--draw {str(path)!r}: drawings are .svg, .png or .html files")
+    write_whole(path, data)
 
 
 def _shape(text: str) -> tuple[int, int, int]:

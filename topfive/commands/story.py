@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from topfive.console import say
+from topfive.console import bar, say, version
 from topfive.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from topfive.engine.inference.models import Model
+    from topfive.report.pages.browser import Browser
     from topfive.results.activations import Activations
 
 SIDE = 480  # pixels of the longer side of the page's image
@@ -22,6 +24,7 @@ def story(
     out: str = "story.html",
     image: Path | None = None,
     model: str | None = None,
+    browser: Path | None = None,
     experiments: Path | None = None,
     compare: Path | None = None,
     language: Literal["en", "ko"] = "en",
@@ -29,8 +32,8 @@ def story(
 ) -> None:
     """Tell how convolutional networks became deep, on one page: timeline, every network, ideas before and after.
 
-    It opens from disk, in English and Korean, and loads nothing. Its numbers are those of 'topfive show'; verdicts are
-    those of the experiments that were run here.
+    It opens from disk, in English and Korean, and loads nothing but what --browser puts beside it. Its numbers are
+    those of 'topfive show'; verdicts are those of the experiments that were run here.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ def story(
         The image that receptive fields are shown on; by default a cat.
     model
         A model, as predict takes it: the page shows what it makes of the image, row by row.
+    browser
+        With --model, a folder to write beside the page: the model exported, and onnxruntime for browsers, which is
+        fetched once from the npm registry (33 MB). The page then classifies your own images in the browser.
     experiments
         A folder with experiments of 'topfive experiment'; by default runs/experiments.
     compare
@@ -60,10 +66,14 @@ def story(
         raise DataError(
             f"--experiments {str(experiments)!r} is no folder: give the one that 'topfive experiment' wrote"
         )
+    if browser is not None and model is None:
+        raise UsageError("--browser classifies by a model of yours: it needs --model RUN")
     shown, own = _opened(image), read_rows(compare) if compare else ()
-    seen = _activations(model, shown) if model else None
+    opened = _model(model) if model else None
+    seen = _activations(opened, shown) if opened else None
     told = telling.story(kept_below(experiments or EXPERIMENTS), own, seen)
-    say(str(render(Path(out), told, _embedded(shown), language)), quiet)
+    live = _browser(Path(out), browser, opened, shown, quiet) if browser and opened else None
+    say(str(render(Path(out), told, _embedded(shown), language, live)), quiet)
 
 
 def _opened(path: Path | None) -> Image.Image:
@@ -79,11 +89,37 @@ def _opened(path: Path | None) -> Image.Image:
     return decode(data, str(place)).image
 
 
-def _activations(model: str, image: Image.Image) -> Activations:
-    from topfive.engine.inference.activations import activations
+def _model(model: str) -> Model:
     from topfive.engine.inference.models import open_model
 
-    return activations(open_model(model), image)
+    return open_model(model)
+
+
+def _activations(model: Model, image: Image.Image) -> Activations:
+    from topfive.engine.inference.activations import activations
+
+    return activations(model, image)
+
+
+def _browser(page: Path, folder: Path, model: Model, image: Image.Image, quiet: bool) -> Browser:
+    """Write the folder beside the page. Raises: UsageError, RefusedError, DataError, ResourceError."""
+    from topfive.data.onnxruntime_web import runtime
+    from topfive.engine.benchmark.machine import this_machine
+    from topfive.engine.inference.export import verified_files
+    from topfive.engine.inference.exported import IMAGES, PROBABILITIES
+    from topfive.report.pages import browser as beside
+    from topfive.results.progress import counting
+
+    place = beside.beside(page, folder)  # before anything is fetched
+    with bar(quiet) as progress:
+        parts = runtime(folder, progress=counting(progress, "MB", 1e6))
+    threads = this_machine("cpu").threads
+    shown = [lambda: ("the page's image", image)]
+    files, verified = verified_files(model, "onnx", version(), shown, threads, None)
+    say(str(verified), quiet)
+    scripts = beside.write(folder, parts, files[".onnx"])
+    about = model.about
+    return beside.Browser(place, scripts, IMAGES, PROBABILITIES, about.names, about.upright)
 
 
 def _embedded(image: Image.Image) -> str:

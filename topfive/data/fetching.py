@@ -83,6 +83,11 @@ def fetch_weights(name: str, folder: Path | None = None, progress: Progress = si
     assert known.mib is not None
     # why the slack: the library prints the size in 2^20 bytes, to three digits
     public = Published(known.key, known.url, round(known.mib * 2**20), None, known.sha256, slack=525)
+    return fetch_file(public, folder, progress, url)
+
+
+def fetch_file(public: Published, folder: Path, progress: Progress = silent, url: str | None = None) -> Path:
+    """A published file under its own name, fetched into `folder` where it is not yet there. Raises: as `fetch`."""
     final = folder / public.file
 
     def there() -> Path | None:
@@ -137,7 +142,8 @@ def _public(name: str) -> PublicSet:
 
 def _check(public: Published, url: str, file: BinaryIO, progress: Progress) -> None:
     """Compare what lies on the disk with the published hashes; what is wrong is thrown away, saying so."""
-    wanted = {name: digits for name, digits in (("md5", public.md5), ("sha256", public.sha256)) if digits}
+    published = ("md5", public.md5), ("sha256", public.sha256), ("sha512", public.sha512)
+    wanted = {name: digits for name, digits in published if digits}
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
     file.seek(0)
     while chunk := file.read(CHUNK):

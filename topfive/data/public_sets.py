@@ -17,6 +17,7 @@ class Published:
     md5: str | None
     sha256: str | None  # or so many of its first digits as were published
     slack: int = field(default=0, kw_only=True)  # bytes more or less, where the size was published rounded
+    sha512: str | None = field(default=None, kw_only=True)
 
     @property
     def file(self) -> str:

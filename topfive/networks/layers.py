@@ -192,6 +192,12 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shape = "x".join(map(str, self.input))
         return html_table(f"{self.name}, input {shape}, {self.classes:,} classes", ("row", "layers"), rows)
 
+    def _repr_svg_(self) -> str:
+        """Its drawing, for a notebook or another program that asks for one; notebooks that take HTML show the table."""
+        from topfive.networks.drawing import svg  # why here: what draws a network reads this file
+
+        return svg(self)
+
 
 def pair(size: Size) -> tuple[int, int]:
     """`(height, width)` of a size."""

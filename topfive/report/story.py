@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from topfive.networks import NETWORKS, costs, drawing, get, papers
+from topfive.networks import ALIASES, NETWORKS, costs, drawing, get, papers
 from topfive.networks.ideas import POPULAR_MACS, ideas
 from topfive.networks.layers import Network
 from topfive.report import cards
@@ -28,6 +28,7 @@ OF_YEAR = {
     2017: ("senet-154", "winner"),
 }
 PLACES = {"conv": "conv", "linear": "linear"}  # by how the description of a layer begins; others are "other"
+CALLED = {name: alias for alias, name in ALIASES.items()}
 
 
 class Kind(msgspec.Struct, frozen=True, array_like=True):
@@ -55,6 +56,7 @@ class StoryNetwork(msgspec.Struct, frozen=True):
     """Everything that the page says of one network."""
 
     name: str
+    alias: str  # what many call it: vgg-16, which the paper calls D
     source: dict[str, Value]
     totals: dict[str, Value]
     kinds: tuple[Kind, ...]
@@ -150,22 +152,22 @@ class Point(NamedTuple):
     network: str = ""
 
 
-POINTS = (
+POINTS = (  # in the order in which they stand on the page
     Point("imagenet", "timeline"),
     Point("top5", "timeline"),
     Point("history", "timeline"),
     Point("alexnet", "networks", ("convolution", "alexnet-ablations", "two-towers"), "alexnet"),
     Point("vgg", "networks", (), "vgg-d"),
-    Point("stack", "stack", ("stacked-3x3",), "vgg-d"),
     Point("classifier", "networks", ("classifier-weights",), "vgg-d"),
     Point("googlenet", "networks", (), "googlenet"),
+    Point("auxiliary", "networks", ("auxiliary-classifiers",), "googlenet"),
+    Point("stack", "stack", ("stacked-3x3",), "vgg-d"),
     Point("naive", "inception", ("inception-cost",), "googlenet-naive"),
     Point("pointwise", "inception", ("bottleneck",), "nin"),
     Point("reduced", "inception", ("inception-cost",), "googlenet"),
-    Point("auxiliary", "networks", ("auxiliary-classifiers",), "googlenet"),
     Point("degradation", "residual", ("degradation",), "cifar-plain-56"),
     Point("residual", "residual", ("shortcuts",), "cifar-resnet-56"),
-    Point("layout", "networks", (), "resnet-34"),
+    Point("layout", "residual", (), "resnet-34"),
     Point("depths", "bottleneck", ("bottleneck",), "resnet-50"),
     Point("together", "comparison", ("operations-accuracy-memory", "inception-residual"), "inception-v4"),
 )
@@ -202,6 +204,7 @@ def _network(network: Network, input: tuple[int, int, int] | None = None) -> Sto
     )
     return StoryNetwork(
         network.name,
+        CALLED.get(network.name, ""),
         msgspec.convert(document["source"] or {}, dict[str, Value]),
         cards.totals(sheet),
         tuple(kinds),
@@ -335,6 +338,10 @@ def facts(told: Story) -> Mapping[str, str]:
         "human": f"{told.human:g}",
         "input_alexnet": str(alexnet.input[1]),
         "maps_alexnet": str(counts["alexnet"].stages[0].output[1]),
+        "field_alexnet": str(counts["alexnet"].field),
+        "field_linear": str(
+            next(max(r.receptive_field) for r in counts["alexnet"].rows if r.layer.startswith("linear"))
+        ),
         "linear_vgg": _millions(vgg.params["linear"]),
         "linear_share": f"{vgg.params['linear'] / sum(vgg.params.values()):.0%}".replace("%", " %"),
         "linear_google": _millions(google.params["linear"]),

@@ -37,10 +37,17 @@ def export(
 
     Raises: UsageError for an `out` that is there; RefusedError where it would answer otherwise; ResourceError.
     """
-    files = made(model, format, version, batch)
-    verified = verify(opened(files, format, threads), model, Contract.of(model, version), images, batch)
+    files, verified = verified_files(model, format, version, images, threads, batch)
     write(files, out)
     return verified
+
+
+def verified_files(
+    model: Model, format: Format, version: str, images: Iterable[Read], threads: int, batch: int | None
+) -> tuple[Files, Verified]:
+    """The files of `model` in `format`, once they answered as it does. Raises: RefusedError, UsageError."""
+    files = made(model, format, version, batch)
+    return files, verify(opened(files, format, threads), model, Contract.of(model, version), images, batch)
 
 
 def export_int8(

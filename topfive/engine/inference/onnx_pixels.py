@@ -58,8 +58,11 @@ def _along_width(graph: Graph, x: Name, weights: tuple[Name, Name]) -> Name:
 
 
 def _along_height(graph: Graph, x: Name, weights: tuple[Name, Name]) -> Name:
-    upper, lower = (graph.add("MatMul", part, x) for part in weights)
-    return _rounded(graph, upper, lower)
+    # why turned: onnxruntime 1.30 (1.32 no more) refuses a product that has a batch of no images on its right
+    turned = graph.add("Transpose", x, perm=[0, 1, 3, 2])
+    columns = (graph.add("Transpose", part, perm=[1, 0]) for part in weights)
+    upper, lower = (graph.add("MatMul", turned, part) for part in columns)
+    return graph.add("Transpose", _rounded(graph, upper, lower), perm=[0, 1, 3, 2])
 
 
 def _height_first(graph: Graph, across: _Axis, down: _Axis) -> Name:

@@ -20,7 +20,7 @@ function options(id, chosen) {
     families.set(family, [...(families.get(family) || []), one]);
   }
   $(id).replaceChildren(...[...families].map(([family, found]) => el("optgroup", { label: family },
-    ...found.map((one) => el("option", { value: one.name, selected: one.name === chosen }, one.name)))));
+    ...found.map((one) => el("option", { value: one.name, selected: one.name === chosen }, called(one.name))))));
 }
 for (const one of document.querySelectorAll(".languages button")) one.addEventListener("click", () => speak(one.dataset.language));
 for (const one of document.querySelectorAll("[data-network]")) one.addEventListener("click", () => chooseNetwork(one.dataset.network, true));

@@ -9,13 +9,21 @@ from typing import Literal, TypeAlias
 import msgspec
 from markupsafe import Markup, escape
 
+from topfive.report.pages.browser import Browser
 from topfive.report.pages.page import publish
-from topfive.report.story import POINTS, Story, facts
+from topfive.report.story import CALLED, POINTS, Story, facts
 
 Language: TypeAlias = Literal["en", "ko"]
 Tables: TypeAlias = dict[str, dict[str, str | dict[str, str]]]
 
-SCRIPTS = "story_elements.js", "story_networks.js", "story_field.js", "story_figures.js", "story.js"
+SCRIPTS = (
+    "story_elements.js",
+    "story_networks.js",
+    "story_browser.js",
+    "story_field.js",
+    "story_figures.js",
+    "story.js",
+)
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 
@@ -42,12 +50,15 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{([^}]+)\}", lambda found: values[found[1]], text)
 
 
-def render(path: Path, told: Story, image: str, language: Language) -> Path:
-    """Write the page and return its path; `image` is a data URI, `language` the one that it opens in."""
+def render(path: Path, told: Story, image: str, language: Language, browser: Browser | None = None) -> Path:
+    """Write the page and return its path; `image` is a data URI, `language` the one that it opens in.
+
+    With `browser` the page's own script may load those that lie beside it, and nothing else may.
+    """
     values = facts(told)
     both = {name: texts(name) for name in LANGUAGES}
     labels = {name: _labels(both[name]) for name in LANGUAGES}
-    document = {"story": told, "texts": labels, "sentences": korean(), "image": image}
+    document = {"story": told, "texts": labels, "sentences": korean(), "image": image, "browser": browser}
     tried = {name: point.key for point in reversed(POINTS) for name in point.experiments}
     return publish(
         path,
@@ -56,9 +67,11 @@ def render(path: Path, told: Story, image: str, language: Language) -> Path:
         SCRIPTS,
         language=language,
         points=POINTS,
+        called=CALLED,
         numbers={point.key: n for n, point in enumerate(POINTS, start=1)},
         experiments=told.experiments,
         model=told.model is not None,
+        browser=browser,
         effective="stacked-3x3" in told.experiments,
         tried=sorted(tried.items(), key=lambda one: [point.key for point in POINTS].index(one[1])),
         en=_told(both["en"], values),

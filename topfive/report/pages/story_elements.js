@@ -6,9 +6,10 @@ const PNG = "data:image/png;base64,";
 const model = data.story.model;  // of the reader's own, or null
 if (model) data.story.networks.unshift(model.network);
 const byName = new Map(data.story.networks.map((network) => [network.name, network]));
+const called = (name) => byName.get(name)?.alias ? `${name} (${byName.get(name).alias})` : name;  // vgg-d (vgg-16)
 const PAGE = 24;  // inner rows shown at once
 const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 27, year: 2012, image: data.image, file: "",
-  one: "resnet-50", two: "resnet-50-v1.5", inner: "" };
+  one: "resnet-50", two: "resnet-50-v1.5", inner: "", own: null };
 
 // ---- words and numbers
 const language = () => root.lang;

@@ -41,14 +41,16 @@ function field() {
 }
 function passed() {  // what the reader's model makes of the image, in the chosen row
   if (!model) return;
-  const answers = model.answers.map(([name, share]) => el("li", {}, `${name}: ${scaled(100 * share, 1, 1)} %`));
+  const own = state.own, values = { model: model.network.name, protocol: model.protocol, file: own?.file };
+  const answers = (own || model).answers.map(([name, share]) => el("li", {}, `${name}: ${scaled(100 * share, 1, 1)} %`));
   const here = state.network === model.network.name, row = stageOf(state.row), maps = here ? model.maps[row] || [] : [];
   const shown = maps.map(({ channel, low, high, png }) => {
     const said = t("channel", { channel, low: low.toPrecision(3), high: high.toPrecision(3) });
     return el("figure", {}, el("img", { src: PNG + png, alt: said }), el("figcaption", {}, said));
   });
-  show("passed", el("h3", {}, t("passed", { model: model.network.name, protocol: model.protocol })),
-    el("ol", {}, ...answers),
+  show("passed", el("h3", {}, t(own ? "passed_own" : "passed", values)),
+    own?.said ? el("p", { role: "status" }, own.said()) : null, el("ol", { id: "answers", "aria-live": "polite" }, ...answers),
+    browser && !own ? el("p", { class: "trial" }, t("drop_own")) : null, own ? el("p", {}, t("maps_other")) : null,
     el("p", {}, here ? t(maps.length ? "maps_of" : "maps_none", { row, n: maps.length }) : opener(model.network.name)),
     el("div", { class: "maps" }, ...shown));
 }
@@ -76,6 +78,7 @@ function take(file) {
       Object.assign(state, { image: reader.result, file: file.name });
       $("file-said").textContent = file.name;
       field();
+      classify(file);
     };
     image.onerror = () => { $("file-said").textContent = t("not_image", { file: file.name }); };
     image.src = reader.result;

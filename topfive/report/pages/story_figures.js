@@ -56,7 +56,7 @@ function side() {
   }
   const labels = [t("layer"), t("output"), t("params"), t("macs"), t("field")];
   const both = [state.one, state.two].flatMap((name, i) => labels.map((label, n) => [`${"AB"[i]} ${label}`, n > 0]));
-  show("pair", table(`${state.one}, ${state.two}`, [[t("row")], ...both], lines));
+  show("pair", table(`A ${called(state.one)}, B ${called(state.two)}`, [[t("row")], ...both], lines));
 }
 function pairLine(label, a, b, differs, insideA, insideB, inner = false) {
   const cells = (row, inside) => row ? [cell(row.layer || t("inside", { n: count(inside || 0) }), false), cell(by(row.output)),
@@ -75,14 +75,14 @@ function placed(points, width, x, y, r) {
   const covers = (point, left, right, base) =>
     Math.hypot(Math.max(left - x(point), 0, x(point) - right), base - 4 - y(point)) <= r(point) + 3;
   for (const point of points) {
-    const long = 6.4 * point.name.length, [at, up, away] = [x(point), y(point), r(point) + 3];
+    const long = 6.4 * called(point.name).length, [at, up, away] = [x(point), y(point), r(point) + 3];
     const places = [[at - away - long, up - 3], [at + away, up + 4], [at - long / 2, up - away - 1], [at - long / 2, up + away + 9]];
     const free = places.find(([left, base]) => left > 40 && left + long < width &&
       !taken.some(([a, b, wide]) => left < a + wide && a < left + long && Math.abs(b - base) < 12) &&
       (point.front || !points.some((one) => covers(one, left, left + long, base))));
     if (!free) continue;
     taken.push([...free, long]);
-    labels.push(words(...free, 11, point.name, { "font-weight": point.front ? 600 : 400, style: HALO, "aria-hidden": "true",
+    labels.push(words(...free, 11, called(point.name), { "font-weight": point.front ? 600 : 400, style: HALO, "aria-hidden": "true",
       "pointer-events": "none" }));
   }
   return labels;
@@ -90,7 +90,7 @@ function placed(points, width, x, y, r) {
 function told_of(point) {  // a dot in words
   const known = point.conf ? `${t("conf_" + point.conf)}, ` : "";
   const costs = `${scaled(point.ops, 1e9, 2)} G ${t("ops")}, ${scaled(point.bytes, 1e6, 0)} MB, ${count(point.params)} ${t("params")}`;
-  return `${point.name}: ${point.top1.toFixed(1)} %, ${costs}; ${point.protocol}; ${known}${point.where}`;
+  return `${called(point.name)}: ${point.top1.toFixed(1)} %, ${costs}; ${point.protocol}; ${known}${point.where}`;
 }
 function comparison() {
   const points = [...data.story.published, ...data.story.own], ops = points.map((point) => Math.log10(point.ops));

@@ -45,7 +45,7 @@ function yearPanel(year) {
   } else lines.push(el("p", {}, t("no_network")));
   show("year", ...lines);
 }
-const opener = (name) => button(`${t("open")} ${name}`, () => chooseNetwork(name, true), { "data-open": name });
+const opener = (name) => button(`${t("open")} ${called(name)}`, () => chooseNetwork(name, true), { "data-open": name });
 function chooseYear(year) {
   state.year = year;
   timeline();
@@ -83,7 +83,7 @@ function middle() {  // the unit in the middle of the chosen row
 function networkView() {
   const network = byName.get(state.network), source = network.source, totals = network.totals;
   const where = [source.authors, source.year, source.venue, source.arxiv && `arXiv ${source.arxiv}`].filter(Boolean);
-  show("facts", el("h3", {}, network.name), source.title ? el("p", {}, `${source.title}. ${where.join(", ")}.`) : null,
+  show("facts", el("h3", {}, called(network.name)), source.title ? el("p", {}, `${source.title}. ${where.join(", ")}.`) : null,
     source.note ? el("p", {}, told(source.note)) : null,
     el("p", {}, t("totals", { input: totals.input, classes: count(totals.classes), depth: totals.depth,
       params: count(totals.params), macs: scaled(totals.macs, 1e9, 3), ops: scaled(totals.ops, 1e9, 3),
