@@ -34,6 +34,7 @@ class World:
         self.life = 0  # of the worker
         self.has: dict[int, str] = {}  # the worker's own note of its images
         self.decoded: set[int] = set()
+        self.decoding: set[int] = set()  # those that may still join a batch
         self.busy, self.silent = False, False
         self.idle_since = 0.0
         self.ready_at: dict[int, float] = {}
@@ -79,6 +80,7 @@ class World:
                 case Drop(ticket=ticket):
                     self.has.pop(ticket, None)
                     self.ready_at.pop(ticket, None)
+                    self.decoding.discard(ticket)
                 case Kill():
                     self.kills += 1
                     self.at(0.0, self.die)
@@ -88,6 +90,7 @@ class World:
                     self.answers[ticket] = outcome, result
         assert self.batcher.held <= self.room
         if not self.busy and self.ready_at and self.batcher.up:
+            assert self.decoding, "an idle worker waits for nothing"
             oldest = max(min(self.ready_at.values()), self.idle_since)
             assert self.now < oldest + self.wait + 1e-9, "an idle worker waits for longer than it may"
         when = self.batcher.next_time()
@@ -102,7 +105,7 @@ class World:
     def die(self) -> None:
         if self.batcher.up:
             self.life += 1
-            self.has, self.decoded, self.ready_at, self.busy = {}, set(), {}, False
+            self.has, self.decoded, self.decoding, self.ready_at, self.busy = {}, set(), set(), {}, False
             self.batcher.died()
             self.at(self.random.choice([0.0, 0.2]), self.start)
 
@@ -116,16 +119,22 @@ class World:
         for ticket, image in zip(tickets, images, strict=True):
             self.sent[ticket] = image, self.now
             self.has[ticket] = image
+            self.decoding.add(ticket)
             self.silent = self.silent or self.unlucky(0.1)  # from here on nothing is heard of it
             delay = self.random.choice([0.0, 0.001, 0.02])
             if self.unlucky():
-                self.at(delay, self.alive(lambda t=ticket, i=image: self.batcher.refused(t, f"bad {i}", self.now)))
+                self.at(delay, self.alive(lambda t=ticket, i=image: self.refuse(t, i)))
             else:
                 self.at(NEVER if self.unlucky(0.1) else delay, self.alive(lambda t=ticket: self.decode(t)))
             if self.unlucky():
                 self.at(self.random.choice([0.0, 0.01, 0.1]), lambda t=ticket: self.leave(t))
 
+    def refuse(self, ticket: int, image: str) -> None:
+        self.decoding.discard(ticket)
+        self.batcher.refused(ticket, f"bad {image}", self.now)
+
     def decode(self, ticket: int) -> None:
+        self.decoding.discard(ticket)
         if ticket in self.has:
             self.decoded.add(ticket)
             self.ready_at[ticket] = self.now
@@ -138,6 +147,8 @@ class World:
 
     def compute(self, batch: int, tickets: tuple[int, ...]) -> None:
         assert not self.busy and 0 < len(tickets) <= self.most and set(tickets) <= self.decoded & self.has.keys()
+        if self.decoding and len(tickets) < self.most:
+            assert self.now > min(self.ready_at.values()) + self.wait - 1e-9, "it does not wait for what is coming"
         results: list[str] | None = [f"seen {self.has.pop(ticket)}" for ticket in tickets]
         for ticket in tickets:
             del self.ready_at[ticket]
@@ -196,6 +207,22 @@ def test_a_batch_is_what_is_ready_when_its_time_has_come() -> None:
     assert batcher.advance(0.012) == []  # one at a time
     batcher.ran(1, ["c", "a"], 0.02)
     assert batcher.advance(0.02) == [Answer(2, "answered", "c"), Answer(0, "answered", "a"), Run(2, (1, 3, 4))]
+
+
+def test_a_lone_image_is_run_at_once_and_so_is_one_whose_company_does_not_come() -> None:
+    batcher: Batcher[str] = Batcher(3, wait=0.01, room=10, seconds=1)
+    batcher.started(0.0)
+    batcher.admit(1, 0.0)
+    batcher.decoded(0, 0.001)
+    assert batcher.advance(0.001) == [Run(1, (0,))]
+    batcher.ran(1, ["a"], 0.002)
+    batcher.admit(3, 0.002)
+    batcher.decoded(1, 0.003)
+    assert batcher.advance(0.003) == [Answer(0, "answered", "a")] and batcher.next_time() == pytest.approx(0.013)
+    batcher.refused(2, "bad", 0.004)
+    assert batcher.advance(0.004) == [Answer(2, "refused", "bad")]  # the last may come
+    batcher.left(3)
+    assert batcher.advance(0.005) == [Drop(3), Run(2, (1,))]
 
 
 def test_before_it_started_and_when_full_nothing_is_admitted() -> None:

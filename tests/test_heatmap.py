@@ -11,13 +11,15 @@ from PIL import Image
 from test_export import model
 
 from topfive.cli import main
-from topfive.engine.inference.heatmap import grad_cam, heatmap
+from topfive.data.views import views
+from topfive.engine.inference.heatmap import grad_cam, heatmap, locate
 from topfive.engine.inference.models import About, Model, save
 from topfive.engine.models.modules import Classifier, build
-from topfive.errors import UsageError
+from topfive.errors import RefusedError, UsageError
 from topfive.networks import get
 from topfive.networks.layers import Conv, GlobalPool, Linear, Network, Pool, Relu, chain, with_classes
-from topfive.recipes.protocols import PROTOCOLS
+from topfive.networks.variations import fully_convolutional
+from topfive.recipes.protocols import PROTOCOLS, View
 from topfive.report.figures.heatmap import overlaid
 
 RED_OR_BLUE = Network(
@@ -53,6 +55,72 @@ def test_a_map_that_is_computed_by_hand() -> None:
     shown = heatmap(one, halves(), 0)
     assert (shown.evidence[:, :16] == 1).all() and not shown.evidence[:, 16:].any()
     assert (shown.pixels == np.asarray(halves())).all()
+
+
+@pytest.mark.parametrize("size", [(90, 61), (61, 90), (64, 64), (20, 27)])
+@pytest.mark.parametrize("key", ["1-crop:square", "1-crop", "1-crop:timm", "10-crop", "144-crop", "dense"])
+def test_a_view_lies_where_its_pixels_come_from(key: str, size: tuple[int, int]) -> None:
+    """Pixels that tell their own place, in fractions of 255, are resized and cut; what is left tells where it was."""
+    width, height = size
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0] = np.rint(255 * (np.arange(width) + 0.5) / width)
+    ramp[..., 1] = np.rint(255 * (np.arange(height) + 0.5) / height)[:, None]
+    seen = next(views(Image.fromarray(ramp), PROTOCOLS[key], 32)).astype(float) / 255
+    left, top, right, bottom = PROTOCOLS[key].views(width, height, 32)[0].place(width, height)
+    for line, low, high in ((seen[16, :, 0], left, right), (seen[:, 16, 1], top, bottom)):
+        expected = low + (high - low) * (np.arange(len(line)) + 0.5) / len(line)
+        inner = slice(2, -2)  # at its borders an image is continued by its last pixels
+        assert line[inner] == pytest.approx(expected[inner], abs=1.5 / min(size) * 0.5)
+
+
+STRIDED = Network("strided", "vgg-a", (3, 49, 49), chain(
+    conv=Conv(2, 5, stride=2, pad=2), relu=Relu(), pool=Pool("max", 3, 2), conv2=Conv(3, 3, pad=1), relu2=Relu(),
+    average=GlobalPool(), fc=Linear(2)))  # fmt: skip
+
+
+@pytest.mark.parametrize("lit", [(4, 6), (23, 30), (44, 40)])
+def test_the_field_of_the_maximum_is_what_its_gradient_reaches(lit: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    net = build(STRIDED).eval()
+    with torch.no_grad():
+        for one in net.parameters():
+            one.abs_()
+    x = torch.rand(1, 3, 49, 49) * 0.1  # 49 is what the strides come out even with
+    x[:, :, lit[0] - 2 : lit[0] + 3, lit[1] - 2 : lit[1] + 3] += 5
+    view = View((96, 64), (20, 8, 69, 57))  # a crop of 49 out of an image of 192 x 128 made half as large
+    found = locate(net, x, 0, view, (192, 128))
+    assert found.view == pytest.approx((20 / 96, 8 / 64, 69 / 96, 57 / 64)) and found.row == "relu2"
+    assert found.evidence.max() == 1 and found.evidence.shape == (12, 12)
+    row, column = np.unravel_index(found.evidence.argmax(), (12, 12))
+    smooth = torch.nn.Sequential(net.conv, torch.nn.AvgPool2d(3, 2), net.conv2)  # why: a maximum is of one pixel alone
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(smooth(x)[0, :, row, column].sum(), x)
+    rows, columns = (gradient[0].abs().sum((0, axis)).nonzero().flatten().tolist() for axis in (2, 1))
+    inside = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    offset, whole = (20, 8, 20, 8), (96, 64, 96, 64)
+    assert found.field == pytest.approx([(a + b) / c for a, b, c in zip(inside, offset, whole)])
+    assert inside[0] <= lit[1] < inside[2] and inside[1] <= lit[0] < inside[3]
+
+
+def test_a_dense_view_is_located_too() -> None:
+    """Behind a fully convolutional network the map is that of the class's scores; all of the image is seen."""
+    torch.manual_seed(0)
+    flat = Network("flat", "vgg-a", (3, 16, 16), chain(conv=Conv(4, 3, pad=1), relu=Relu(), pool=Pool("max", 2, 2),
+                   fc1=Linear(8), relu2=Relu(), fc2=Linear(3)))  # fmt: skip
+    net = build(fully_convolutional(flat), (3, 16, 24)).eval()
+    x = torch.randn(1, 3, 16, 24)
+    found = locate(net, x, int(net(x).argmax()), View((24, 16), (0, 0, 24, 16)), (48, 32))
+    assert found.view == (0, 0, 1, 1) and found.evidence.shape[1] > 1
+    assert all(0 <= one <= 1 for one in found.field)
+
+
+def test_without_rows_or_without_evidence_there_is_no_place() -> None:
+    whole = View((32, 32), (0, 0, 32, 32))
+    x = torch.from_numpy(np.asarray(halves()).transpose(2, 0, 1).copy())[None].float()
+    with pytest.raises(RefusedError, match="no rows"):
+        locate(torch.nn.Flatten(), x, 0, whole, (32, 32))
+    with pytest.raises(RefusedError, match="no place"):
+        locate(colours().classifier.net, torch.zeros(1, 3, 32, 32), 0, whole, (32, 32))
 
 
 @pytest.mark.parametrize("name", ["resnet-18", "densenet-121", "mobilenet-v1", "se-resnet-50"])

@@ -44,7 +44,7 @@ def serve(
     max_batch
         The most images that are run together; 1 runs each alone.
     batch_wait_ms
-        How long the first image of a batch waits for others while the model is idle.
+        How long an idle model waits, at most, for images that are being decoded; a lone one is run at once.
     queue
         The most images that a model holds; further ones get status 429.
     max_body_mb

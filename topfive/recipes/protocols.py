@@ -39,6 +39,16 @@ class View(NamedTuple):
         left, top, right, bottom = self.box
         return (self.size, self.size) if self.size else (bottom - top, right - left)
 
+    def place(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in an image of `width` x `height`, in fractions of it; a crop may reach beyond."""
+        x, y, *end = self.region or (0, 0, width, height)
+        across, down = ((to - at) / side for at, to, side in zip((x, y), end, self.scaled))
+        left, top, right, bottom = self.box
+        return (
+            (x + left * across) / width, (y + top * down) / height,
+            (x + right * across) / width, (y + bottom * down) / height,
+        )  # fmt: skip
+
 
 class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The views that an image is judged by.

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from topfive.engine.serving.bodies import TYPES, JsonImages, images_of, read_body
 from topfive.engine.serving.lane import Lane
 from topfive.engine.serving.limits import Budget, Limits, Problem, check_origin, check_token
-from topfive.engine.serving.messages import Card, Guess, Prediction
+from topfive.engine.serving.messages import Card, Guess, Heatmap, Prediction
 from topfive.engine.serving.metrics import Metrics
 
 OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # without a token: they say nothing of models or images
@@ -39,6 +39,8 @@ class ImageAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[Guess, ...] = ()
     error: str = ""
     status: int = 200
+    heatmap: Heatmap | None = None
+    no_heatmap: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -140,6 +142,9 @@ def application(
         request: Request,
         model: str = Query(next(iter(lanes)), description="Which model, by its name in /models"),
         top: int = Query(5, ge=1, le=1000, description="How many classes to give"),
+        heatmap: bool = Query(
+            False, description="Whether to give a heat map of the likeliest class too, which takes time"
+        ),
     ) -> Response:
         began = time.perf_counter()
         if model not in lanes:
@@ -150,7 +155,7 @@ def application(
         try:
             images = images_of(body, request.headers.get("content-type", ""), limits)
             del body
-            found = await _unless_gone(request, lane, images, top)
+            found = await _unless_gone(request, lane, images, top, heatmap)
         finally:
             budget.give(size)
         if found is None:
@@ -183,10 +188,10 @@ def application(
 
 
 async def _unless_gone(
-    request: Request, lane: Lane, images: Sequence[tuple[str, bytes]], top: int
+    request: Request, lane: Lane, images: Sequence[tuple[str, bytes]], top: int, heatmap: bool
 ) -> list[Prediction] | None:
     """The predictions; None, and nothing more is done for them, where the client leaves before."""
-    work = asyncio.ensure_future(lane.predict(images, top))
+    work = asyncio.ensure_future(lane.predict(images, top, heatmap))
     gone = asyncio.ensure_future(request.receive())  # after the body that is the client's leaving
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -197,7 +202,10 @@ async def _unless_gone(
 
 
 def _answer(lane: Lane, names: Sequence[str], found: Sequence[Prediction], seconds: float) -> Response:
-    entries = tuple(ImageAnswer(name, one.top, one.error, one.status) for name, one in zip(names, found))
+    entries = tuple(
+        ImageAnswer(name, one.top, one.error, one.status, one.heatmap, one.no_heatmap)
+        for name, one in zip(names, found)
+    )
     status = 200 if any(one.status == 200 for one in found) else found[0].status
     protocol = lane.card.protocol if lane.card else ""
     response = _json(Answer(lane.name, protocol, entries, round(1e3 * seconds, 3)), status)

@@ -47,8 +47,9 @@ Action = Run | Drop | Kill | Answer[Result]
 class Batcher(Generic[Result]):
     """The images of one worker: decoded as they come, then run together as many as are ready.
 
-    An idle worker waits for company until the oldest image has been ready for `wait` seconds; a busy one gets what has
-    gathered, up to `most`, when it is done. No more than `room` images are held. `seconds` is what an answer may take;
+    An idle worker runs what is ready, unless more is being decoded: for that it waits until the oldest image has been
+    ready for `wait` seconds. A busy one gets what has gathered, up to `most`, when it is done. No more than `room`
+    images are held. `seconds` is what an answer may take;
     a worker that is silent for twice as long is ended.
     """
 
@@ -151,7 +152,9 @@ class Batcher(Generic[Result]):
         return min(times, default=None)
 
     def _due(self) -> float:
-        return next(iter(self._ready.values())) + self.wait
+        """When an idle worker runs what is ready."""
+        coming = any(ticket in self._deadlines for ticket in self._decoding)  # what nobody waits for joins no batch
+        return next(iter(self._ready.values())) + (self.wait if coming else 0.0)
 
     def _answer(self, ticket: int, outcome: Outcome, result: Result | None = None) -> None:
         if self._deadlines.pop(ticket, None) is not None:

@@ -75,7 +75,7 @@ class Lane:
                 self._kill()
                 await self._process.wait()
 
-    async def predict(self, images: Sequence[tuple[str, bytes]], top: int) -> list[Prediction]:
+    async def predict(self, images: Sequence[tuple[str, bytes]], top: int, heatmap: bool = False) -> list[Prediction]:
         """An answer for each image; where this is cancelled, the images are forgotten. Raises: Problem."""
         loop = asyncio.get_running_loop()
         tickets = self.batcher.admit(len(images), loop.time())
@@ -87,7 +87,7 @@ class Lane:
         futures: list[asyncio.Future[Prediction]] = [loop.create_future() for _ in tickets]
         self._answers.update(zip(tickets, futures))
         for ticket, (name, data) in zip(tickets, images):
-            self._tell(frame(Image(ticket, name, top, data)))
+            self._tell(frame(Image(ticket, name, top, data, heatmap)))
         self._pump()
         try:
             return list(await asyncio.gather(*futures))

@@ -15,12 +15,13 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True, tag=True):
-    """To be decoded; `top` classes are wanted of it."""
+    """To be decoded; `top` classes are wanted of it, and where the likeliest was found."""
 
     ticket: int
     name: str
     top: int
     data: bytes
+    heatmap: bool = False
 
 
 class RunBatch(msgspec.Struct, frozen=True, tag=True):
@@ -66,12 +67,35 @@ class Guess(msgspec.Struct, frozen=True, rename={"name": "class"}):
     probability: float
 
 
+class Rectangle(msgspec.Struct, frozen=True):
+    """In fractions of the image; a part that is cut out of a small image may reach beyond it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Heatmap(msgspec.Struct, frozen=True):
+    """Where the likeliest class was found: Grad-CAM of the last row with a map, for the first view of the protocol."""
+
+    row: str
+    height: int
+    width: int
+    values: tuple[int, ...]  # 0..255, line by line
+    view: Rectangle  # that the map lies over
+    field: Rectangle  # the receptive field of the strongest value
+    upright: bool  # whether the image was first turned as its EXIF says
+
+
 class Prediction(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """The likeliest classes of an image, or why there are none and the HTTP status that goes with it."""
 
     top: tuple[Guess, ...] = ()
     error: str = ""
     status: int = 200
+    heatmap: Heatmap | None = None
+    no_heatmap: str = ""  # why there is none, where it was asked for
 
 
 class Undecodable(msgspec.Struct, frozen=True, tag=True):

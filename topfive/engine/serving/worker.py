@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from topfive.data.decoding import MORE_THAN_READ, START, Unreadable, decode, not
 from topfive.data.views import views
 from topfive.engine.benchmark.machine import this_machine
 from topfive.engine.inference.backends import FEW, engine
+from topfive.engine.inference.heatmap import locate
 from topfive.engine.inference.models import Model, open_model, with_names
 from topfive.engine.inference.prediction import Pixels, Predictor
 from topfive.engine.serving.messages import (
@@ -29,10 +30,12 @@ from topfive.engine.serving.messages import (
     Forget,
     FromWorker,
     Guess,
+    Heatmap,
     Image,
     Options,
     Prediction,
     Predictions,
+    Rectangle,
     Refusal,
     RunBatch,
     Undecodable,
@@ -40,11 +43,19 @@ from topfive.engine.serving.messages import (
     options,
     to_worker,
 )
-from topfive.errors import TopfiveError
+from topfive.errors import RefusedError, TopfiveError
 from topfive.networks.costs import count
 from topfive.recipes import protocols
 
 MOST_VIEWS = 64  # run at a time
+
+
+class Shown(NamedTuple):
+    """The views of an image; `size` is its (width, height), where a heat map is wanted of it."""
+
+    views: list[Pixels]
+    top: int
+    size: tuple[int, int] | None = None
 
 
 class Worker:
@@ -65,7 +76,7 @@ class Worker:
             self.backend(sample[:several])
         self.pool = ThreadPoolExecutor(self.machine.threads)
         self.holding = threading.Lock()
-        self.shown: dict[int, tuple[list[Pixels], int]] = {}
+        self.shown: dict[int, Shown] = {}
         self.batches: queue.SimpleQueue[RunBatch | None] = queue.SimpleQueue()
 
     def card(self) -> Card:
@@ -97,7 +108,7 @@ class Worker:
         while (data := read(pipe)) is not None:
             match to_worker.decode(data):
                 case Image() as image:
-                    self.shown[image.ticket] = [], image.top
+                    self.shown[image.ticket] = Shown([], image.top)
                     self.pool.submit(self.decode, image)
                 case RunBatch() as batch:
                     self.batches.put(batch)
@@ -120,7 +131,7 @@ class Worker:
             return
         with self.holding:
             if image.ticket in self.shown:
-                self.shown[image.ticket] = shown, image.top
+                self.shown[image.ticket] = Shown(shown, image.top, upright.size if image.heatmap else None)
         self.say(Decoded(image.ticket))
 
     def run(self) -> None:
@@ -137,18 +148,37 @@ class Worker:
             else:
                 self.say(Predictions(batch.batch, tuple(results)))
 
-    def predict(self, shown: Sequence[tuple[list[Pixels], int]]) -> list[Prediction]:
+    def predict(self, shown: Sequence[Shown]) -> list[Prediction]:
         # why: evaluation fills its batches with blanks, so that no bit depends on the others; here one waits for it
-        self.predictor.batch = min(MOST_VIEWS, sum(len(each) for each, _ in shown))
-        for i, (each, _) in enumerate(shown):
-            self.predictor.take(i, each)
+        self.predictor.batch = min(MOST_VIEWS, sum(len(each.views) for each in shown))
+        for i, each in enumerate(shown):
+            self.predictor.take(i, each.views)
         self.predictor.flush()
         shares = dict(self.predictor.finished())
         found = []
-        for i, (_, top) in enumerate(shown):
-            best = np.argsort(-shares[i], kind="stable")[:top].tolist()
-            found.append(Prediction(tuple(Guess(self.names[k], float(shares[i][k])) for k in best)))
+        for i, each in enumerate(shown):
+            best = np.argsort(-shares[i], kind="stable")[: each.top].tolist()
+            guesses = tuple(Guess(self.names[k], float(shares[i][k])) for k in best)
+            heat, why = self.heatmap(each.views[0], each.size, best[0]) if each.size else (None, "")
+            found.append(Prediction(guesses, heatmap=heat, no_heatmap=why))
         return found
+
+    def heatmap(self, pixels: Pixels, image: tuple[int, int], answer: int) -> tuple[Heatmap | None, str]:
+        """Of the first view of an image of (width, height), or why there is none."""
+        about, classifier = self.model.about, self.predictor.classifier
+        try:
+            shown = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+            x = classifier.normalised(shown.to(classifier.normalisation[0].device))
+            found = locate(classifier.net, x, answer, self.protocol.views(*image, about.size)[0], image)
+        except RefusedError as refusal:
+            return None, str(refusal)
+        except Exception as error:  # why: for want of memory, perhaps; the classes are known all the same
+            print(f"topfive: a heat map failed: {type(error).__name__}: {error}", file=sys.stderr)
+            return None, "it could not be computed"
+        height, width = found.evidence.shape
+        values = tuple(np.rint(255 * found.evidence).astype(int).ravel().tolist())
+        places = Rectangle(*found.view), Rectangle(*found.field)
+        return Heatmap(found.row, height, width, values, *places, about.upright), ""
 
 
 def reason(error: Exception, image: Image) -> Prediction:
