@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from topfive.engine.inference.int8 import Worth
 from topfive.engine.inference.models import About, Model, save
 from topfive.engine.inference.verification import LEVELS, SHAPES, made_up, verify
 from topfive.engine.models.modules import Classifier, build
-from topfive.errors import DataError, RefusedError, UsageError
+from topfive.errors import DataError, RefusedError, ResourceError, UsageError
 from topfive.networks import NETWORKS, get
 from topfive.networks.layers import (
     BatchNorm,
@@ -525,6 +526,21 @@ def test_nothing_is_written_where_the_file_would_answer_otherwise(
     assert main(["export", str(weights), str(tmp_path / "file.onnx")]) == RefusedError.exit_code
     assert "would not answer as the model does, and is not written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_noticed_before_anything_is_exported(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporting, "made", lambda *given: pytest.fail("it is exported"))
+    (tmp_path / "file").write_bytes(b"mine")
+    for name in ("file/x.onnx", "file/deeper/x.pt2"):
+        assert main(["export", str(weights), str(tmp_path / name)]) == ResourceError.exit_code
+        assert f"{tmp_path / name} cannot be written" in capsys.readouterr().err
+    if hasattr(os, "geteuid") and os.geteuid():  # root may write everywhere
+        (tmp_path / "locked").mkdir(0o500)
+        assert main(["export", str(weights), str(tmp_path / "locked/new/x.onnx")]) == ResourceError.exit_code
+    files = [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert files == [tmp_path / "file"] and files[0].read_bytes() == b"mine"
 
 
 def test_what_cannot_be_is_one_sentence(

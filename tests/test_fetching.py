@@ -21,8 +21,8 @@ import pytest
 
 from topfive import system
 from topfive.data import downloads, fetching
-from topfive.data.fetching import data_folder, fetch, fetch_weights, fetched
-from topfive.data.public_sets import PUBLIC, PublicSet
+from topfive.data.fetching import data_folder, fetch, fetch_file, fetch_weights, fetched
+from topfive.data.public_sets import PUBLIC, PublicSet, Published
 from topfive.errors import DataError, Interrupted, ResourceError, TopfiveError, UsageError
 from topfive.weights.libraries import Known
 
@@ -221,6 +221,16 @@ def test_wrong_bytes_are_thrown_away_and_fetched_anew(server: Server, tmp_path: 
 def test_each_published_hash_is_compared(server: Server, tmp_path: Path) -> None:
     PUBLIC["toy"] = replace(PUBLIC["toy"], sha256="0" * 64)
     assert hashlib.sha256(TGZ).hexdigest() in refused(DataError, tmp_path)
+
+
+def test_a_file_keeps_its_name_and_has_its_published_sha512(server: Server, tmp_path: Path) -> None:
+    digest = hashlib.sha512(TGZ).hexdigest()
+    public = Published("toy", server.url, len(TGZ), None, None, sha512=digest)
+    assert fetch_file(public, tmp_path) == tmp_path / "toy.tgz" == fetch_file(public, tmp_path)
+    assert (tmp_path / "toy.tgz").read_bytes() == TGZ and len(server.asked) == 1
+    with pytest.raises(DataError, match="sha512"):
+        fetch_file(replace(public, sha512=digest[::-1]), tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
 
 
 def test_another_number_of_bytes_is_refused_before_they_come(server: Server, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from served import Reply, Served, served
 from test_prediction import model as tiny
@@ -26,9 +27,12 @@ from test_zoo import BAD, FORMATS, ODD, mutant, png
 
 from topfive.cli import main
 from topfive.data.decoding import decode
+from topfive.data.views import views
 from topfive.engine.benchmark.machine import this_machine
+from topfive.engine.inference.heatmap import grad_cam
 from topfive.engine.inference.models import open_model, save
 from topfive.engine.inference.prediction import Predictor, predicted
+from topfive.engine.models.modules import Net
 
 pytest.importorskip("fastapi", reason="the server needs the extra serve")
 pytest.importorskip("uvicorn", reason="the server needs the extra serve")
@@ -138,6 +142,31 @@ def test_an_image_is_decoded_as_predict_decodes_it(server: Served, folder: Path)
         assert found.status == 200
         for name, one, want in zip(names[at:], found.json["predictions"], expected[at:]):
             assert same(one, want), name
+
+
+def test_a_heat_map_is_given_where_it_is_asked_for(server: Served, folder: Path) -> None:
+    image = noise(4, 50)
+    plain = server.predict(image).json["predictions"][0]
+    (found,) = server.predict(image, "?heatmap=true").json["predictions"]
+    given = found.pop("heatmap")
+    assert set(plain) == set(found) == {"name", "top"} and "heatmap" not in plain
+    assert [one["class"] for one in found["top"]] == [one["class"] for one in plain["top"]]
+    model = open_model(str(folder / "m0.safetensors"))
+    net, protocol = model.classifier.net, model.about.protocol
+    assert isinstance(net, Net)
+    seen = next(views(decode(image, "").image, protocol, 32))
+    x = model.classifier.normalised(torch.from_numpy(seen.transpose(2, 0, 1).copy())[None])
+    answer = model.about.names.index(found["top"][0]["class"])
+    expected = grad_cam(net, x, answer)
+    assert (given["height"], given["width"]) == expected.shape and given["upright"]
+    values = torch.tensor(given["values"]).view(expected.shape)
+    assert torch.allclose(values.float(), 255 * expected / expected.max(), atol=1.5)
+    assert given["view"] == {"left": 0, "top": 0, "right": 1, "bottom": 1}
+    field = given["field"]
+    assert 0 <= field["left"] < field["right"] <= 1 and 0 <= field["top"] < field["bottom"] <= 1
+    assert server.predict(image, "?heatmap=perhaps").status == 422
+    several = server.ask("/predict?heatmap=true", *form([image, b"no image", image])).json["predictions"]
+    assert several[0]["heatmap"] == several[2]["heatmap"] and "heatmap" not in several[1]
 
 
 # --- wrong images ----------------------------------------------------------------------------------------------------
@@ -315,6 +344,14 @@ def test_it_says_what_it_serves(server: Served) -> None:
     assert all(line.startswith("# ") or sample.fullmatch(line) for line in metrics.text.splitlines())
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/docs", "/nothing"])
+def test_head_is_get_without_the_body(server: Served, path: str) -> None:
+    whole, head = server.ask(path), server.ask(path, method="HEAD")
+    assert head.status == whole.status and not head.text
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert server.ask("/predict", method="HEAD").status == 405
+
+
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_a_page_needs_nothing_else(server: Served, path: str) -> None:
     page = server.ask(path)
@@ -356,9 +393,11 @@ def test_a_dead_worker_loses_its_images_alone_and_a_signal_ends_after_the_last_a
             thread.start()
             return thread
 
+        first.suspend(), second.suspend()  # so that both have their image for a while
         clients = [send("m0"), send("b")]
-        time.sleep(0.7)  # both images wait for company
+        time.sleep(0.7)
         first.kill()
+        second.resume()
         for client in clients:
             client.join()
         lost = replies["m0"] if replies["m0"].status != 200 else replies["b"]
@@ -369,9 +408,15 @@ def test_a_dead_worker_loses_its_images_alone_and_a_signal_ends_after_the_last_a
         while server.ask("/ready").status != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
+        for worker in server.workers:
+            worker.suspend()
         last = send("m0")
         time.sleep(0.5)
-        assert server.stop(signal.SIGTERM) == 0
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        for worker in server.workers:
+            worker.resume()
+        assert server.process.wait(30) == 0
         last.join()
         assert replies["m0"].status == 200
         with pytest.raises(ConnectionError):
@@ -382,6 +427,16 @@ def test_a_dead_worker_loses_its_images_alone_and_a_signal_ends_after_the_last_a
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     code = main(["serve", *arguments])
     return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.xml", "x.pt2"])
+def test_an_exported_file_is_not_served_and_is_called_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    starts = {"x.onnx": b"\x08\x08\x12\x07", "x.xml": b"<?xml version='1.0'?><net>", "x.pt2": b"PK\x03\x04"}
+    (tmp_path / name).write_bytes(starts[name] + bytes(60))
+    code, said = refused(capsys, str(tmp_path / name))
+    assert code == 4 and "it is an exported file" in said and "a run folder or a file of weights" in said
 
 
 def test_what_cannot_be_served_is_said_at_the_start(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -61,6 +62,18 @@ def test_an_image_goes_in_and_its_top_5_comes_out(server: Served, width: int, tm
             "return [...document.querySelectorAll('.bar')].map(b => b.firstChild.offsetWidth / b.offsetWidth)"
         )
         assert bars == pytest.approx([one["probability"] for one in expected], abs=0.02)
+        until(lambda: browser.execute_script("return document.querySelector('#map').width") > 0)
+        picture, canvas = find("#image")[0].rect, find("#map")[0].rect
+        assert canvas == pytest.approx(picture, abs=1) and picture["width"] > 50
+        heatmap = server.predict(data, "?heatmap=true").json["predictions"][0]["heatmap"]
+        assert drawn(browser, heatmap) == pytest.approx(255 * 0.75, abs=20)  # where it is strongest
+        assert expected[0]["class"] in find("#legend")[0].text and "receptive field" in find("#legend")[0].text
+        switch = find("#where")[0]
+        assert switch.accessible_name == "Show where it was found"
+        switch.send_keys(" ")  # by the keyboard
+        until(lambda: not find("#map")[0].is_displayed() and not find("#legend")[0].text)
+        switch.send_keys(" ")
+        until(lambda: find("#map")[0].is_displayed() and "receptive" in find("#legend")[0].text)
         assert "ms" in find("#latency")[0].text and find("#answer")[0].text.startswith(expected[0]["class"])
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         browser.save_screenshot(str(tmp_path / "page.png"))
@@ -89,6 +102,17 @@ def test_an_image_goes_in_and_its_top_5_comes_out(server: Served, width: int, tm
         assert all(place.startswith((f"http://localhost:{server.port}/", "blob:", "data:")) for place in places), places
     finally:
         browser.quit()
+
+
+def drawn(browser: Any, heatmap: Any) -> float:
+    """How dense the colour is where the server says that the map is strongest."""
+    n, width, height = heatmap["values"].index(255), heatmap["width"], heatmap["height"]
+    place = (n % width + 0.5) / width, (n // width + 0.5) / height
+    script = """
+        const canvas = document.querySelector('#map');
+        const at = [arguments[0] * canvas.width, arguments[1] * canvas.height].map(Math.round);
+        return canvas.getContext('2d').getImageData(...at, 1, 1).data[3]"""
+    return float(browser.execute_script(script, *place))
 
 
 def until(true: object, seconds: float = 30) -> None:

@@ -206,3 +206,19 @@ def test_the_browser_answers_as_predict_does(
     browser.execute_script(DROP, "none.png", "image/png", base64.b64encode(b"no image").decode())
     wait.until(lambda driver: "none.png" in driver.find_element(By.ID, "file-said").text)
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_a_page_without_its_folder_says_what_is_missing(page: Path, tmp_path: Path, browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    alone = tmp_path / "alone.html"
+    alone.write_bytes(page.read_bytes())
+    browser.get(alone.as_uri())
+    browser.execute_script("need('field')")
+    image = Path(page_of_story.__file__).with_name("story.jpg").read_bytes()
+    browser.execute_script(DROP, "cat.jpg", "image/jpeg", base64.b64encode(image).decode())
+    missing = f"live model/{onnxruntime_web.LIBRARY} does not lie beside this page"
+    WebDriverWait(browser, 20).until(lambda driver: missing in driver.find_element(By.ID, "passed").text)
+    browser.get_log("browser")  # that the file is missing is said there too, and is no error of the next test

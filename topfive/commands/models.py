@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from topfive.report.tables import Format
 
 Precision = Literal["auto", "float32"]
+EXPORTED = (".onnx", ".xml", ".pt2")  # what the files of `topfive export` end with
 
 
 @Parameter(name="*")
@@ -44,8 +45,17 @@ def examine(models: Sequence[str]) -> None:
     """Look at files of weights without running them. Raises: RefusedError naming the first that is none."""
     from pathlib import Path
 
+    from topfive.errors import RefusedError
     from topfive.weights.inspection import examined
 
     for path in map(Path, models):
         if path.is_file():
-            examined(path)
+            try:
+                examined(path)
+            except RefusedError:
+                if path.suffix.lower() not in EXPORTED:
+                    raise
+                raise RefusedError(
+                    f"{path} is rejected: it is an exported file, and a model is a run folder or a file of weights: "
+                    "give the one that it was exported from"
+                ) from None

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NoReturn
 
 from topfive import system
@@ -113,6 +114,16 @@ def fail(error: OSError, path: Path, need: int = 0) -> NoReturn:
             free = shutil.disk_usage(path.parent).free
             room = f" ({need / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free)"
     raise ResourceError(f"{path} cannot be written: {error.strerror}{room}") from error
+
+
+def try_to_write(path: Path) -> None:
+    """Nothing stays of it. Raises: OSError where no file of that name could be written."""
+    folder = path.parent
+    while not folder.exists():  # it would be made
+        folder = folder.parent
+    # why: rights alone do not tell, of a read-only system or of a file where the folder should be
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def put(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from topfive.data.files import fail, write_whole
+from topfive.data.files import fail, try_to_write, write_whole
 from topfive.data.sources import Source
 from topfive.engine.inference.exported import (
     METADATA,
@@ -98,7 +98,10 @@ def made(model: Model, format: Format, version: str, batch: int | None) -> Files
 
 
 def target(out: str, format: Format | None) -> tuple[Path, Format]:
-    """Where the file goes and its format, which its name may tell. Raises: UsageError for a name that is taken."""
+    """Where the file goes and its format, which its name may tell.
+
+    Raises: UsageError for a name that is taken; ResourceError where it cannot be written.
+    """
     path = Path(out)
     of_name: dict[str, Format] = {suffixes[0]: one for one, suffixes in SUFFIXES.items()}
     chosen = format or of_name.get(path.suffix.lower(), "onnx")
@@ -110,6 +113,10 @@ def target(out: str, format: Format | None) -> tuple[Path, Format]:
     for suffix in SUFFIXES[chosen]:
         if (there := path.with_suffix(suffix)).exists():
             raise UsageError(f"{there} is there already: name another file")
+    try:
+        try_to_write(path)
+    except OSError as error:
+        fail(error, path)
     return path, chosen
 
 

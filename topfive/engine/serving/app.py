@@ -81,6 +81,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # why a copy: by its own one the server leaves the body out
         scope["request_id"] = f"{self.start}-{next(self.numbers)}"
         begun = False
 

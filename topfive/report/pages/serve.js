@@ -1,8 +1,10 @@
 "use strict";
 (() => {
   const at = (id) => document.getElementById(id);
+  // what is drawn where a value is 0, 85, 170 and 255: dark on light and light on dark are told apart without colour
+  const FIRE = [[60, 12, 98], [170, 40, 110], [246, 120, 80], [252, 246, 170]], STRENGTH = 0.75;
   const most = Number(document.body.dataset.mostBytes);
-  let models = [], shown = null, latest = 0, stream = null;
+  let models = [], shown = null, found = null, latest = 0, stream = null;
 
   const ask = (path, options = {}) => {
     const token = at("token").value;
@@ -52,7 +54,7 @@
   function show(blob) {
     if (at("image").src) URL.revokeObjectURL(at("image").src);
     at("image").src = URL.createObjectURL(blob);
-    at("image").hidden = false;
+    at("frame").hidden = false;
     at("hint").hidden = true;
   }
 
@@ -69,23 +71,80 @@
     }));
   }
 
+  /** The values of a heat map as a small image, each with a colour that is the denser the larger it is. */
+  function colours(map) {
+    const small = element("canvas", ""), pixels = new ImageData(map.width, map.height);
+    [small.width, small.height] = [map.width, map.height];
+    map.values.forEach((value, i) => {
+      const place = (value / 255) * (FIRE.length - 1), low = Math.min(FIRE.length - 2, Math.floor(place));
+      const colour = FIRE[low].map((one, c) => one + (FIRE[low + 1][c] - one) * (place - low));
+      pixels.data.set([...colour, STRENGTH * value], 4 * i);
+    });
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    return small;
+  }
+
+  /** Lay the heat map of the last answer over the image, or take it away. */
+  function locate() {
+    const on = at("where").checked && found, canvas = at("map");
+    const map = on && at("image").naturalWidth && found.heatmap; // not every browser shows every image
+    canvas.hidden = !map;
+    at("image").classList.toggle("mapped", Boolean(map));
+    at("image").style.imageOrientation = found && found.heatmap && !found.heatmap.upright ? "none" : "";
+    at("legend").textContent = on && found.no_heatmap ? `No heat map: ${found.no_heatmap}.` : "";
+    if (!map) return;
+    const sharp = window.devicePixelRatio || 1;
+    const width = canvas.width = Math.round(at("image").clientWidth * sharp);
+    const height = canvas.height = Math.round(at("image").clientHeight * sharp);
+    const draw = canvas.getContext("2d");
+    const box = (r) => [r.left * width, r.top * height, (r.right - r.left) * width, (r.bottom - r.top) * height];
+    draw.fillStyle = "rgb(0 0 0 / .55)";
+    draw.fillRect(0, 0, width, height);
+    draw.clearRect(...box(map.view));
+    draw.imageSmoothingQuality = "high";
+    draw.drawImage(colours(map), ...box(map.view));
+    const [x, y, w, h] = box(map.field), line = 2 * sharp;
+    for (const [colour, inside] of [["#000", 1.5 * line], ["#fff", line / 2]]) {
+      draw.strokeStyle = colour;
+      draw.lineWidth = line;
+      draw.strokeRect(x + inside, y + inside, Math.max(1, w - 2 * inside), Math.max(1, h - 2 * inside));
+    }
+    at("legend").textContent = legend(map, found.top[0].class);
+  }
+
+  function legend(map, name) {
+    const { view, field } = map, sides = ["left", "top", "right", "bottom"];
+    const same = (a, b) => sides.every((side) => Math.abs(a[side] - b[side]) < 1e-6);
+    const share = (a, b) => `${Math.round(100 * (b - a))} %`;
+    const part = `${share(field.left, field.right)} of the width, ${share(field.top, field.bottom)} of the height`;
+    return `The lighter, the more it speaks for ${name} (Grad-CAM at ${map.row || "the image"}). `
+      + "The frame is the receptive field of the lightest place: "
+      + `${same(view, field) ? "all that the network sees" : part}.`
+      + (same(view, { left: 0, top: 0, right: 1, bottom: 1 }) ? "" : " The dark edge is not shown to the network.");
+  }
+
   async function classify(blob) {
-    const mine = ++latest;
+    const mine = ++latest, where = at("where").checked;
     shown = blob;
+    found = null;
     show(blob);
+    locate();
     if (blob.size > most) { say(`This file is too large: at most ${count(most)} bytes are taken.`, [], ""); return; }
     say("…", [], "");
     const began = performance.now();
     try {
       const model = at("model").value ? `&model=${encodeURIComponent(at("model").value)}` : "";
       const options = { method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" } };
-      const [status, body] = await ask(`predict?top=5${model}`, options);
+      const [status, body] = await ask(`predict?top=5${where ? "&heatmap=true" : ""}${model}`, options);
       if (mine !== latest) return;
       const one = body.predictions && body.predictions[0];
       if (status !== 200) { say((one && one.error) || body.detail, [], ""); return; }
-      const took = (performance.now() - began).toFixed(0);
+      const took = (performance.now() - began).toFixed(0), included = where ? ", the heat map included" : "";
+      found = one;
+      locate();
       say(`${one.top[0].class}, ${(100 * one.top[0].probability).toFixed(0)} %`, one.top,
-        `${took} ms from here and back, ${body.ms.toFixed(0)} ms of it in the server. ${body.model}, ${body.protocol}.`);
+        `${took} ms from here and back, ${body.ms.toFixed(0)} ms of it in the server${included}. `
+        + `${body.model}, ${body.protocol}.`);
     } catch (error) {
       if (mine === latest) say("The server does not answer.", [], "");
     }
@@ -96,7 +155,7 @@
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     } catch (error) { at("answer").textContent = "The camera cannot be used."; return; }
     at("video").srcObject = stream;
-    for (const [id, hidden] of [["video", false], ["shoot", false], ["camera", true], ["image", true], ["hint", true]])
+    for (const [id, hidden] of [["video", false], ["shoot", false], ["camera", true], ["frame", true], ["hint", true]])
       at(id).hidden = hidden;
   }
 
@@ -117,6 +176,11 @@
       at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
       if (kind === "drop" && event.dataTransfer.files.length) classify(event.dataTransfer.files[0]);
     });
+  at("image").addEventListener("load", locate);
+  window.addEventListener("resize", locate);
+  at("where").addEventListener("change", () => {
+    if (at("where").checked && found && !found.heatmap && !found.no_heatmap) classify(shown); else locate();
+  });
   at("camera").hidden = !(navigator.mediaDevices && navigator.mediaDevices.getUserMedia);
   at("camera").addEventListener("click", camera);
   at("shoot").addEventListener("click", shoot);
