@@ -429,6 +429,24 @@ def test_more_seeds_and_networks_use_what_is_there(tiny: list[str], monkeypatch:
     assert after[: len(before)] == before and [trial["seed"] for trial in after] == [0, 0, 1, 1]
 
 
+def test_where_the_time_is_up_early_every_network_has_a_training_and_the_answer_says_what_is_missing(
+    tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("other.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, name="other")))
+    command = [*tiny, "other.json", "--out", "late"]
+    command[command.index("--seeds") + 1] = "2"
+    with monkeypatch.context() as late:
+        asked = iter([False, False, False, True])
+        late.setattr("topfive.engine.comparison.comparison.Comparison._late", lambda *_: next(asked))
+        assert main(command) == 0
+    assert [Path(trial["trial"]).name for trial in trials("late")] == ["tiny-seed0", "other-seed0", "tiny-seed1"]
+    lacking = "Not all is trained: other has 1 of 2 trainings; the same command goes on."
+    page = re.sub("<[^>]*>", "", Path("late/report.html").read_text())
+    assert lacking in " ".join(capsys.readouterr().out.split()) and lacking in page
+    assert main(command) == 0
+    assert len(trials("late")) == 4 and "Not all is trained" not in capsys.readouterr().out
+
+
 def test_a_plan_for_minutes_is_kept_to_after_a_kill(
     tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,8 @@ def flat(rows: Sequence[msgspec.Struct]) -> list[Row]:
     return [{**keys, **msgspec.to_builtins(row)} for row in rows]
 
 
-def measured_section(rows: Sequence[Made]) -> Section:
-    """The table of a measured comparison, best row first; the protocol and n stand above it."""
+def measured_section(rows: Sequence[Made], made: Provenance = Provenance()) -> Section:
+    """The table of a measured comparison, best row first; the protocol and n stand above it, the answer below."""
     ranked = results.ranked(_compared(rows))
     failed = [row for row in rows if isinstance(row, FailedRow)]
     said = [f"{row.protocol}, n = {row.images:,}{_unread(row)}{_trainings(ranked)}" for row in ranked[:1]]
@@ -38,7 +38,7 @@ def measured_section(rows: Sequence[Made]) -> Section:
         if not row.trained
     ]
     if ranked:
-        points.insert(0, pages.answer(ranked))
+        points.insert(0, pages.answered(ranked, made))
         points.append(
             "Medians: latency of one image, rate in the best batch; peak memory over the bare process: infer, one "
             "image; train, one step of a batch. The page has the spread."
@@ -50,14 +50,12 @@ def measured_section(rows: Sequence[Made]) -> Section:
 def measured_sections(rows: Sequence[Made], meta: Mapping[str, object]) -> list[Section]:
     """The tables of a measured comparison: its own, and of a choice when each network left, and why."""
     made = _provenance(meta)
-    section = measured_section(rows)
+    section = measured_section(rows, made)
     if not made.contenders:
         return [section]
-    seen = results.ranked(_compared(rows))
-    points = [pages.chosen(seen, made) if point == pages.answer(seen) else point for point in section.points]
     head = "When each network left, and why; Top-1 on selection images, rung by rung"
     left = metrics.section(metrics.CONTENDERS, pages.by_stay(made.contenders), [head])
-    return [section._replace(points=points), left]
+    return [section, left]
 
 
 def published_rows() -> list[PublishedRow]:

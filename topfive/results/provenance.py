@@ -42,6 +42,7 @@ class Provenance(msgspec.Struct, frozen=True):
     disturbed: str = ""
     notes: tuple[str, ...] = ()
     unreadable: tuple[BadFile, ...] = ()
+    unfinished: str = ""  # which networks of a comparison lack trainings, in a sentence
     contenders: tuple[Contender, ...] = ()  # of a choice: all networks, those that left too
     recommended: str = ""  # by a choice
     undecided: str = ""  # why a choice recommends none

@@ -17,12 +17,12 @@ from topfive.engine.benchmark.machine import Machine
 from topfive.engine.benchmark.measuring import DISTURBED, BenchmarkRequest, measure
 from topfive.engine.comparison.candidates import SCRATCH, Entry, entry, failure
 from topfive.engine.comparison.contract import Contract
-from topfive.engine.comparison.executors import Work, run_here, run_on_ray
+from topfive.engine.comparison.executors import Work, in_turn, run_here, run_on_ray
 from topfive.engine.comparison.folder import Folder, Setting
 from topfive.engine.comparison.images import ImageCache
 from topfive.engine.comparison.needs import arithmetic, in_memory, timed
 from topfive.engine.comparison.planning import AFTER, Need, Plan, Planned, by_epochs, extended
-from topfive.engine.comparison.provenance import provenance
+from topfive.engine.comparison.provenance import provenance, unfinished
 from topfive.engine.comparison.starts import opened, without
 from topfive.engine.comparison.trials import Place, key_of
 from topfive.engine.training.datasets import InMemory
@@ -152,15 +152,14 @@ class Comparison:
             for seed in self.contract.seeds
             if key_of(one, plan.trials[one.candidate.key].seeded(seed)) not in finished
         ]
-        # why: images are read once for each way of reading
-        order = list(dict.fromkeys(self.images.reading(work.entry) for work in missing))
-        missing.sort(key=lambda work: (order.index(self.images.reading(work.entry)), work.recipe.seed))
-        begun, done, total = 0, 0.0, sum(work.seconds for work in missing)
+        missing = in_turn(missing, self.images)
+        begun, done, total, began = 0, 0.0, sum(work.seconds for work in missing), self._passed()
 
         def works() -> Iterator[Work]:
             nonlocal begun
             for work in missing:
-                if self._late(work.seconds):
+                pace = max(1.0, (self._passed() - began) / done) if done else 1.0
+                if self._late(pace * work.seconds):
                     return
                 begun += 1
                 if work.entry.candidate.key not in self.failures:
@@ -345,4 +344,7 @@ class Comparison:
 
     def meta(self) -> dict[str, object]:
         """How the comparison was made, for its page: enough to repeat it."""
-        return provenance(self.source, self.contract, self.place, self.folder, self.machine, self.rows())
+        trials = self.trials()
+        made = {one.candidate.name: len(trials.get(one.candidate.key, ())) for one in self._to_train()}
+        told = provenance(self.source, self.contract, self.place, self.folder, self.machine, self.rows())
+        return {**told, "unfinished": unfinished(made, len(self.contract.seeds))}

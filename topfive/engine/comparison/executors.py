@@ -52,6 +52,21 @@ class Work:
         return f"{self.entry.candidate.name}, seed {self.recipe.seed}"
 
 
+def in_turn(works: Sequence[Work], images: ImageCache) -> list[Work]:
+    """Seed by seed, so that no network is without a training where the time is up early.
+
+    Within a seed by how images are read, to and fro: memory may not hold two readings of them.
+    """
+    ways = list(dict.fromkeys(images.reading(work.entry) for work in works))
+    seeds = sorted({work.recipe.seed for work in works})
+
+    def place(work: Work) -> tuple[int, int]:
+        nth, way = seeds.index(work.recipe.seed), ways.index(images.reading(work.entry))
+        return nth, -way if nth % 2 else way
+
+    return sorted(works, key=place)
+
+
 # each training with its record or with what went wrong, and with what is to be said
 Made = Generator[tuple[Work, TrialRecord | Exception, list[str]], None, None]
 Tick = Callable[[Sequence[tuple[Work, float]], str], object]  # the trainings that run, the share done of each; a rate

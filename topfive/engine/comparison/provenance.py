@@ -3,7 +3,7 @@
 import datetime
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import msgspec
@@ -47,6 +47,16 @@ def provenance(
         },
         "made": datetime.date.today().isoformat(),
     }
+
+
+def unfinished(made: Mapping[str, int], wanted: int) -> str:
+    """Which networks lack trainings, in a sentence, by how many were made of each; "" where none does."""
+    lacking = [
+        f"{name} has {count} of {wanted} trainings" if count else f"{name} was not trained"
+        for name, count in made.items()
+        if count < wanted
+    ]
+    return f"Not all is trained: {', '.join(lacking)}; the same command goes on." if lacking else ""
 
 
 def use(place: Place, rows: Sequence[ComparisonRow]) -> str:

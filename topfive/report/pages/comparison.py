@@ -48,7 +48,7 @@ def render_measured(path: Path | str, rows: Sequence[ComparisonRow | FailedRow],
         **_shared(seen, columns, made),
         kind="measured",
         eyebrow=_eyebrow("Measured", made),
-        answer=chosen(seen, made) if made.contenders else answer(seen),
+        answer=answered(seen, made),
         race=both("race", partial(race_figures.race, raced), "The race") if raced else None,
         contender_columns=metrics.CONTENDERS,
         contenders=[[column.cell(one) for column in metrics.CONTENDERS] for one in by_stay(made.contenders)],
@@ -186,10 +186,16 @@ def answer(rows: Sequence[ComparisonRow]) -> str:
     return said
 
 
-def chosen(rows: Sequence[ComparisonRow], made: Provenance) -> str:
-    """What a choice answers: the network that it recommends, and how sure that is."""
+def answered(rows: Sequence[ComparisonRow], made: Provenance) -> str:
+    """What a comparison or a choice answers, and what it lacks."""
     if made.undecided:
         return f"{made.undecided[0].upper()}{made.undecided[1:]}."
+    said = chosen(rows, made) if made.contenders else answer(rows)
+    return f"{said} {made.unfinished}".rstrip()
+
+
+def chosen(rows: Sequence[ComparisonRow], made: Provenance) -> str:
+    """What a choice answers: the network that it recommends, and how sure that is."""
     found = next((row for row in rows if row.name == made.recommended and row.among_best), None)
     if found is None:
         return answer(rows)
