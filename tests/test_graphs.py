@@ -50,6 +50,19 @@ def resnet() -> nn.Module:
     return build(get("resnet-18"))
 
 
+def scaled(classes: int) -> nn.Module:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.long = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 3, 1))
+            self.short, self.fc = nn.Conv2d(3, 3, 1), nn.Linear(3, classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(torch.add(self.long(x), self.short(x), alpha=0.25).mean((2, 3)))
+
+    return Scaled()
+
+
 def silu(classes: int) -> nn.Module:
     return nn.Sequential(nn.SiLU(), nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
 
@@ -105,6 +118,12 @@ def test_a_module_is_read_with_its_branches_and_costs() -> None:
     assert not list(leaves(first[1].shortcut)) and isinstance(second[1], Residual)
     assert [name for name, _ in leaves(Concat((("down", second[1].shortcut),)))] == ["down"]
     assert isinstance(rows["concat"], Concat) and len(rows["concat"].branches) == 3
+
+
+def test_a_scaled_sum_keeps_what_is_scaled() -> None:
+    ((_, residual), *_) = network_of(f"{__name__}:scaled", (3, 8, 8), 4).body.layers
+    assert isinstance(residual, Residual) and residual.scale == 0.25
+    assert [name for name, _ in leaves(residual.body)] == [""] and len(list(leaves(residual.shortcut))) == 2
 
 
 def test_networks_of_ours_are_read_as_they_were_written() -> None:

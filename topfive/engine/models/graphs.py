@@ -139,7 +139,7 @@ class _Graph:
         """A sum or a concatenation, with the branches from `first` to it."""
         found, name = given(node), operator(node)
         adds = name in SUM
-        if adds and (len(self.sources[node]) != 2 or found["alpha"] != 1):
+        if adds and len(self.sources[node]) != 2:
             raise RefusedError(f"{node.target} of other than two maps is no layer of topfive's")
         if adds and len({shape_of(one) for one in self.sources[node]}) > 1:
             raise RefusedError(f"{node.target} of maps of several shapes is no layer of topfive's")
@@ -150,8 +150,11 @@ class _Graph:
         depth = len(path)
         layers = [_chain(branch, depth) for branch in branches]
         if adds:
-            shortcut, body = sorted(layers, key=lambda layer: len(list(leaves(layer))))
-            return Item((*path, "sum"), Residual(body, shortcut))
+            scale = float(found["alpha"])  # of the second
+            if scale == 1:
+                layers.sort(key=lambda layer: len(list(leaves(layer))))
+            shortcut, body = layers
+            return Item((*path, "sum"), Residual(body, shortcut, scale))
         named = zip((f"branch{n}" for n in range(1, len(layers) + 1)), layers)
         return Item((*path, "concat"), Concat(tuple(named)))
 
