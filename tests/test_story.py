@@ -17,7 +17,8 @@ from topfive.cli import main
 from topfive.networks import NETWORKS, costs, get, papers
 from topfive.networks.ideas import ideas
 from topfive.report.pages import story as page_of_story
-from topfive.report.story import POINTS, facts, story
+from topfive.report.story import POINTS, story
+from topfive.report.story_facts import facts
 from topfive.results.experiments import Chart, ExperimentRecord, Series, Verdict
 from topfive.results.provenance import MachineRecord
 

@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from topfive.report.pages.browser import Browser
 from topfive.report.pages.page import publish
-from topfive.report.story import CALLED, POINTS, Story, facts
+from topfive.report.story import CALLED, POINTS, Story
+from topfive.report.story_facts import facts
 
 Language: TypeAlias = Literal["en", "ko"]
 Tables: TypeAlias = dict[str, dict[str, str | dict[str, str]]]
