@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -273,7 +274,9 @@ def test_without_a_network_one_sentence_and_no_waiting(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_half(server, tmp_path)
-    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: pytest.fail("waited for a network"))
+    # why not time's own: threads of other tests may sleep
+    clock = SimpleNamespace(sleep=lambda seconds: pytest.fail("waited for a network"))
+    monkeypatch.setattr(downloads, "time", clock)
 
     def unknown(*args: object, **more: object) -> object:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
