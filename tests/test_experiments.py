@@ -18,6 +18,7 @@ from topfive.engine.experiments import ALL
 from topfive.engine.experiments import auxiliary_classifiers as auxiliary
 from topfive.engine.experiments.experiment import Experiment, Found
 from topfive.engine.experiments.inception_cost import module
+from topfive.engine.experiments.measures import effective_field
 from topfive.engine.experiments.operations_accuracy_memory import published, rising
 from topfive.engine.experiments.stacked_3x3 import alone
 from topfive.networks.costs import count
@@ -219,3 +220,11 @@ def test_of_shuffled_labels_nothing_can_be_told(name: str, tmp_path: Path, capsy
     record = kept(out)
     assert record and record.verdict.kind == OPEN
     assert "neither trained" in record.verdict.reason or "may be chance" in record.verdict.reason
+
+
+def test_the_effective_field_is_of_the_unit_in_the_middle_and_within_its_theoretical_field() -> None:
+    for kind in ("one-7x7", "three-3x3", "three-3x3-linear"):
+        field = effective_field(alone(kind), 31)
+        seen = np.argwhere(field > 0)
+        assert seen.min(0).tolist() == [12, 12] and seen.max(0).tolist() == [18, 18]  # 7x7 pixels around (15, 15)
+    assert field[15, 15] == 1.0  # Luo et al. 2016: the weight of stacked filters lies in the middle

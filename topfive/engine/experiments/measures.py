@@ -60,7 +60,9 @@ def effective_field(network: Network, size: int, samples: int = 20) -> NDArray[n
     for _ in range(samples):
         net = build(network).eval()
         pixels = torch.randn(1, 3, size, size, requires_grad=True)
-        maps = net(pixels)
+        maps: torch.Tensor = pixels
+        for row in net.rows:  # why not the module as a whole: it gives flat values
+            maps = getattr(net, row)(maps)
         maps[..., maps.shape[-2] // 2, maps.shape[-1] // 2].sum().backward()
         assert pixels.grad is not None
         total += pixels.grad[0].abs().sum(0)
