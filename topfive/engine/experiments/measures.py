@@ -63,9 +63,9 @@ def effective_field(network: Network, size: int, samples: int = 20) -> NDArray[n
         maps: torch.Tensor = pixels
         for row in net.rows:  # why not the module as a whole: it gives flat values
             maps = getattr(net, row)(maps)
-        maps[..., maps.shape[-2] // 2, maps.shape[-1] // 2].sum().backward()
-        assert pixels.grad is not None
-        total += pixels.grad[0].abs().sum(0)
+        middle = maps[..., maps.shape[-2] // 2, maps.shape[-1] // 2].sum()
+        (gradient,) = torch.autograd.grad(middle, pixels)
+        total += gradient[0].abs().sum(0)
     return (total / total.max()).double().numpy()
 
 
