@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from test_checkpoints import EACH, TINY, Stopping
 from topfive.cli import main
 from topfive.data.class_folders import folder
 from topfive.engine.comparison.candidates import DEFAULT, entry
+from topfive.engine.comparison.executors import in_turn
 from topfive.engine.comparison.images import ImageCache
 from topfive.networks.layers import Linear, chain
 from topfive.report import comparison as report
@@ -427,6 +429,16 @@ def test_more_seeds_and_networks_use_what_is_there(tiny: list[str], monkeypatch:
     assert main(more) == 0
     after = trials("out")
     assert after[: len(before)] == before and [trial["seed"] for trial in after] == [0, 0, 1, 1]
+
+
+def test_trainings_go_seed_by_seed_and_between_two_readings_of_the_images_to_and_fro() -> None:
+    works = [
+        SimpleNamespace(entry=way, recipe=SimpleNamespace(seed=seed)) for way in ("kept", "anew") for seed in (3, 4, 5)
+    ]
+    turns = in_turn(cast(Any, works), cast(Any, SimpleNamespace(reading=lambda entry: entry)))
+    assert [(work.recipe.seed, work.entry) for work in turns] == [
+        (3, "kept"), (3, "anew"), (4, "anew"), (4, "kept"), (5, "kept"), (5, "anew"),
+    ]  # fmt: skip
 
 
 def test_where_the_time_is_up_early_every_network_has_a_training_and_the_answer_says_what_is_missing(
