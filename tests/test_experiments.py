@@ -99,6 +99,11 @@ def test_each_verdict_of_accuracy_comes_out_in_all_three_ways(
     assert one.verdict(found(source, one, 0.7, 0.7)).kind == OPEN
 
 
+def test_stacked_filters_that_are_better_without_their_nonlinearities_are_no_evidence_for_these(source: Source) -> None:
+    made = trained({"one-7x7": 0.5, "three-3x3": 0.8, "three-3x3-linear": 0.9})
+    assert ALL["stacked-3x3"].verdict(Found(source, 32, {"trained": made}, {})).kind == NOT
+
+
 def test_degradation_comes_out_in_all_three_ways(source: Source) -> None:
     def verdict(plain20: float, plain56: float, resnet20: float, resnet56: float) -> str:
         ends = {"plain-20": plain20, "plain-56": plain56, "resnet-20": resnet20, "resnet-56": resnet56}
