@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import msgspec
 import pytest
@@ -12,6 +13,9 @@ from topfive.engine.comparison.contract import Contract
 from topfive.engine.comparison.planning import (
     EVALUATIONS,
     Need,
+    Plan,
+    TooShort,
+    extended,
     fitting,
     left_of,
     planned,
@@ -112,3 +116,22 @@ def test_too_few_minutes_are_said_with_how_many_it_takes_and_what_would_fit() ->
     enough = float(said.partition("trainings: --minutes ")[2].partition(",")[0])
     assert enough > minutes and fitting(taken, left_of(within_minutes(enough), passed)) == taken
     assert fitting(taken, left_of(within_minutes(enough - 1), passed)) != taken
+
+
+@pytest.mark.parametrize("alike", ["time", "epochs"])
+def test_an_experiment_whose_time_is_too_short_sees_a_part_of_the_images_and_says_so(
+    alike: Literal["time", "epochs"],
+) -> None:
+    taken, contract = needs(10, 20, 100, seeds=3), within_minutes(3.0)
+    with pytest.raises(TooShort):
+        extended(Plan(), taken, contract, 20.0)
+    contract = msgspec.structs.replace(contract, optional=True, least=0.1, alike=alike)
+    plan = extended(Plan(), taken, contract, 20.0)
+    recipes = [plan.trials[need.candidate.key].recipe for need in taken]
+    shares = [total_steps(recipe, IMAGES) / steps_of_epoch(IMAGES, recipe.batch) for recipe in recipes]
+    assert not plan.left_out and sum(need.seeds * plan.trials[need.candidate.key].seconds for need in taken) < 180
+    assert (0.1 <= shares[2] < shares[0]) if alike == "time" else (0.1 <= shares[0] == shares[2] < 1)
+    assert f"resnet-18 {shares[2]:.0%}; --minutes {plan.enough} is enough for all" in plan.notes[0]
+    assert not extended(Plan(), taken, msgspec.structs.replace(contract, minutes=float(plan.enough or 0)), 20.0).notes
+    few = extended(Plan(), needs(10, 20, 400, seeds=3), contract, 20.0)
+    assert len(few.left_out) == 1 and "resnet-18 is left out" in next(iter(few.left_out.values()))

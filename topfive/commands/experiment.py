@@ -62,6 +62,7 @@ def experiment(
     format
         text, markdown, csv or json.
     """
+    from topfive.engine.comparison.planning import TooShort
     from topfive.engine.experiments import ALL
     from topfive.report import experiments as reporting
 
@@ -75,15 +76,25 @@ def experiment(
     names = list(ALL) if name == "all" else [name]
     minutes = _minutes(budget) / len(names)
     began, records, folder = time.perf_counter(), [], Path()
+    refused: list[TooShort] = []
     for one in names:
-        record, folder = _run(one, data, minutes, seeds, seed, size, out, device, quiet, together=name == "all")
+        try:
+            record, folder = _run(one, data, minutes, seeds, seed, size, out, device, quiet, together=name == "all")
+        except TooShort as error:
+            if name != "all":
+                raise
+            refused.append(TooShort(f"{one}: {error}"))
+            say(str(refused[-1]), quiet)
+            continue
         records.append(record)
     say(f"{(time.perf_counter() - began) / 60:.1f} of {_minutes(budget):g} minutes", quiet)
     rows = [{"name": one.name, "verdict": one.verdict.kind, "reason": one.verdict.reason} for one in records]
     sections = [section for one in records for section in reporting.sections(one)]
     write(format, rows, {"records": records}, sections)
-    if name == "all":
+    if name == "all" and records:
         say(str(reporting.write_index(folder.parent, records)), quiet)
+    if refused:
+        raise refused[0]
 
 
 def _run(

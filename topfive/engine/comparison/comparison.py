@@ -100,9 +100,8 @@ class Comparison:
         """The rows of the candidates that have a trial, in the order asked for."""
         trials, timed = self.trials(), self.folder.benchmarks()
         commonest = Counter(item.label for item in self.source.val).most_common(1)[0][1] / len(self.source.val)
-        return rows(
-            [self.entries[key].candidate for key in trials if key not in self.failures], timed, trials, commonest
-        )
+        candidates = [self.entries[key].candidate for key in trials if key not in self.failures]
+        return rows(candidates, timed, trials, commonest)
 
     def table(self) -> list[ComparisonRow | FailedRow]:
         """A row for each candidate that has a trial or failed, in the order asked for."""
@@ -213,11 +212,9 @@ class Comparison:
     def _late(self, seconds: float) -> bool:
         """Whether a trial would end after the time that was given; never for a plan that is repeated."""
         minutes = self.contract.minutes
-        return (
-            minutes is not None
-            and self.fresh
-            and self._passed() + 0.95 * seconds + AFTER > 60 * minutes * self.contract.part
-        )
+        if minutes is None or not self.fresh:
+            return False
+        return self._passed() + 0.95 * seconds + AFTER > 60 * minutes * self.contract.part
 
     def _passed(self) -> float:
         return time.perf_counter() - self.place.began
@@ -258,17 +255,15 @@ class Comparison:
         progress(Progress(f"{one.candidate.name}: features and support vectors", 0.0))
         classes = len(self.source.classes)
         scores, timed, params, seconds = shallow.fit_and_measure(data.images, data.aside, classes, self.machine)
-        scores = of_all(scores, len(self.source.val))
         self.folder.add_benchmark(one.candidate.key, timed)
-        record = TrialRecord(key_of(one, None), 0, scores, 1, seconds, 0.0, params=params)
+        record = TrialRecord(key_of(one, None), 0, of_all(scores, len(self.source.val)), 1, seconds, 0.0, params=params)
         self.folder.add_trial(record)
         return record
 
     def _planned(self, progress: Tick) -> Generator[str, None, Plan]:
         """The plan in the folder, with the candidates that it lacks; the seconds of a training stay what they are."""
         plan, minutes = self.folder.plan(self.contract.plan), self.contract.minutes
-        for key in plan.left_out.keys() & self.entries.keys():
-            del self.entries[key]
+        yield from self._without_left_out(plan)
         lacking = [one for one in self._to_train() if one.candidate.key not in plan.trials]
         if not lacking:
             return plan
@@ -279,11 +274,16 @@ class Comparison:
             plan = msgspec.structs.replace(plan, trials=plan.trials | made)
         elif needs:
             plan = extended(plan, needs, self.contract, self._passed())
-            for key in plan.left_out.keys() & self.entries.keys():
-                yield plan.left_out[key]
-                del self.entries[key]
+            yield from self._without_left_out(plan)
         self.folder.keep_plan(self.contract.plan, plan)
         return plan
+
+    def _without_left_out(self, plan: Plan) -> Iterator[str]:
+        """What is to be said of the plan, also where it is repeated."""
+        for key in [key for key in plan.left_out if key in self.entries]:
+            yield plan.left_out[key]
+            del self.entries[key]
+        yield from plan.notes
 
     def _needs(self, lacking: Sequence[Entry], progress: Tick) -> Generator[str, None, list[Need]]:
         """What the training of each takes; steps are timed only where there are minutes to keep to."""

@@ -22,6 +22,7 @@ class Contract(msgspec.Struct, frozen=True):
     starts: tuple[str, ...] = (SCRATCH,)  # scratch, published, or a run or file of weights
     weights: str | None = None  # the folder of published weights, which are fetched into it where they are not there
     optional: bool = False  # a candidate that the minutes are too few for is left out, and no error
+    least: float = 1.0  # share of the training images that every training must see
     part: float = 1.0  # of the minutes, by the end of which all is trained
     alike: Literal["time", "epochs"] = "time"  # what every training gets the same of
 

@@ -5,7 +5,7 @@ first training begins. A comparison that is continued repeats the plan; it does 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import msgspec
@@ -51,8 +51,9 @@ class Plan(msgspec.Struct, frozen=True):
     trials: dict[str, Planned] = {}  # by the candidate's key
     sizes: tuple[int, ...] = ()  # of the images, where they were not asked for
     left_out: dict[str, str] = {}  # by the key of a candidate that the time is too short for: a sentence
-    epochs: int | None = None  # of each training, where all get the same number
+    epochs: float | None = None  # of each training, where all get the same number
     enough: int | None = None  # minutes, at least, in which none would be left out
+    notes: tuple[str, ...] = ()  # what else is to be said of it
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ class Need:
     estimate: Estimate
     images: int
     seeds: int
+    evaluations: int = EVALUATIONS  # of a training at most
 
     @property
     def beside(self) -> float:
         """Seconds of a trial that are not steps: evaluations, and writing the model."""
         writing = self.candidate.params * VALUE_BYTES * COPIES / WRITTEN
-        return OPENING + writing + EVALUATIONS * self.estimate.evaluation
+        return OPENING + writing + self.evaluations * self.estimate.evaluation
 
     @property
     def epoch(self) -> float:
@@ -89,21 +91,25 @@ def left_of(contract: Contract, passed: float) -> float:
     return 60 * (contract.minutes or 0.0) * contract.part * SHARE - AFTER - passed
 
 
-def fitting(needs: Sequence[Need], left: float) -> list[Need]:
-    """Those that see every image at least once in the time that they then have; the costliest are left out first."""
+def fitting(needs: Sequence[Need], left: float, least: float = 1.0) -> list[Need]:
+    """Those that see this share of the images in the time that they then have; the costliest are left out first."""
     kept = list(needs)
-    while kept and seconds_each(kept, left) < max(need.epoch for need in kept):
+    while kept and seconds_each(kept, left) < least * max(need.epoch for need in kept):
         kept.remove(max(kept, key=lambda need: need.epoch))
     return kept
 
 
-def too_short(needs: Sequence[Need], left: float, contract: Contract) -> UsageError:
+class TooShort(UsageError):
+    """The minutes are too few for what is asked."""
+
+
+def too_short(needs: Sequence[Need], left: float, contract: Contract) -> TooShort:
     """The sentence that says how many minutes it would take, and what would fit."""
     slowest = max(needs, key=lambda need: need.epoch)
     minutes, trials = contract.minutes or 0.0, sum(need.seeds for need in needs)
     kept = [need.candidate.name for need in fitting(needs, left)]
     fits = f"; {', '.join(kept)} would fit" if kept else ""
-    return UsageError(
+    return TooShort(
         f"--minutes {minutes:g} is too little: for {slowest.candidate.name} one look at the {slowest.images:,} "
         f"training images takes {slowest.epoch:.3g} s here, and there are {trials} trainings: "
         f"--minutes {enough(needs, left, contract)}, a smaller --size, fewer --seeds or fewer networks{fits}"
@@ -120,16 +126,22 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
     """`plan` with `needs`, when so many seconds have passed since the command began. The first plan of a comparison
     decides what each training gets; later ones repeat it.
 
-    Raises: UsageError where the minutes do not let each network see every image once, unless those are optional.
+    Raises: TooShort where the minutes do not let each network see every image once, or the least share of them, unless
+    those are optional.
     """
     seconds, left_out, minutes = plan.seconds, dict(plan.left_out), plan.enough
+    if contract.alike == "epochs":
+        needs = [replace(need, evaluations=CURVE) for need in needs]
     if seconds is None:
         left = left_of(contract, passed)
         kept = fitting(needs, left)
-        if len(kept) < len(needs) and not (kept and contract.optional):
-            raise too_short(needs, left, contract)
         if len(kept) < len(needs):
             minutes = enough(needs, left, contract)
+            if contract.least < 1:
+                needs = [replace(need, evaluations=1) for need in needs]
+                kept = fitting(needs, left, contract.least)
+        if len(kept) < len(needs) and not (kept and contract.optional):
+            raise too_short(needs, left, contract)
         for need in needs:
             if need not in kept:
                 left_out[need.candidate.key] = (
@@ -140,10 +152,24 @@ def extended(plan: Plan, needs: Sequence[Need], contract: Contract, passed: floa
     if contract.alike == "epochs":
         epochs = plan.epochs or epochs_each(needs, seconds)
         made = {need.candidate.key: of_epochs(need, epochs) for need in needs}
-        return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs, minutes)
-    smaller = contract.recipe == "auto" and contract.batch is None
-    made = {need.candidate.key: planned(need, seconds, smaller) for need in needs}
-    return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, enough=minutes)
+    else:
+        epochs, smaller = None, contract.recipe == "auto" and contract.batch is None
+        made = {need.candidate.key: planned(need, seconds, smaller) for need in needs}
+    notes = plan.notes + seen_in_part(needs, made, minutes)
+    return Plan(seconds, plan.trials | made, plan.sizes or contract.sizes, left_out, epochs, minutes, notes)
+
+
+def seen_in_part(needs: Sequence[Need], made: Mapping[str, Planned], minutes: int | None) -> tuple[str, ...]:
+    """A sentence where trainings end before they have seen every image."""
+    parts = []
+    for need in needs:
+        recipe = made[need.candidate.key].recipe
+        share = total_steps(recipe, need.images) / steps_of_epoch(need.images, recipe.batch)
+        parts += [f"{need.candidate.name} {share:.0%}"] if share < 1 else []
+    if not parts:
+        return ()
+    listed = ", ".join(parts)
+    return (f"of the training images a part is seen in this time: {listed}; --minutes {minutes} is enough for all",)
 
 
 def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:
@@ -152,7 +178,8 @@ def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:
     def of_batch(batch: int) -> Recipe:
         more = need.estimate.step * (1 / batch - 1 / need.recipe.batch)
         image = {side: each + more for side, each in need.estimate.image.items()}
-        return within(changed_batch(need.recipe, batch), image, need.images, need.candidate.size, seconds)
+        changed = changed_batch(need.recipe, batch)
+        return within(changed, image, need.images, need.candidate.size, seconds, need.evaluations)
 
     def worth(recipe: Recipe) -> float:
         # why a product: a threshold on either would turn with a noisy timing, and the accuracy with it
@@ -166,16 +193,18 @@ def planned(need: Need, seconds: float, smaller: bool = False) -> Planned:
     return Planned(recipe, need.machine.precision, need.machine.memory_format, seconds + need.beside)
 
 
-def epochs_each(needs: Sequence[Need], seconds: float) -> int:
-    """How many epochs every training gets, so that all together take what they would with so many seconds each."""
-    return max(1, int(seconds * sum(need.seeds for need in needs) / sum(need.seeds * need.epoch for need in needs)))
+def epochs_each(needs: Sequence[Need], seconds: float) -> float:
+    """How many epochs every training gets, so that all together take what they would with so many seconds each: a whole
+    number, or a part of the first."""
+    epochs = seconds * sum(need.seeds for need in needs) / sum(need.seeds * need.epoch for need in needs)
+    return float(int(epochs)) if epochs >= 1 else epochs
 
 
-def of_epochs(need: Need, epochs: int) -> Planned:
+def of_epochs(need: Need, epochs: float) -> Planned:
     """The training of `need` over so many epochs, all at the full size, evaluated often enough for a curve."""
-    recipe = msgspec.structs.replace(
-        need.recipe, epochs=epochs, steps=None, progressive_resize=(), evaluate_every=-(-epochs // CURVE)
-    )
+    steps = max(1, int(epochs * steps_of_epoch(need.images, need.recipe.batch)))
+    recipe = msgspec.structs.replace(need.recipe, epochs=max(1, int(epochs)), steps=steps, progressive_resize=())
+    recipe = msgspec.structs.replace(ended(recipe, need.images), evaluate_every=-(-recipe.epochs // need.evaluations))
     return Planned(recipe, need.machine.precision, need.machine.memory_format, epochs * need.epoch + need.beside)
 
 
@@ -197,7 +226,9 @@ def trainings(count: int) -> str:
     return "1 training" if count == 1 else f"{count} trainings"
 
 
-def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, seconds: float) -> Recipe:
+def within(
+    recipe: Recipe, image: Mapping[int, float], images: int, size: int, seconds: float, evaluations: int = EVALUATIONS
+) -> Recipe:
     """`recipe` with as many steps as fit into `seconds`, the last epoch perhaps in part; its schedule ends with them.
 
     `image` has the seconds of one training image by its side in pixels, `size` is the full side.
@@ -214,5 +245,5 @@ def within(recipe: Recipe, image: Mapping[int, float], images: int, size: int, s
     *before, last = of_epochs(epochs)
     left = max(0.0, seconds - sum(before))
     steps = (epochs - 1) * each + max(1, min(each, int(each * left / last)))
-    every = -(-epochs // EVALUATIONS)
+    every = -(-epochs // evaluations)
     return ended(msgspec.structs.replace(recipe, epochs=epochs, steps=steps, evaluate_every=every), images)

@@ -15,15 +15,17 @@ from topfive.data.sources import Source, fewer
 from topfive.engine.benchmark.machine import Machine
 from topfive.engine.comparison.comparison import Comparison, Tick
 from topfive.engine.comparison.contract import Contract
+from topfive.engine.comparison.planning import TooShort
 from topfive.engine.comparison.trials import Place
 from topfive.engine.experiments.experiment import Experiment, Found, Part
-from topfive.errors import UsageError
 from topfive.networks.layers import Network
 from topfive.results.comparisons import rights
 from topfive.results.experiments import RECORD, ExperimentRecord, Outcome
 from topfive.results.provenance import MachineRecord
 from topfive.results.records import TrialRecord
 from topfive.results.significance import spreads
+
+LEAST = 0.1  # of the training images: a network that would see fewer in its time is left out
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Run:
     def train(self, progress: Tick = lambda where: None) -> Iterator[TrialRecord | str]:
         """Train what is missing, part by part, each with its share of the minutes.
 
-        Raises: what `Comparison.run` raises; UsageError where the minutes are too few for every network of a part.
+        Raises: what `Comparison.run` raises; TooShort where the minutes are too few for every network of a part.
         """
         parts = self.experiment.parts(self.size)
         weights = [len(part.networks) * part.share for part in parts]
@@ -56,6 +58,7 @@ class Run:
                 self.minutes,
                 recipe=part.recipe,
                 optional=True,
+                least=LEAST,
                 alike=part.alike,
                 part=sum(weights[: i + 1]) / sum(weights),
             )
@@ -64,10 +67,11 @@ class Run:
             try:
                 for made in comparison.run(progress):
                     if isinstance(made, str):
+                        made = made.replace("--minutes", "--budget")
                         self.notes.append(made)
                     yield made
-            except UsageError as error:
-                raise UsageError(str(error).replace("--minutes", "--budget")) from None
+            except TooShort as error:
+                raise TooShort(str(error).replace("--minutes", "--budget")) from None
             finally:
                 comparison.close()
 
