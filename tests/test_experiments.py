@@ -19,13 +19,13 @@ from topfive.engine.experiments import auxiliary_classifiers as auxiliary
 from topfive.engine.experiments.experiment import Experiment, Found
 from topfive.engine.experiments.inception_cost import module
 from topfive.engine.experiments.measures import effective_field
-from topfive.engine.experiments.operations_accuracy_memory import published, rising
+from topfive.engine.experiments.operations_accuracy_memory import published
 from topfive.engine.experiments.stacked_3x3 import alone
 from topfive.networks.costs import count
 from topfive.networks.layers import Network, with_classes
 from topfive.networks.variations import for_small_images
 from topfive.report.figures import charts
-from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, kept, more_accurate, together
+from topfive.results.experiments import HOLDS, NOT, OPEN, Outcome, higher, kept, more_accurate, rising, together
 from topfive.results.records import ComparisonRow, TrialRecord
 from topfive.results.significance import Right, spreads
 
@@ -36,7 +36,7 @@ SIDES = {
     "stacked-3x3": (("three-3x3",), ("one-7x7",)),
     "inception-cost": (("googlenet-narrow-4",), ("googlenet-naive-narrow-4",)),
     "auxiliary-classifiers": (("googlenet-narrow-2",), ("googlenet-narrow-2-alone",)),
-    "bottleneck": (("bottleneck",), ("basic",)),
+    "bottleneck": (("cifar-bottleneck-29",), ("cifar-resnet-20",)),
     "classifier-weights": (("vgg-a-narrow-average",), ("vgg-a-narrow",)),
     "two-towers": (("alexnet",), ("alexnet-half",)),
     "alexnet-ablations": (

@@ -9,6 +9,9 @@ POPULAR_MACS = 358_000_000  # of the reduced module, as lectures give them: a sl
 STACK = 64, 56, 56  # channels, height, width of the maps that both stacks read
 
 
+Named = tuple[str, Layer]
+
+
 class Idea(NamedTuple):
     """Two networks whose costs say what an idea changes."""
 
@@ -30,17 +33,23 @@ def ideas() -> tuple[Idea, ...]:
 
 def stack(name: str, side: int, number: int) -> Network:
     """So many convolutions of one size on top of each other, that keep the maps as they are."""
-    channels = STACK[0]
-    layers: list[tuple[str, Layer]] = []
+    return Network(name, "vgg-d", STACK, Chain(tuple(stacked(side, number, STACK[0], bias=False))))
+
+
+def stacked(side: int, number: int, filters: int, each: bool = True, bias: bool = True, block: str = "") -> list[Named]:
+    """The layers of such a stack; `each` convolution with its own nonlinearity, or the last one alone."""
+    layers: list[Named] = []
     for n in range(1, number + 1):
-        layers += [(f"conv{n}", Conv(channels, side, pad=side // 2, bias=False)), (f"relu{n}", Relu())]
-    return Network(name, "vgg-d", STACK, Chain(tuple(layers)))
+        layers.append((f"conv{block}{n}", Conv(filters, side, pad=side // 2, bias=bias)))
+        if each or n == number:
+            layers.append((f"relu{block}{n}", Relu()))
+    return layers
 
 
 def inception_module(reduced: bool) -> Network:
     """The module that lectures show: 28x28x256 in, 128 + 192 + 96 filters and the pooled maps out."""
-    less: tuple[tuple[str, Layer], ...] = (("reduce", Conv(64, 1)),) if reduced else ()
-    project: tuple[tuple[str, Layer], ...] = (("project", Conv(64, 1)),) if reduced else ()
+    less: tuple[Named, ...] = (("reduce", Conv(64, 1)),) if reduced else ()
+    project: tuple[Named, ...] = (("project", Conv(64, 1)),) if reduced else ()
     branches = concat(
         b1=chain(conv=Conv(128, 1)),
         b3=chain(*less, conv=Conv(192, 3, pad=1)),

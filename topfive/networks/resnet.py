@@ -110,11 +110,12 @@ def cifar_resnet(depth: int) -> Network:
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise UsageError(f"no CIFAR network is {depth} layers deep; the paper's are 6n + 2: 20, 32, 44, 56, 110, 1202")
-    layers: list[tuple[str, Layer]] = [("conv1", Conv(16, 3, pad=1, bias=False)), ("bn1", BatchNorm())]
-    layers += [("relu1", Relu()), *stages((n, n, n), CIFAR_WIDTHS, _body(BASIC))]
-    layers += [("pool4", GlobalPool()), ("fc", Linear(10))]
-    name = f"cifar-resnet-{depth}"
-    return with_shortcuts(Network(name, name, (3, 32, 32), Chain(tuple(layers))), padded)
+    return _cifar(f"cifar-resnet-{depth}", BASIC, n)
+
+
+def cifar_bottleneck(depth: int) -> Network:
+    """The network for CIFAR-10 with bottleneck blocks, 9n + 2 layers; not of the paper. `(3, 32, 32) -> (10,)`."""
+    return replace(_cifar(f"cifar-bottleneck-{depth}", BOTTLENECK, (depth - 2) // 9), paper="cifar-resnet-20")
 
 
 def cifar_plain(depth: int) -> Network:
@@ -264,6 +265,14 @@ def _reconnect(layer: Layer, channels: int, shortcut: Shortcut) -> tuple[Layer, 
             return replace(layer, body=body, shortcut=shortcut(channels, filters, stride)), filters, stride
         case _:
             return layer, channels, 1
+
+
+def _cifar(name: str, kernels: tuple[tuple[int, int], ...], blocks: int) -> Network:
+    """Section 4.2: three stages of so many blocks."""
+    layers: list[tuple[str, Layer]] = [("conv1", Conv(16, 3, pad=1, bias=False)), ("bn1", BatchNorm())]
+    layers += [("relu1", Relu()), *stages((blocks,) * 3, CIFAR_WIDTHS, _body(kernels))]
+    layers += [("pool4", GlobalPool()), ("fc", Linear(10))]
+    return with_shortcuts(Network(name, name, (3, 32, 32), Chain(tuple(layers))), padded)
 
 
 def _body(kernels: tuple[tuple[int, int], ...]) -> Body:

@@ -13,6 +13,7 @@ from topfive.networks.layers import (
     Conv,
     GlobalPool,
     He,
+    Head,
     Layer,
     Linear,
     Network,
@@ -104,6 +105,18 @@ def without(network: Network, kind: type[Layer], name: str) -> Network:
         return Chain(tuple((row, child) for row, child in layer.layers if not isinstance(child, kind)))
 
     return rewrite_network(network, change, name)
+
+
+def headless(network: Network) -> Network:
+    """The network without its auxiliary classifiers."""
+    return msgspec.structs.replace(network, name=f"{network.name}-alone", heads=())
+
+
+def with_heads(network: Network, after: tuple[str, ...], weight: float, name: str) -> Network:
+    """The network with a small auxiliary classifier on the output of each of these rows."""
+    body = Chain((("average", GlobalPool()), ("fc", Linear(network.classes))))
+    heads = tuple(Head(f"aux{n}", row, body, weight) for n, row in enumerate(after, start=1))
+    return msgspec.structs.replace(network, name=name, heads=heads)
 
 
 def average_pooled(network: Network, name: str = "") -> Network:

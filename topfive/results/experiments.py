@@ -128,6 +128,18 @@ def higher(what: str, one: tuple[str, Sequence[float]], two: tuple[str, Sequence
     return Verdict(HOLDS if mean1 > mean2 else NOT, f"{said} (p = {p:.2g})")
 
 
+def rising(what: str, ops: Sequence[float], tops: Sequence[float]) -> Verdict:
+    """Whether accuracy rises with operations: Spearman's rank correlation."""
+    from scipy.stats import spearmanr  # why here: half a second, for this alone
+
+    if len(ops) < 4:
+        return Verdict(OPEN, f"{what}: a rank correlation takes 4 networks, and there are {len(ops)}")
+    found = spearmanr(ops, tops)
+    rho, p = float(found.statistic), float(found.pvalue)
+    said = f"{what}: rank correlation of operations and accuracy {rho:.2f} over {len(ops)} networks (p = {p:.2g})"
+    return Verdict(OPEN if p >= LEVEL else HOLDS if rho > 0 else NOT, said)
+
+
 def counted(holds: bool, reason: str) -> Verdict:
     """The verdict of a claim that is counted, not measured."""
     return Verdict(HOLDS if holds else NOT, reason)

@@ -1,28 +1,14 @@
 """Classifiers in the middle of a deep network, and the gradient that they bring to its first layers."""
 
-import msgspec
-
 from topfive.engine.experiments.experiment import Experiment, Found, Part, by_layer
 from topfive.engine.experiments.measures import gradients
 from topfive.networks import get
-from topfive.networks.layers import GlobalPool, Head, Linear, Network, chain
-from topfive.networks.variations import batch_normalized, for_small_images, narrowed
+from topfive.networks.layers import Network
+from topfive.networks.variations import batch_normalized, for_small_images, headless, narrowed, with_heads
 from topfive.results.experiments import Chart, Verdict, counted, more_accurate, together
 
 NARROW = 2
 WEIGHT = 0.3  # of an auxiliary loss; the paper's section 5
-
-
-def headless(network: Network) -> Network:
-    """The network without its auxiliary classifiers."""
-    return msgspec.structs.replace(network, name=f"{network.name}-alone", heads=())
-
-
-def with_heads(network: Network, after: tuple[str, ...], name: str) -> Network:
-    """The network with a small classifier on the output of each of these rows."""
-    body = chain(average=GlobalPool(), fc=Linear(network.classes))
-    heads = tuple(Head(f"aux{n}", row, body, WEIGHT) for n, row in enumerate(after, start=1))
-    return msgspec.structs.replace(network, name=name, heads=heads)
 
 
 def networks(size: int) -> list[Network]:
@@ -30,19 +16,15 @@ def networks(size: int) -> list[Network]:
     google, plain = narrowed(get("googlenet"), NARROW), get("cifar-plain-44")
     normal = batch_normalized(google, f"{google.name}-bn")
     middle = [row for row, _ in plain.body.layers if row.startswith("conv")]
-    deep = with_heads(plain, (middle[len(middle) // 3], middle[2 * len(middle) // 3]), "cifar-plain-44-aux")
+    deep = with_heads(plain, (middle[len(middle) // 3], middle[2 * len(middle) // 3]), WEIGHT, "cifar-plain-44-aux")
     return [google, headless(google), normal, headless(normal), deep, headless(deep)]
 
 
 def _verdict(found: Found) -> Verdict:
     pair = networks(found.size)[:2]
     whole, alone = (_first(found, network) for network in pair)
-    return together(
-        counted(
-            whole > alone, f"gradient of GoogLeNet's first layer at the start {whole:.2g}, without heads {alone:.2g}"
-        ),
-        more_accurate(found.outcome, pair[0].name, pair[1].name),
-    )
+    said = f"gradient of GoogLeNet's first layer at the start {whole:.2g}, without heads {alone:.2g}"
+    return together(counted(whole > alone, said), more_accurate(found.outcome, pair[0].name, pair[1].name))
 
 
 def _first(found: Found, network: Network) -> float:

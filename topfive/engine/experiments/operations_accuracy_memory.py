@@ -1,15 +1,10 @@
 """Accuracy against operations and memory: published, and trained here for equal time."""
 
-from collections.abc import Sequence
-
-from scipy.stats import spearmanr
-
 from topfive.engine.comparison.candidates import DEFAULT
 from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.networks import NETWORKS, papers
 from topfive.networks import costs as counting
-from topfive.results.experiments import HOLDS, NOT, OPEN, Chart, Series, Table, Verdict, counted, together
-from topfive.results.significance import LEVEL
+from topfive.results.experiments import Chart, Series, Table, Verdict, counted, rising, together
 
 COMPARED = ("vgg-d", "inception-v4")
 
@@ -23,16 +18,6 @@ def published() -> list[tuple[str, float, int, int]]:
             counts = counting.count(make())
             rows.append((name, 100 - error.top1, counts.macs, counts.params))
     return rows
-
-
-def rising(what: str, ops: Sequence[float], tops: Sequence[float]) -> Verdict:
-    """Whether accuracy rises with operations: Spearman's rank correlation."""
-    if len(ops) < 4:
-        return Verdict(OPEN, f"{what}: a rank correlation takes 4 networks, and there are {len(ops)}")
-    found = spearmanr(ops, tops)
-    rho, p = float(found.statistic), float(found.pvalue)
-    said = f"{what}: rank correlation of operations and accuracy {rho:.2f} over {len(ops)} networks (p = {p:.2g})"
-    return Verdict(OPEN if p >= LEVEL else HOLDS if rho > 0 else NOT, said)
 
 
 def _verdict(found: Found) -> Verdict:

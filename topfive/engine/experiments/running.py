@@ -26,6 +26,7 @@ from topfive.results.records import TrialRecord
 from topfive.results.significance import spreads
 
 LEAST = 0.1  # of the training images: a network that would see fewer in its time is left out
+FIXED = 0.25  # of the time of a whole part: evaluations and checkpoints do not shrink with the images
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Run:
         Raises: what `Comparison.run` raises; TooShort where the minutes are too few for every network of a part.
         """
         parts = self.experiment.parts(self.size)
-        weights = [len(part.networks) * part.share for part in parts]
+        weights = [len(part.networks) * max(part.share, FIXED) for part in parts]
         for i, part in enumerate(parts):
             source = fewer(self.source, part.share) if part.share < 1 else self.source
             contract = Contract(

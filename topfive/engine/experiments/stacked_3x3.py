@@ -3,7 +3,8 @@
 from topfive.engine.experiments.experiment import Experiment, Found, Part
 from topfive.engine.experiments.measures import effective_field
 from topfive.networks.costs import count
-from topfive.networks.layers import Chain, Conv, GlobalPool, Layer, Linear, Network, Pool, Relu
+from topfive.networks.ideas import Named, stacked
+from topfive.networks.layers import Chain, Conv, GlobalPool, Linear, Network, Pool, Relu
 from topfive.results.experiments import Chart, Series, Table, Verdict, counted, more_accurate, together
 
 KINDS = {  # side of the filters, how many of them, whether each has its own nonlinearity
@@ -15,29 +16,23 @@ KINDS = {  # side of the filters, how many of them, whether each has its own non
 }
 
 
-def stack(kind: str, filters: int) -> list[tuple[str, Layer]]:
-    """The layers of one block."""
-    side, number, each = KINDS[kind]
-    layers: list[tuple[str, Layer]] = []
-    for n in range(1, number + 1):
-        layers.append((f"conv{filters}_{n}", Conv(filters, side, pad=side // 2)))
-        if each or n == number:
-            layers.append((f"relu{filters}_{n}", Relu()))
-    return layers
-
-
 def network(kind: str, size: int) -> Network:
     """Three blocks as VGG has them, all of the same kind, with a tenth of its widths."""
-    layers: list[tuple[str, Layer]] = [("conv1", Conv(24, 3, pad=1)), ("relu1", Relu())]
+    layers: list[Named] = [("conv1", Conv(24, 3, pad=1)), ("relu1", Relu())]
     for n, filters in enumerate((24, 48, 96), start=1):
-        layers += [*stack(kind, filters), (f"pool{n}", Pool("max", 2, 2))]
+        layers += [*_stack(kind, filters), (f"pool{n}", Pool("max", 2, 2))]
     layers += [("average", GlobalPool()), ("fc", Linear(10))]
     return Network(kind, "vgg-a", (3, size, size), Chain(tuple(layers)))
 
 
 def alone(kind: str) -> Network:
     """One block of 16 filters on 16 maps, to look at what it sees."""
-    return Network(kind, "vgg-a", (3, 31, 31), Chain((("in", Conv(16, 1)), *stack(kind, 16))))
+    return Network(kind, "vgg-a", (3, 31, 31), Chain((("in", Conv(16, 1)), *_stack(kind, 16))))
+
+
+def _stack(kind: str, filters: int) -> list[Named]:
+    side, number, each = KINDS[kind]
+    return stacked(side, number, filters, each, block=f"{filters}_")
 
 
 def _verdict(found: Found) -> Verdict:
@@ -58,14 +53,9 @@ def _weights(kind: str) -> int:
 
 
 def _tables(found: Found) -> list[Table]:
+    fields = {kind: str(count(alone(kind)).stages[-1].receptive_field[0]) for kind in KINDS}
     rows = tuple(
-        (
-            kind,
-            str(count(alone(kind)).stages[-1].receptive_field[0]),
-            f"{_weights(kind)} C^2",
-            f"{_weights(kind)} C^2 a place",
-        )
-        for kind in KINDS
+        (kind, field, f"{_weights(kind)} C^2", f"{_weights(kind)} C^2 a place") for kind, field in fields.items()
     )
     head = ("block", "receptive field [pixels]", "weights for C maps", "multiply-adds for C maps")
     return [Table("The same field, with fewer weights", head, rows)]
@@ -77,8 +67,7 @@ def _charts(found: Found) -> list[Chart]:
         row = effective_field(alone(kind), 31)[15]
         lines.append(Series(kind, tuple(map(float, row[10:21])), tuple(range(-5, 6)), group=group))
     title = "How much each pixel counts for the unit in the middle, measured by gradients"
-    field = Chart(title, "size of the gradient", tuple(lines), "pixels from the middle")
-    return [field]
+    return [Chart(title, "size of the gradient", tuple(lines), "pixels from the middle")]
 
 
 STACKED_3X3 = Experiment(
