@@ -74,3 +74,12 @@ def test_the_list_of_networks_fits_a_hundred_columns_and_keeps_every_name_whole(
 
 def test_percentages_keep_their_points_below_each_other() -> None:
     assert [tables.percent(2)(n) for n in (0.407, 0.43478, 0.5)] == ["40.7 ", "43.48", "50.0 "]
+
+
+def test_a_table_that_is_too_wide_breaks_its_texts_and_cuts_no_number() -> None:
+    numbers = {f"measured{n}": 10**9 + n for n in range(9)}
+    columns = [Column("name", "name", right=False), *(Column(key, key) for key in numbers)]
+    row = {"name": "a network of a long name", **numbers}
+    text = tables.text([Section("", (), [row], columns)])
+    assert all(str(number) in text for number in numbers.values())
+    assert all(word in text for word in str(row["name"]).split())

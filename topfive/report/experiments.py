@@ -61,7 +61,8 @@ def write_index(folder: Path, records: Sequence[ExperimentRecord]) -> Path:
 
 
 def _section(table: Table) -> Section:
-    heads = [head.replace(" [", "\n[") for head in table.head]
+    short = [head.replace("parameters", "params").replace("multiply-adds", "MACs") for head in table.head]
+    heads = [head.replace(" ", "\n") for head in short]
     rows: list[Row] = [dict(zip(heads, row)) for row in table.rows]
     texts = {head for head in heads if any(isinstance(row[head], str) for row in rows)}
     wide = {head for head in texts if any(len(str(row[head])) > LONG for row in rows)}

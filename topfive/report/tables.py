@@ -17,6 +17,8 @@ Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = Mapping[str, Value]
 
 WIDTH = 100
+GAP = 2  # letters between two columns
+LONG = 16  # letters of a word, from which on it may be broken
 
 
 class Column(NamedTuple):
@@ -132,7 +134,7 @@ def markdown(sections: Iterable[Section], level: int = 2) -> str:
 
 
 def text(sections: Iterable[Section], colour: bool = False, width: int = WIDTH) -> str:
-    """Plain lines for a terminal, no wider than `width`; colour only where it is asked for."""
+    """Plain lines for a terminal, no wider than `width` but where numbers would be cut; colour only where asked for."""
     from textwrap import fill
 
     from rich.console import Console
@@ -140,7 +142,7 @@ def text(sections: Iterable[Section], colour: bool = False, width: int = WIDTH) 
     out = io.StringIO()
     console = Console(
         file=out,
-        width=width,
+        width=10 * width,  # what is printed says its own
         force_terminal=colour,
         color_system="standard" if colour else None,
         markup=False,
@@ -155,7 +157,8 @@ def text(sections: Iterable[Section], colour: bool = False, width: int = WIDTH) 
         for paragraph in section.paragraphs:
             console.print(fill(paragraph, width))
         if section.rows:
-            console.print(_rich_table(section))
+            table, least = _rich_table(section, width)
+            console.print(table, width=max(width, least))
         if section.rows and section.points:
             console.print()
         for point in section.points:
@@ -163,21 +166,34 @@ def text(sections: Iterable[Section], colour: bool = False, width: int = WIDTH) 
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
-def _rich_table(section: Section) -> Any:
+def _rich_table(section: Section, width: int) -> tuple[Any, int]:
+    """The table, whose texts take several lines where it would be wider, and the width that its numbers need."""
     from rich import box
     from rich.table import Table
 
     columns = [column for column in _filled(section) if column.terminal]
+    rows = [*section.rows, *([section.total] if section.total else [])]
+    cells = {column.key: [column.header, *(_cell(column, row) for row in rows)] for column in columns}
+    lines = {key: max(len(line) for cell in made for line in cell.splitlines() or [""]) for key, made in cells.items()}
+    words = {
+        key: min(LONG, max(len(word) for cell in made for word in cell.split() or [""])) for key, made in cells.items()
+    }
+    wide = sum(lines[column.key] + GAP for column in columns if not column.wraps) - 1 > width
+    wraps = {column.key for column in columns if column.wraps or (wide and not column.right)}
+    least = sum((words if key in wraps else lines)[key] + GAP for key in cells) - 1
+    more = {key: lines[key] - words[key] for key in wraps}  # that it would take to stand in one line
+    share = min(1.0, max(0, width - least) / max(1, sum(more.values())))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         side: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.header, justify=side, overflow="fold", no_wrap=not column.wraps, vertical="top")
+        size = words[column.key] + int(share * more[column.key]) if column.key in wraps else lines[column.key]
+        table.add_column(column.header, justify=side, overflow="fold", width=size, vertical="top")
     for row in section.rows:
         table.add_row(*(_cell(column, row) for column in columns))
     if section.total:
         table.add_section()
         table.add_row(*(_cell(column, section.total) for column in columns), style="bold")
-    return table
+    return table, least
 
 
 def _escaped(sentence: str) -> str:

@@ -115,10 +115,11 @@ def costs(found: Found) -> Table:
     """A row for each network that was trained."""
     head = ("network", "part", "Top-1 [%]", "95 % interval", "parameters [M]", "multiply-adds [M]", "latency [ms]",
             "memory, one image [MB]", "training [s]", "epochs", "recipe")  # fmt: skip
+    several = len(found.outcomes) > 1  # parts, so that it is said which one a row is of
     rows = tuple(
         (
             row.name,
-            part,
+            *((part,) if several else ()),
             round(row.top1, 1) if row.trained else f"{row.top1:.1f}, did not train",
             f"{row.interval[0]:.1f}–{row.interval[1]:.1f}",
             round(row.params / 1e6, 3),
@@ -132,4 +133,4 @@ def costs(found: Found) -> Table:
         for part, outcome in found.outcomes.items()
         for row in outcome.rows.values()
     )
-    return Table("What each network costs, and what it came to", head, rows)
+    return Table("What each network costs, and what it came to", head if several else (head[0], *head[2:]), rows)
