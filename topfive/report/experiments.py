@@ -8,7 +8,7 @@ from pathlib import Path
 from topfive.report.figures import canvas, charts
 from topfive.report.pages.page import both, facts, publish
 from topfive.report.tables import Column, Row, Section
-from topfive.results.experiments import HOLDS, ExperimentRecord, Table
+from topfive.results.experiments import HOLDS, Chart, ExperimentRecord, Table
 from topfive.results.provenance import Provenance
 
 LONG = 28  # letters, from which on a cell of a terminal's table takes several lines
@@ -33,8 +33,7 @@ def write(folder: Path, record: ExperimentRecord) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for chart in record.charts:
-        name = re.sub(r"[^a-z0-9]+", "-", chart.title.lower()).strip("-")
-        written += canvas.save(charts.chart(chart), folder / f"{name[:60]}.png")
+        written += canvas.save(charts.chart(chart), folder / figure(chart))
     drawn = [
         (chart, *both(f"chart{n}", partial(charts.chart, chart), chart.title)) for n, chart in enumerate(record.charts)
     ]
@@ -52,6 +51,11 @@ def write(folder: Path, record: ExperimentRecord) -> list[Path]:
         folder / "report.html", "experiment.html.j2", names, record=record, charts=drawn, seeds=seeds, facts=facts(made)
     )
     return [*written, page]
+
+
+def figure(chart: Chart) -> str:
+    """The file that a chart is drawn into."""
+    return re.sub(r"[^a-z0-9]+", "-", chart.title.lower()).strip("-")[:60] + ".png"
 
 
 def write_index(folder: Path, records: Sequence[ExperimentRecord]) -> Path:

@@ -68,7 +68,7 @@ class Run:
             try:
                 for made in comparison.run(progress):
                     if isinstance(made, str):
-                        made = made.replace("--minutes", "--budget")
+                        made = f"{part.name}: " * (len(parts) > 1) + made.replace("--minutes", "--budget")
                         self.notes.append(made)
                     yield made
             except TooShort as error:
