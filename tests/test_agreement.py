@@ -15,6 +15,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tarfile
 import unicodedata
 import zipfile
@@ -49,6 +50,7 @@ from topfive.data.sources import Source
 from topfive.data.views import views
 from topfive.engine.benchmark import arithmetic
 from topfive.engine.comparison import comparison, images, needs, provenance
+from topfive.engine.inference import backends
 from topfive.engine.inference.models import About, Model, open_model, save
 from topfive.engine.models.modules import Classifier, build
 from topfive.engine.training import job
@@ -847,7 +849,7 @@ class Trial:
         return str(path), said, orders[said]
 
     def judge(self, kind: str) -> None:
-        """evaluate scores what it should with the pixels that it should, and predict answers the same, bit by bit."""
+        """evaluate scores what it should with the pixels that it should, and predict answers the same."""
         made = self.made
         model, said, outputs = self.model(kind)
         table = self.here(f"{kind}.csv")
@@ -905,7 +907,8 @@ class Trial:
                 elif name in seen and name not in bad:
                     row, ranks = seen[name], range(1, len(outputs) + 1)
                     mine = {row[f"class_{n}"]: np.float32(row[f"probability_{n}"]) for n in ranks}
-                    assert [mine[each] for each in names] == shares.tolist(), name
+                    # why not bit by bit: on some processors a product rounds otherwise at another place of a batch
+                    np.testing.assert_allclose([mine[each] for each in names], shares, rtol=1e-3, err_msg=name)
 
     def shares(self, model: Model, images: Sequence[str]) -> NDArray[np.float32]:
         """The probabilities that follow from what was written."""
@@ -946,6 +949,8 @@ def made_of(seed: int, root: Path) -> Made:
 def test_the_commands_agree_on_what_a_source_holds(
     group: int, seen: Seens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # why: each command takes the fastest form of a network, by the clock, and two forms differ in the last bits
+    monkeypatch.setattr(backends, "FEW", sys.maxsize)
     failed = []
     for seed in range(group * EACH, (group + 1) * EACH):
         root = tmp_path / str(seed)

@@ -1,8 +1,8 @@
 """Images to probabilities, under one protocol or several, by one model or several; each image is decoded once.
 
 Threads decode and cut the views; batches are filled across images. A batch is always full, with blank images where
-none is left, so that in one form of the network what an image gets does not depend on its neighbours or on how many
-processes there are.
+none is left, so that in one form of the network what an image gets does not depend on its neighbours. Its last bits may
+depend on its place in the batch: on some processors a matrix product rounds otherwise there.
 """
 
 import time
