@@ -87,9 +87,10 @@ class Outcome(msgspec.Struct, frozen=True):
     spreads: dict[str, Spread]
 
     def accuracy(self, name: str) -> str:
-        """In words, with its interval."""
+        """In words, with its interval, and how little was trained where not every image was seen."""
         row = self.rows[name]
-        return f"{row.top1:.1f} % ({row.interval[0]:.1f}–{row.interval[1]:.1f})"
+        little = f" after {row.epochs:.2g} of an epoch" if row.kind == "network" and row.epochs < 1 else ""
+        return f"{row.top1:.1f} % ({row.interval[0]:.1f}–{row.interval[1]:.1f}){little}"
 
 
 def more_accurate(outcome: Outcome, one: str, two: str) -> Verdict:

@@ -41,7 +41,7 @@ def _verdict(found: Found) -> Verdict:
     share = weights[1] / weights[0]
     return together(
         counted(fields[0] == fields[1], f"receptive fields {fields[0]} and {fields[1]}"),
-        counted(share < 0.6, f"three 3x3 have {share:.0%} of the weights of one 7x7 (27/49 of C^2)"),
+        counted(share < 0.6, f"three 3x3 have {share:.0%} of the weights of one 7x7 (27/49 of C²)"),
         more_accurate(found.outcome, "three-3x3", "one-7x7"),
         more_accurate(found.outcome, "three-3x3", "three-3x3-linear"),  # why: the claim gives this as the reason
     )
@@ -55,7 +55,7 @@ def _weights(kind: str) -> int:
 def _tables(found: Found) -> list[Table]:
     fields = {kind: str(count(alone(kind)).stages[-1].receptive_field[0]) for kind in KINDS}
     rows = tuple(
-        (kind, field, f"{_weights(kind)} C^2", f"{_weights(kind)} C^2 a place") for kind, field in fields.items()
+        (kind, field, f"{_weights(kind)} C²", f"{_weights(kind)} C² a place") for kind, field in fields.items()
     )
     head = ("block", "receptive field [pixels]", "weights for C maps", "multiply-adds for C maps")
     return [Table("The same field, with fewer weights", head, rows)]
