@@ -197,6 +197,18 @@ def quick(name: str, *quick_ones: str) -> object:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
+def calibrate(one: Model) -> None:
+    """Statistics of batch normalisation as after a training: without, values of 1,202 layers are none, or all alike."""
+    shown = [next(views(image, one.about.protocol, one.about.size)) for _, image in made_up()]
+    for part in one.classifier.net.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.train()
+            part.momentum = None
+    with torch.no_grad():
+        one.classifier(torch.from_numpy(np.stack(shown).transpose(0, 3, 1, 2).copy()))
+    one.classifier.eval()
+
+
 def check_network(one: Model) -> None:
     """From equal pixels, in both runtimes."""
     graph = exporting.made(one, "onnx", "1", None)
@@ -221,16 +233,17 @@ def test_every_way_to_write_a_block_is_exported(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        # refused: its fresh weights amplify rounding: at conv5_x float32 in torch is 5e-4 off float64 (ResNet-50: 1e-6)
-        pytest.param(name, marks=pytest.mark.xfail(strict=True)) if name == "se-resnet-50" else name
+        # refused: its random gates amplify rounding; on noise torch itself is half of the largest logit off float64
+        pytest.param(name, marks=pytest.mark.xfail) if name == "senet-154" else name
         for name in NETWORKS
     ],
 )
 def test_every_network_is_exported_at_its_published_size(name: str) -> None:
     network = get(name)
     torch.manual_seed(0)
-    names = tuple(map(str, range(network.classes)))
-    check_network(model(network, network.input[1], names))
+    one = model(network, network.input[1], tuple(map(str, range(network.classes))))
+    calibrate(one)
+    check_network(one)
 
 
 ADAPTED = ("alexnet", "vgg-a", "googlenet", "resnet-18", "densenet-121", "squeezenet-1.1")
