@@ -42,6 +42,7 @@ from topfive.networks.layers import (
     chain,
     with_classes,
 )
+from topfive.networks.resnet import has_residuals
 from topfive.networks.variations import for_small_images
 from topfive.recipes.protocols import PROTOCOLS, Protocol
 from topfive.results.statistics import paired_difference
@@ -242,7 +243,8 @@ def test_every_network_is_exported_at_its_published_size(name: str) -> None:
     network = get(name)
     torch.manual_seed(0)
     one = model(network, network.input[1], tuple(map(str, range(network.classes))))
-    calibrate(one)
+    if has_residuals(network.body):  # why not plain ones: a hundred normalised layers amplify every rounding
+        calibrate(one)
     check_network(one)
 
 
