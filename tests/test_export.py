@@ -42,7 +42,6 @@ from topfive.networks.layers import (
     chain,
     with_classes,
 )
-from topfive.networks.resnet import has_residuals
 from topfive.networks.variations import for_small_images
 from topfive.recipes.protocols import PROTOCOLS, Protocol
 from topfive.results.statistics import paired_difference
@@ -199,7 +198,7 @@ def quick(name: str, *quick_ones: str) -> object:
 
 
 def calibrate(one: Model) -> None:
-    """Statistics of batch normalisation as after a training: without, values of 1,202 layers are none, or all alike."""
+    """Statistics of batch normalisation from images: without, the values of 1,202 layers are no numbers any more."""
     shown = [next(views(image, one.about.protocol, one.about.size)) for _, image in made_up()]
     for part in one.classifier.net.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -243,7 +242,7 @@ def test_every_network_is_exported_at_its_published_size(name: str) -> None:
     network = get(name)
     torch.manual_seed(0)
     one = model(network, network.input[1], tuple(map(str, range(network.classes))))
-    if has_residuals(network.body):  # why not plain ones: a hundred normalised layers amplify every rounding
+    if name in ("cifar-resnet-1202", "se-resnet-50", "senet-154"):  # why not all: others are the worse for it
         calibrate(one)
     check_network(one)
 
