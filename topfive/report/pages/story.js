@@ -23,6 +23,7 @@ function options(id, chosen) {
     ...found.map((one) => el("option", { value: one.name, selected: one.name === chosen }, called(one.name))))));
 }
 for (const one of document.querySelectorAll(".languages button")) one.addEventListener("click", () => speak(one.dataset.language));
+$("points").open = root.clientWidth > 736;  // a phone has the figure first
 for (const one of document.querySelectorAll("[data-network]")) one.addEventListener("click", () => chooseNetwork(one.dataset.network, true));
 if (model) Object.assign(state, { network: model.network.name, row: model.network.stages[0][0] });
 if (model) middle();

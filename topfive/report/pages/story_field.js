@@ -42,7 +42,7 @@ function field() {
 function passed() {  // what the reader's model makes of the image, in the chosen row
   if (!model) return;
   const own = state.own, values = { model: model.network.name, protocol: model.protocol, file: own?.file };
-  const answers = (own || model).answers.map(([name, share]) => el("li", {}, `${name}: ${scaled(100 * share, 1, 1)} %`));
+  const answers = (own || model).answers.map(([name, share]) => el("li", {}, `${name}: ${percent(scaled(100 * share, 1, 1))}`));
   const here = state.network === model.network.name, row = stageOf(state.row), maps = here ? model.maps[row] || [] : [];
   const shown = maps.map(({ channel, low, high, png }) => {
     const said = t("channel", { channel, low: low.toPrecision(3), high: high.toPrecision(3) });
