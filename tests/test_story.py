@@ -454,7 +454,7 @@ def test_a_reader_walks_through_the_page(page: str, tmp_path: Path, browser: Any
 
     find(".languages [data-language='ko']").click()
     assert find("h1").text == page_of_story.texts("ko")["page.title"]
-    assert "픽셀을 봅니다" in find("#unit").text and "어긋남" in find("#printed").text
+    wait.until(lambda driver: "픽셀을 봅니다" in find("#unit").text and "어긋남" in find("#printed").text)
     find(".languages [data-language='en']").click()
 
     Select(find("#one")).select_by_value("resnet-50")
@@ -477,6 +477,28 @@ def test_a_reader_walks_through_the_page(page: str, tmp_path: Path, browser: Any
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_link_leads_to_its_point(width: int, page: str, tmp_path: Path, browser: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    path = tmp_path / "story.html"
+    path.write_text(page, "utf-8")
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}  # no smooth scrolling
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
+    top = "return Math.round(document.getElementById(arguments[0]).getBoundingClientRect().top)"
+    for point in POINTS[:-1]:  # the last may stand lower, where the page ends
+        browser.get("about:blank")
+        browser.get(path.as_uri())
+        browser.execute_script("document.querySelector(`#points a[href='#${arguments[0]}']`).click()", point.key)
+        WebDriverWait(browser, 20).until(lambda driver, key=point.key: driver.execute_script(top, key) == 0)
+        browser.execute_script("Object.keys(lazy).forEach(need)")
+        assert browser.execute_script(top, point.key) == 0, "what was drawn since has moved it"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.mark.slow

@@ -26,10 +26,10 @@ SCRIPTS = (
     "story.js",
 )
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
-# what no line may end within: Top-5, ResNet-50, 10-crop, a number and its unit with the Korean particle, a formula
+# what no line may end within: ResNet-50, Top-5, 10-crop, a number and its unit with the Korean particle, a formula
 WHOLE = re.compile(
-    r"\b[A-Za-z][A-Za-z\d.]*(?:-[A-Za-z\d]+)*-v?\d[A-Za-z\d.]*\b|\d+-crop|곱셈-덧셈"
-    r"|C = \d+|F\(x\) (?:\+ x|= H\(x\) - x)|\(\d+ - \d+\) / \d+ \+ \d+ = \d+|\d[\d,.]* ?(?:%p?|[MG]B?)(?![A-Za-z])[가-힣]*"
+    r"(?a:[A-Za-z][\w.]*(?:-\w[\w.]*)+)|\d+-crop|곱셈-덧셈|\d[\d,.]* ?(?:%p?|[MG]B?)(?![A-Za-z])[가-힣]*"
+    r"|C = \d+|F\(x\) (?:\+ x|= H\(x\) - x)|\(\d+ - \d+\) / \d+ \+ \d+ = \d+"
 )
 MARKED = re.compile(r"(`[^`]+`|\[\[[^\]]+\]\])")  # `code` and [[network]]
 SIZE = re.compile(r"(?<![\w-])\d+(?:x\d+)+(?![A-Za-z\d-])")  # 3x3, but not the name resnext-50-32x4d

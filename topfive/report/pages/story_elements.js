@@ -13,9 +13,9 @@ const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 2
 
 // ---- words and numbers
 const language = () => root.lang;
-// no line ends between a number and its unit; Korean puts no space there
+// no line ends between a number and its unit, where Korean puts no space, nor at the hyphen of 곱셈-덧셈
 const t = (key, values = {}) => data.texts[language()][key].replace(/\{(\w+)\}/g, (_, name) => values[name])
-  .replace(/(\d) (?=%|[MG]B?(?!\w))/g, "$1\u00a0");
+  .replace(/(\d) (?=%|[MG]B?(?!\w))/g, "$1\u00a0").replace(/([가-힣]-)(?=[가-힣])/g, "$1\u2060");
 const gap = () => language() === "ko" ? "" : "\u00a0";
 const percent = (number) => `${number}${gap()}%`;
 const told = (sentence) => (language() === "ko" && data.sentences[sentence]) || sentence;

@@ -62,7 +62,10 @@ function chooseNetwork(name, jump) {
   networkView();
   field();
   passed();
-  if (jump) $("choice").scrollIntoView();
+  if (jump) {
+    drawAbove($("choice"));
+    $("choice").scrollIntoView();
+  }
 }
 function chooseRow(name) {
   const stage = stageOf(name), part = parts(byName.get(state.network)).get(stage);
