@@ -245,6 +245,24 @@ def test_every_sentence_of_the_papers_has_its_korean_with_the_same_numbers(page:
     assert {text: pair for text, pair in numbers.items() if pair[0] != pair[1]} == {}
 
 
+def test_the_korean_has_one_style_and_writes_units_as_koreans_do() -> None:
+    texts, papers_of = page_of_story.texts("ko"), page_of_story.korean()
+    told = [
+        text for key, text in texts.items() if re.fullmatch(r"points\..*\.(text|wrong)|page\..*_how|page\.lead", key)
+    ]
+    for text in [*told, *(text for text in papers_of.values() if text.endswith("."))]:
+        ends = re.findall(r"(\S+)\.(?= |$)", re.sub(r"Fig\.|\([^)]*\)", "", text))
+        assert ends and [end for end in ends if not end.endswith(("니다", "세요"))] == [], text
+    for text in [*texts.values(), *papers_of.values()]:
+        assert not re.search(r"[\d}] (?:%|[MG]B?(?![A-Za-z]))|에 의해", text), text
+
+
+def test_no_line_ends_within_a_number_and_its_unit(page: str) -> None:
+    for whole in ("138.4 M", "138.4M개", "89%", "ResNet-50", "(227 - 11) / 4 + 1 = 55", "F(x) + x", "곱셈-덧셈"):
+        assert f'<span class="whole">{whole}</span>' in page
+    assert "3×3" in page and "resnext-50-32x4d" in page and "topfive experiment" in page
+
+
 def test_both_languages_stand_on_the_page(page: str) -> None:
     spans = Counter(re.findall(r'<span lang="(en|ko)">', page))
     assert spans["en"] == spans["ko"] > 100

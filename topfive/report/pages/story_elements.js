@@ -19,6 +19,8 @@ const t = (key, values = {}) => data.texts[language()][key].replace(/\{(\w+)\}/g
 const gap = () => language() === "ko" ? "" : "\u00a0";
 const percent = (number) => `${number}${gap()}%`;
 const told = (sentence) => (language() === "ko" && data.sentences[sentence]) || sentence;
+const sized = (text) => text.replace(/(?<![\w-])\d+(?:x\d+)+(?![A-Za-z\d-])/g, (size) => size.replaceAll("x", "×"));
+const prose = (sentence) => sized(told(sentence));
 const formats = [0, 1, 2, 3].map((digits) =>
   new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const scaled = (number, unit, digits) => formats[digits].format(number / unit);

@@ -5,6 +5,7 @@ function ideas() {
     const cards = [idea.before, idea.after].map((network) => {
       const figure = el("div", { class: "drawing" });
       drawing(figure, network, null);
+      crop(figure.firstChild);
       const all = [...parts(network).values()].flatMap(({ row, inner }) => inner.length ? inner : [row]);
       const most = mostOf(all), total = [...parts(network).values()].map((part) => part.row);
       const lines = all.map((row) => el("tr", {}, el("th", { scope: "row", title: row.name }, row.name.slice(row.name.indexOf(".") + 1)), ...rowCells(row, most, NARROW)));
@@ -20,6 +21,15 @@ function ideas() {
       `${t("maps")}: ${before.maps} → ${after.maps}`, `${t("depth")}: ${before.depth} → ${after.depth}`];
     document.querySelector(`[data-idea="${idea.name}"]`).replaceChildren(el("p", { class: "gain" }, ...gain.flatMap((one) => [el("span", { class: "entry" }, one), " "])), ...cards);
   }
+}
+
+function crop(svg) {  // to its boxes: the title stands above it, the legend is that of the network's drawing
+  const boxes = [...svg.querySelectorAll(".stage")].map((box) =>
+    Object.fromEntries(["x", "y", "width", "height"].map((key) => [key, +box.getAttribute(key)])));
+  const x = Math.min(...boxes.map((box) => box.x)) - 4, y = Math.min(...boxes.map((box) => box.y)) - 4;
+  const width = Math.max(...boxes.map((box) => box.x + box.width)) + 4 - x;
+  const height = Math.max(...boxes.map((box) => box.y + box.height)) + 4 - y;
+  made(svg, { viewBox: `${x} ${y} ${width} ${height}`, width, height }, []);
 }
 
 // ---- two networks

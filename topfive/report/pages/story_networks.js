@@ -87,8 +87,8 @@ function networkView() {
   const network = byName.get(state.network), source = network.source, totals = network.totals;
   const where = [source.authors, source.year, source.venue, source.arxiv && `arXiv ${source.arxiv}`].filter(Boolean);
   show("facts", el("h3", {}, called(network.name)), source.title ? el("p", {}, `${source.title}. ${where.join(", ")}.`) : null,
-    source.note ? el("p", {}, told(source.note)) : null,
-    el("p", {}, t("totals", { input: totals.input, classes: count(totals.classes), depth: totals.depth,
+    source.note ? el("p", {}, prose(source.note)) : null,
+    el("p", {}, t("totals", { input: sized(totals.input), classes: count(totals.classes), depth: totals.depth,
       params: count(totals.params), macs: scaled(totals.macs, 1e9, 3), ops: scaled(totals.ops, 1e9, 3),
       peak: scaled(totals.peak_inference_bytes, 1e6, 1) }),
       totals.head_params ? " " + t("heads", { params: count(totals.head_params) }) : ""),
@@ -164,7 +164,7 @@ function printed(network) {
       cell(`${claim.printed}`), cell(`${claim.ours}`), cell(units[claim.unit], false),
       el("td", { class: "words " + claim.verdict }, t("claim_" + claim.verdict)), cell(claim.where, false));
     if (!claim.erratum) return [line];
-    const erratum = el("td", { colspan: 7 }, el("div", {}, `${t("erratum")}: ${told(claim.erratum)}`));
+    const erratum = el("td", { colspan: 7 }, el("div", {}, `${t("erratum")}: ${prose(claim.erratum)}`));
     return [line, el("tr", { class: "erratum" }, erratum)];
   });
   const percent = (fraction) => fraction === null ? "n/a" : `${+(100 * fraction).toFixed(3)}`;
@@ -177,7 +177,7 @@ function printed(network) {
     ...titled("printed_beside", [[t("row")], [t("of")], [t("printed"), true], [t("ours"), true], [t("unit_head")],
       [t("verdict")], [t("where")]], claims),
     ...(network.differs.length ? [el("h3", {}, t("differs")),
-      el("ul", {}, ...network.differs.map((one) => el("li", {}, told(one))))] : []),
+      el("ul", {}, ...network.differs.map((one) => el("li", {}, prose(one))))] : []),
     ...titled("errors", [[t("top1_error"), true], [t("top5_error"), true], [t("protocol")], [t("images")],
       [t("models_head"), true], [t("conf")], [t("where")]], errors));
 }
