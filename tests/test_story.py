@@ -161,7 +161,8 @@ def test_ids_are_unique_and_links_lead_somewhere(page: str) -> None:
     assert [found for found, times in ids.items() if times > 1] == []
     assert {str(link["href"])[1:] for link in reader.all("a")} <= set(ids)
     assert {point.key for point in POINTS} <= set(ids) and len(POINTS) == 17
-    assert {str(one["data-network"]) for one in reader.all("button") if "data-network" in one} <= set(NETWORKS)
+    opened = {str(one["data-network"]) for kind in ("a", "button") for one in reader.all(kind) if "data-network" in one}
+    assert {"vgg-d", "nin"} <= opened <= set(NETWORKS)
 
 
 def test_the_points_stand_on_the_page_in_the_order_of_their_numbers(page: str) -> None:
@@ -174,7 +175,7 @@ def test_the_points_stand_on_the_page_in_the_order_of_their_numbers(page: str) -
 def test_what_a_network_is_called_stands_beside_its_name(page: str, networks: dict[str, Any]) -> None:
     aliases = {network["name"]: network["alias"] for network in networks.values() if network["alias"]}
     assert aliases["vgg-d"] == "vgg-16" and {get(alias).name for alias in aliases.values()} == set(aliases)
-    assert "vgg-d (vgg-16)</button>" in page
+    assert "Open vgg-d (vgg-16)<" in page and "vgg-d (vgg-16) 열기<" in page
     for language in ("en", "ko"):
         for text in page_of_story.texts(language).values():
             assert "VGG-16" not in text or "[[vgg-d]]" in text
@@ -189,14 +190,14 @@ def test_experiments_of_the_points_are_those_that_there_are(page: str) -> None:
     from topfive.engine.experiments import ALL
 
     assert {name for point in POINTS for name in point.experiments} == set(ALL)
-    assert set(re.findall(r"topfive experiment ([a-z0-9-]+)", page)) == set(ALL)
+    assert set(re.findall(r"topfive experiment ([a-z0-9-]+)", re.sub(r"<[^>]+>", "", page))) == set(ALL)
 
 
 @pytest.mark.parametrize(
     ("question", "answers"),
     [
         ("alexnet", ("227 - 11) / 4 + 1 = 55", "two of them", "splits the model")),
-        ("stack", ("27 C^2", "49 C^2", "55 %", "three nonlinearities")),
+        ("stack", ("27C²", "49C²", "55 %", "three nonlinearities")),
         ("naive", ("854 M", "672 maps")),
         ("reduced", ("271 M", "358 M", "slip")),
         ("auxiliary", ("4a and 4d", "0.3", "training only")),
@@ -209,7 +210,8 @@ def test_experiments_of_the_points_are_those_that_there_are(page: str) -> None:
 )
 def test_the_page_answers(question: str, answers: tuple[str, ...], page: str) -> None:
     article = page.split(f'<article class="point" id="{question}">')[1].split("</article>")[0]
-    english = " ".join(re.findall(r'<span lang="en">(.*?)</span>', article, re.DOTALL))
+    english = " ".join(re.findall(r'<span lang="en">(.*?)</span><span lang="ko">', article, re.DOTALL))
+    english = re.sub(r"<[^>]+>", "", english)
     assert all(answer in english for answer in answers)
 
 
@@ -241,6 +243,24 @@ def test_every_sentence_of_the_papers_has_its_korean_with_the_same_numbers(page:
 
     numbers = {text: (set(NUMBER.findall(text)), set(NUMBER.findall(ko))) for text, ko in korean.items()}
     assert {text: pair for text, pair in numbers.items() if pair[0] != pair[1]} == {}
+
+
+def test_the_korean_has_one_style_and_writes_units_as_koreans_do() -> None:
+    texts, papers_of = page_of_story.texts("ko"), page_of_story.korean()
+    told = [
+        text for key, text in texts.items() if re.fullmatch(r"points\..*\.(text|wrong)|page\..*_how|page\.lead", key)
+    ]
+    for text in [*told, *(text for text in papers_of.values() if text.endswith("."))]:
+        ends = re.findall(r"(\S+)\.(?= |$)", re.sub(r"Fig\.|\([^)]*\)", "", text))
+        assert ends and [end for end in ends if not end.endswith(("니다", "세요"))] == [], text
+    for text in [*texts.values(), *papers_of.values()]:
+        assert not re.search(r"[\d}] (?:%|[MG]B?(?![A-Za-z]))|에 의해", text), text
+
+
+def test_no_line_ends_within_a_number_and_its_unit(page: str) -> None:
+    for whole in ("138.4 M", "138.4M개", "89%", "ResNet-50", "(227 - 11) / 4 + 1 = 55", "F(x) + x", "곱셈-덧셈"):
+        assert f'<span class="whole">{whole}</span>' in page
+    assert "3×3" in page and "resnext-50-32x4d" in page and "topfive experiment" in page
 
 
 def test_both_languages_stand_on_the_page(page: str) -> None:
@@ -284,7 +304,7 @@ def test_verdicts_come_from_records_and_from_nothing_else(tmp_path: Path, page: 
     assert (found["kind"], found["made"]) == ("does not hold at this scale", "2026-11-30")
     assert found["lines"] == [["three-3x3", [-1.0, 0.0, 1.0], [0.1, 1.0, 0.1]]]
     article = text.split('<article class="point" id="stack">')[1].split("</article>")[0]
-    assert "이 규모에서는 성립하지 않는다" in article and "one-7x7 40.0 %" in article and "Not run" not in article
+    assert "이 규모에서는 성립하지 않음" in article and "one-7x7 40.0 %" in article and "Not run" not in article
     assert '<html lang="ko">' in text and len(Reader(text).all("script")) == 2
 
 
@@ -452,7 +472,7 @@ def test_a_reader_walks_through_the_page(page: str, tmp_path: Path, browser: Any
 
     find(".languages [data-language='ko']").click()
     assert find("h1").text == page_of_story.texts("ko")["page.title"]
-    assert "픽셀을 봅니다" in find("#unit").text and "어긋난다" in find("#printed").text
+    wait.until(lambda driver: "픽셀을 봅니다" in find("#unit").text and "어긋남" in find("#printed").text)
     find(".languages [data-language='en']").click()
 
     Select(find("#one")).select_by_value("resnet-50")
@@ -475,6 +495,28 @@ def test_a_reader_walks_through_the_page(page: str, tmp_path: Path, browser: Any
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_link_leads_to_its_point(width: int, page: str, tmp_path: Path, browser: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    path = tmp_path / "story.html"
+    path.write_text(page, "utf-8")
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}  # no smooth scrolling
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
+    top = "return Math.round(document.getElementById(arguments[0]).getBoundingClientRect().top)"
+    for point in POINTS[:-1]:  # the last may stand lower, where the page ends
+        browser.get("about:blank")
+        browser.get(path.as_uri())
+        browser.execute_script("document.querySelector(`#points a[href='#${arguments[0]}']`).click()", point.key)
+        WebDriverWait(browser, 20).until(lambda driver, key=point.key: driver.execute_script(top, key) == 0)
+        browser.execute_script("Object.keys(lazy).forEach(need)")
+        assert browser.execute_script(top, point.key) == 0, "what was drawn since has moved it"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.mark.slow

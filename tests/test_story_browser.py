@@ -202,7 +202,8 @@ def test_the_browser_answers_as_predict_does(
     assert len(best) > 1, "images that are all alike to the network tell nothing"
 
     browser.execute_script("speak('ko')")
-    assert "이 브라우저에서 계산했습니다" in browser.find_element(By.CSS_SELECTOR, "#passed h3").text
+    own = "이 브라우저에서 계산했습니다"
+    wait.until(lambda driver: own in driver.find_element(By.CSS_SELECTOR, "#passed h3").text)
     browser.execute_script(DROP, "none.png", "image/png", base64.b64encode(b"no image").decode())
     wait.until(lambda driver: "none.png" in driver.find_element(By.ID, "file-said").text)
     assert browser.get_log("browser") == []

@@ -26,6 +26,13 @@ SCRIPTS = (
     "story.js",
 )
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
+# what no line may end within: ResNet-50, Top-5, 10-crop, a number and its unit with the Korean particle, a formula
+WHOLE = re.compile(
+    r"(?a:[A-Za-z][\w.]*(?:-\w[\w.]*)+)|\d+-crop|곱셈-덧셈|\d[\d,.]* ?(?:%p?|[MG]B?)(?![A-Za-z])[가-힣]*"
+    r"|C = \d+|F\(x\) (?:\+ x|= H\(x\) - x)|\(\d+ - \d+\) / \d+ \+ \d+ = \d+"
+)
+MARKED = re.compile(r"(`[^`]+`|\[\[[^\]]+\]\])")  # `code` and [[network]]
+SIZE = re.compile(r"(?<![\w-])\d+(?:x\d+)+(?![A-Za-z\d-])")  # 3x3, but not the name resnext-50-32x4d
 
 
 def texts(language: Language) -> Mapping[str, str]:
@@ -76,7 +83,7 @@ def render(path: Path, told: Story, image: str, language: Language, browser: Bro
         effective="stacked-3x3" in told.experiments,
         tried=sorted(tried.items(), key=lambda one: [point.key for point in POINTS].index(one[1])),
         en=_told(both["en"], values),
-        ko=_told(both["ko"], values),
+        ko=_told(both["ko"], {key: value.replace(" %", "%") for key, value in values.items()}),
         has=both["en"].__contains__,
         # why: inside of a script element nothing is unescaped, and a < could end it
         data=Markup(msgspec.json.encode(document).decode().replace("<", "\\u003c")),
@@ -90,7 +97,21 @@ def _labels(found: Mapping[str, str]) -> dict[str, str]:
 def _told(found: Mapping[str, str], values: Mapping[str, str]) -> Callable[[str], Markup]:
     def told(key: str) -> Markup:
         text = str(escape(found[key] if key.startswith("ui.") else filled(found[key], values)))
-        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-        return Markup(re.sub(r"\[\[([^\]]+)\]\]", r'<button type="button" data-network="\1">\1</button>', text))
+        return Markup("".join(map(_set, MARKED.split(text))))
 
     return told
+
+
+def _set(part: str) -> str:
+    """A part of a sentence as HTML: code, a network or words."""
+    if part.startswith("`"):
+        return "<code>" + " ".join(map(_whole, part.strip("`").split(" "))) + "</code>"
+    if part.startswith("[["):
+        name = part.strip("[]")
+        return f'<a href="#choice" class="whole" data-network="{name}">{name}</a>'
+    sized = SIZE.sub(lambda size: size[0].replace("x", "×"), part)
+    return WHOLE.sub(lambda found: _whole(found[0]), sized)
+
+
+def _whole(text: str) -> str:
+    return f'<span class="whole">{text}</span>'

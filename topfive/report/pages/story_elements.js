@@ -13,14 +13,20 @@ const state = { network: "alexnet", open: "", page: 0, row: "conv1", y: 27, x: 2
 
 // ---- words and numbers
 const language = () => root.lang;
-const t = (key, values = {}) => data.texts[language()][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+// no line ends between a number and its unit, where Korean puts no space, nor at the hyphen of 곱셈-덧셈
+const t = (key, values = {}) => data.texts[language()][key].replace(/\{(\w+)\}/g, (_, name) => values[name])
+  .replace(/(\d) (?=%|[MG]B?(?!\w))/g, "$1\u00a0").replace(/([가-힣]-)(?=[가-힣])/g, "$1\u2060");
+const gap = () => language() === "ko" ? "" : "\u00a0";
+const percent = (number) => `${number}${gap()}%`;
 const told = (sentence) => (language() === "ko" && data.sentences[sentence]) || sentence;
+const sized = (text) => text.replace(/(?<![\w-])\d+(?:x\d+)+(?![A-Za-z\d-])/g, (size) => size.replaceAll("x", "×"));
+const prose = (sentence) => sized(told(sentence));
 const formats = [0, 1, 2, 3].map((digits) =>
   new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const scaled = (number, unit, digits) => formats[digits].format(number / unit);
 const count = (number) => scaled(number, 1, 0);
-const short = (number) => number >= 1e9 ? scaled(number, 1e9, 2) + " G" : number >= 1e6 ? scaled(number, 1e6, 1) + " M"
-  : count(number);
+const short = (number) => number >= 1e9 ? scaled(number, 1e9, 2) + gap() + "G"
+  : number >= 1e6 ? scaled(number, 1e6, 1) + gap() + "M" : count(number);
 const by = (sizes) => sizes.join("×");
 const square = ([height, width]) => height === width ? String(height) : `${height}×${width}`;
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
@@ -40,7 +46,7 @@ const draw = (tag, attributes = {}, ...children) => made(document.createElementN
 const $ = (id) => document.getElementById(id);
 const show = (id, ...children) => $(id).replaceChildren(...children.filter((child) => child !== null));
 const words = (x, y, size, text, more = {}) => draw("text", { x, y, "font-size": size, ...more }, text);
-const keyed = (colour, text) => [el("span", { class: "key", style: `background:${colour}` }), text + "  "];
+const keyed = (colour, text) => [el("span", { class: "entry" }, el("span", { class: "key", style: `background:${colour}` }), text), " "];
 const button = (label, act, more = {}) => el("button", { type: "button", onclick: act, ...more }, label);
 // a mark of a figure as a button, for the pointer, the keyboard and a screen reader
 const mark = (label, act, ...children) => draw("g", { class: "mark-button", role: "button", tabindex: 0,

@@ -28,7 +28,7 @@ function field() {
   show("field-figure", svg);
   Object.assign($("down"), { max: rows_ - 1, value: state.y });
   Object.assign($("across"), { max: columns - 1, value: state.x });
-  const span = (axis, index) => seen(row, row.field, axis, index).join("–");
+  const span = (axis, index) => seen(row, row.field, axis, index).join("\u2060–\u2060");
   const sentences = [t("unit", { network: network.name, row: row.name, y: state.y + 1, x: state.x + 1, rows: rows_, columns,
     field: by(row.field), across: span(1, state.x), down: span(0, state.y), input: `${height}×${width}` })];
   if (Math.max(...row.field) > Math.max(height, width)) sentences.push(t("unit_beyond"));
@@ -42,7 +42,7 @@ function field() {
 function passed() {  // what the reader's model makes of the image, in the chosen row
   if (!model) return;
   const own = state.own, values = { model: model.network.name, protocol: model.protocol, file: own?.file };
-  const answers = (own || model).answers.map(([name, share]) => el("li", {}, `${name}: ${scaled(100 * share, 1, 1)} %`));
+  const answers = (own || model).answers.map(([name, share]) => el("li", {}, `${name}: ${percent(scaled(100 * share, 1, 1))}`));
   const here = state.network === model.network.name, row = stageOf(state.row), maps = here ? model.maps[row] || [] : [];
   const shown = maps.map(({ channel, low, high, png }) => {
     const said = t("channel", { channel, low: low.toPrecision(3), high: high.toPrecision(3) });
@@ -90,10 +90,13 @@ function effective() {
   if (!lines.length) return;
   const xs = lines.flatMap((line) => line[1]), low = Math.min(...xs), wide = Math.max(...xs) - low;
   const colours = ["#0072b2", "#d55e00", "#009e73"];
+  const across = (at) => 40 + 430 * (at - low) / wide, upward = (share) => 190 - 170 * share;  // the largest gradient is 1
+  const labelled = [low, 0, low + wide].map((at) => words(across(at), 207, 12, `${at}`, { "text-anchor": "middle" }));
+  const grid = [0, 0.5, 1].flatMap((share) => [words(32, upward(share) + 4, 12, `${share}`, { "text-anchor": "end" }),
+    draw("line", { x1: 40, x2: 470, y1: upward(share), y2: upward(share), class: "axis" })]);
   show("effective", draw("svg", { viewBox: "0 0 480 220", role: "img", "aria-label": t("effective"), style: "max-width:34rem" },
-    draw("line", { x1: 20, x2: 470, y1: 190, y2: 190, class: "axis" }),
+    ...grid, ...labelled,
     ...lines.map(([name, x, y], i) => draw("polyline", { fill: "none", stroke: colours[i % 3], "stroke-width": 2,
-      points: x.map((at, n) => `${20 + 450 * (at - low) / wide},${190 - 170 * y[n]}`).join(" ") })),
-    ...lines.map(([name], i) => words(24, 20 + 16 * i, 12, name, { style: `fill:${colours[i % 3]}` }))),
-    el("p", {}, t("effective")));
+      points: x.map((at, n) => `${across(at)},${upward(y[n])}`).join(" ") }))),
+    el("figcaption", {}, ...lines.flatMap(([name], i) => keyed(colours[i % 3], name)), t("effective")));
 }

@@ -5,20 +5,31 @@ function ideas() {
     const cards = [idea.before, idea.after].map((network) => {
       const figure = el("div", { class: "drawing" });
       drawing(figure, network, null);
+      crop(figure.firstChild);
       const all = [...parts(network).values()].flatMap(({ row, inner }) => inner.length ? inner : [row]);
       const most = mostOf(all), total = [...parts(network).values()].map((part) => part.row);
-      const lines = all.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name), ...rowCells(row, most, NARROW)));
+      const lines = all.map((row) => el("tr", {}, el("th", { scope: "row", title: row.name }, row.name.slice(row.name.indexOf(".") + 1)), ...rowCells(row, most, NARROW)));
       const caption = t("rows_of", { network: network.name });
       return el("div", {}, el("h4", {}, network.name), figure, table(caption, heads(NARROW), lines, totalRow(total, NARROW)));
     });
     const [before, after] = [idea.before, idea.after].map((network) =>
       ({ ...network.totals, maps: [...parts(network).values()][0].row.output[0] }));
-    const share = (key) => `${Math.round(100 * after[key] / before[key])} %`;
+    const share = (key) => percent(Math.round(100 * after[key] / before[key]));
+    const mega = (number) => scaled(number, 1e6, 1) + gap() + "M";
     const gain = [`${t("params")}: ${count(before.params)} → ${count(after.params)} (${share("params")})`,
-      `${t("macs_whole")}: ${scaled(before.macs, 1e6, 1)} M → ${scaled(after.macs, 1e6, 1)} M (${share("macs")})`,
+      `${t("macs_whole")}: ${mega(before.macs)} → ${mega(after.macs)} (${share("macs")})`,
       `${t("maps")}: ${before.maps} → ${after.maps}`, `${t("depth")}: ${before.depth} → ${after.depth}`];
-    document.querySelector(`[data-idea="${idea.name}"]`).replaceChildren(el("p", { class: "gain" }, gain.join(" · ")), ...cards);
+    document.querySelector(`[data-idea="${idea.name}"]`).replaceChildren(el("p", { class: "gain" }, ...gain.flatMap((one) => [el("span", { class: "entry" }, one), " "])), ...cards);
   }
+}
+
+function crop(svg) {  // to its boxes: the title stands above it, the legend is that of the network's drawing
+  const boxes = [...svg.querySelectorAll(".stage")].map((box) =>
+    Object.fromEntries(["x", "y", "width", "height"].map((key) => [key, +box.getAttribute(key)])));
+  const x = Math.min(...boxes.map((box) => box.x)) - 4, y = Math.min(...boxes.map((box) => box.y)) - 4;
+  const width = Math.max(...boxes.map((box) => box.x + box.width)) + 4 - x;
+  const height = Math.max(...boxes.map((box) => box.y + box.height)) + 4 - y;
+  made(svg, { viewBox: `${x} ${y} ${width} ${height}`, width, height }, []);
 }
 
 // ---- two networks
@@ -70,14 +81,14 @@ function pairLine(label, a, b, differs, insideA, insideB, inner = false) {
 const FAMILIES = { AlexNet: "#e69f00", VGG: "#d55e00", Inception: "#009e73", plain: "#999999", ResNet: "#0072b2",
   DenseNet: "#cc79a7", compact: "#56b4e9", yours: "currentColor" };
 // names beside their dots where there is room: those of the front first, others only clear of every dot
-function placed(points, width, x, y, r) {
+function placed(points, width, bottom, x, y, r) {
   const taken = [], labels = [];
   const covers = (point, left, right, base) =>
     Math.hypot(Math.max(left - x(point), 0, x(point) - right), base - 4 - y(point)) <= r(point) + 3;
   for (const point of points) {
     const long = 6.4 * called(point.name).length, [at, up, away] = [x(point), y(point), r(point) + 3];
     const places = [[at - away - long, up - 3], [at + away, up + 4], [at - long / 2, up - away - 1], [at - long / 2, up + away + 9]];
-    const free = places.find(([left, base]) => left > 40 && left + long < width &&
+    const free = places.find(([left, base]) => left > 40 && left + long < width && base < bottom &&
       !taken.some(([a, b, wide]) => left < a + wide && a < left + long && Math.abs(b - base) < 12) &&
       (point.front || !points.some((one) => covers(one, left, left + long, base))));
     if (!free) continue;
@@ -89,8 +100,8 @@ function placed(points, width, x, y, r) {
 }
 function told_of(point) {  // a dot in words
   const known = point.conf ? `${t("conf_" + point.conf)}, ` : "";
-  const costs = `${scaled(point.ops, 1e9, 2)} G ${t("ops")}, ${scaled(point.bytes, 1e6, 0)} MB, ${count(point.params)} ${t("params")}`;
-  return `${called(point.name)}: ${point.top1.toFixed(1)} %, ${costs}; ${point.protocol}; ${known}${point.where}`;
+  const costs = t("dot", { ops: scaled(point.ops, 1e9, 2), bytes: scaled(point.bytes, 1e6, 0), params: count(point.params) });
+  return `${called(point.name)}: ${percent(point.top1.toFixed(1))}, ${costs}; ${point.protocol}; ${known}${point.where}`;
 }
 function comparison() {
   const points = [...data.story.published, ...data.story.own], ops = points.map((point) => Math.log10(point.ops));
@@ -104,7 +115,7 @@ function comparison() {
   const ticks = [5e8, 1e9, 2e9, 5e9, 1e10, 2e10, 5e10].filter((tick) => Math.log10(tick) > left && Math.log10(tick) < right);
   const grid = [
     ...ticks.flatMap((tick) => [draw("line", { x1: across(tick), x2: across(tick), y1: 24, y2: height - 40, class: "axis" }),
-      words(across(tick), height - 24, 12, `${tick / 1e9} G`, { "text-anchor": "middle" })]),
+      words(across(tick), height - 24, 12, `${tick / 1e9}${gap()}G`, { "text-anchor": "middle" })]),
     ...[...Array(9).keys()].map((i) => 10 * i + 10).filter((top) => top > low && top < high).flatMap((top) => [
       draw("line", { x1: 40, x2: width, y1: upward(top), y2: upward(top), class: "axis" }),
       words(36, upward(top) + 4, 12, `${top}`, { "text-anchor": "end" })])];
@@ -112,7 +123,7 @@ function comparison() {
     mark(told_of(point), () => byName.has(point.name) && chooseNetwork(point.name, true),
       draw("circle", { cx: x(point), cy: y(point), r: r(point), fill: FAMILIES[point.family],
         "fill-opacity": point.compared ? 0.6 : 0, stroke: FAMILIES[point.family], "stroke-width": 1.5 })));
-  const labels = placed([...front, ...points.filter((one) => !one.front)], width, x, y, r);
+  const labels = placed([...front, ...points.filter((one) => !one.front)], width, height - 44, x, y, r);
   const families = Object.keys(FAMILIES).filter((family) => points.some((point) => point.family === family));
   show("comparison-figure",
     draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("comparison_label") },

@@ -3,23 +3,23 @@
 const HALO = "paint-order:stroke;stroke:var(--page);stroke-width:4px";  // keeps letters legible on lines
 function timeline() {
   const years = data.story.years, width = Math.max(320, $("timeline-figure").clientWidth), height = 330;
-  const step = (width - 40) / years.length, most = Math.max(...years.map((year) => year.error));
+  const step = (width - 40) / years.length, size = step > 45 ? 13 : 11, most = Math.max(...years.map((year) => year.error));
   const y = (error) => 292 - 250 * error / most;
   const marks = years.map((year, i) => {
     const x = 34 + i * step, wide = Math.min(step * 0.62, 70);
     const kind = t(year.shallow ? "shallow" : "deep") + (year.shallow ? "" : ", " + t("ensemble"));
-    const beside = x + wide + 9, chosen = year.year === state.year;
+    const beside = x + (step > 45 ? wide + 9 : (wide + step) / 2), chosen = year.year === state.year;
     const ring = [];
     if (year.single !== null) {
-      const look = { r: 5, fill: "var(--page)", stroke: "currentColor", "stroke-width": 2 };
+      const look = { r: step > 45 ? 5 : 4, fill: "var(--page)", stroke: "currentColor", "stroke-width": 2 };
       ring.push(draw("circle", { cx: beside, cy: y(year.single), ...look }));
       if (step > 80) ring.push(words(beside + 9, y(year.single) + 4, 12, `${year.single}`));
     }
-    return mark(`${year.year}: ${year.entry}, ${year.error} %, ${kind}`, () => chooseYear(year.year),
+    return mark(`${year.year}: ${year.entry}, ${percent(year.error)}, ${kind}`, () => chooseYear(year.year),
       draw("rect", { x, y: y(year.error), width: wide, height: 292 - y(year.error), "stroke-width": chosen ? 3 : 0,
         stroke: "currentColor", fill: year.shallow ? "var(--shallow)" : "var(--deep)" }),
-      words(x + wide / 2, y(year.error) - 6, 13, `${year.error}`, { "text-anchor": "middle", "font-weight": 600, style: HALO }),
-      words(x + wide / 2, 310, 13, `${year.year}`, { "text-anchor": "middle" }), ...ring);
+      words(x + wide / 2, y(year.error) - 6, size, `${year.error}`, { "text-anchor": "middle", "font-weight": 600, style: HALO }),
+      words(x + wide / 2, 310, size, `${year.year}`, { "text-anchor": "middle" }), ...ring);
   });
   const person = y(data.story.human);
   const dashes = { stroke: "currentColor", "stroke-dasharray": "4 3" };
@@ -30,12 +30,12 @@ function timeline() {
       draw("line", { x1: 24, x2: width, y1: person, y2: person, ...dashes }), ...marks,
       words(0, person + 4, 12, `${data.story.human}`)),
     el("figcaption", {}, ...keyed("var(--shallow)", t("shallow")), ...keyed("var(--deep)", `${t("deep")}, ${t("ensemble")}`),
-      `○ ${t("single")}  ┄ ${t("person", { error: data.story.human })}`));
+      el("span", { class: "entry" }, `○ ${t("single")}`), " ", el("span", { class: "entry" }, `┄ ${t("person", { error: data.story.human })}`)));
   yearPanel(years.find((year) => year.year === state.year));
 }
 function yearPanel(year) {
   const lines = [el("p", {}, el("strong", {}, `${year.year}: ${year.entry}`),
-    ` · ${t("top5_error")} ${year.error} % · ${told(year.method)}`)];
+    ` · ${t("top5_error")} ${percent(year.error)} · ${told(year.method)}`)];
   if (year.note) lines.push(el("p", {}, told(year.note)));
   if (year.single !== null) {
     lines.push(el("p", {}, t("single_of", { network: year.network, error: year.single, protocol: year.single_protocol })));
@@ -45,7 +45,7 @@ function yearPanel(year) {
   } else lines.push(el("p", {}, t("no_network")));
   show("year", ...lines);
 }
-const opener = (name) => button(`${t("open")} ${called(name)}`, () => chooseNetwork(name, true), { "data-open": name });
+const opener = (name) => button(t("open", { network: called(name) }), () => chooseNetwork(name, true), { "data-open": name });
 function chooseYear(year) {
   state.year = year;
   timeline();
@@ -62,7 +62,10 @@ function chooseNetwork(name, jump) {
   networkView();
   field();
   passed();
-  if (jump) $("choice").scrollIntoView();
+  if (jump) {
+    drawAbove($("choice"));
+    $("choice").scrollIntoView();
+  }
 }
 function chooseRow(name) {
   const stage = stageOf(name), part = parts(byName.get(state.network)).get(stage);
@@ -84,8 +87,8 @@ function networkView() {
   const network = byName.get(state.network), source = network.source, totals = network.totals;
   const where = [source.authors, source.year, source.venue, source.arxiv && `arXiv ${source.arxiv}`].filter(Boolean);
   show("facts", el("h3", {}, called(network.name)), source.title ? el("p", {}, `${source.title}. ${where.join(", ")}.`) : null,
-    source.note ? el("p", {}, told(source.note)) : null,
-    el("p", {}, t("totals", { input: totals.input, classes: count(totals.classes), depth: totals.depth,
+    source.note ? el("p", {}, prose(source.note)) : null,
+    el("p", {}, t("totals", { input: sized(totals.input), classes: count(totals.classes), depth: totals.depth,
       params: count(totals.params), macs: scaled(totals.macs, 1e9, 3), ops: scaled(totals.ops, 1e9, 3),
       peak: scaled(totals.peak_inference_bytes, 1e6, 1) }),
       totals.head_params ? " " + t("heads", { params: count(totals.head_params) }) : ""),
@@ -98,11 +101,11 @@ function networkView() {
 function place(network) {
   const all = sum(Object.values(network.params));
   const shares = Object.entries(network.params).map(([key, params]) => ({ key, params,
-    said: `${t("place_" + key)} ${short(params)} (${(100 * params / all).toFixed(1)} %)` }));
+    said: `${t("place_" + key)} ${short(params)} (${percent((100 * params / all).toFixed(1))})` }));
   return el("div", {}, el("strong", {}, t("places")),
     el("div", { class: "bar", role: "img", "aria-label": shares.map((share) => share.said).join(", ") },
       ...shares.map((share) => el("i", { class: share.key, style: `flex:${share.params / all}`, title: share.said }))),
-    el("p", {}, ...shares.flatMap((share) => [el("span", { class: "key " + share.key }), share.said + "  "])));
+    el("p", {}, ...shares.flatMap((share) => [el("span", { class: "entry" }, el("span", { class: "key " + share.key }), share.said), " "])));
 }
 function drawing(id, network, act) {
   const svg = document.importNode(new DOMParser().parseFromString(network.svg, "image/svg+xml").documentElement, true);
@@ -159,9 +162,9 @@ function printed(network) {
   const claims = network.claims.flatMap((claim) => {
     const line = el("tr", {}, el("th", { scope: "row" }, claim.row || t("whole")), cell(t("of_" + claim.of), false),
       cell(`${claim.printed}`), cell(`${claim.ours}`), cell(units[claim.unit], false),
-      el("td", { class: "words " + claim.verdict }, t(claim.verdict)), cell(claim.where, false));
+      el("td", { class: "words " + claim.verdict }, t("claim_" + claim.verdict)), cell(claim.where, false));
     if (!claim.erratum) return [line];
-    const erratum = el("td", { colspan: 7 }, `${t("erratum")}: ${told(claim.erratum)}`);
+    const erratum = el("td", { colspan: 7 }, el("div", {}, `${t("erratum")}: ${prose(claim.erratum)}`));
     return [line, el("tr", { class: "erratum" }, erratum)];
   });
   const percent = (fraction) => fraction === null ? "n/a" : `${+(100 * fraction).toFixed(3)}`;
@@ -174,7 +177,7 @@ function printed(network) {
     ...titled("printed_beside", [[t("row")], [t("of")], [t("printed"), true], [t("ours"), true], [t("unit_head")],
       [t("verdict")], [t("where")]], claims),
     ...(network.differs.length ? [el("h3", {}, t("differs")),
-      el("ul", {}, ...network.differs.map((one) => el("li", {}, told(one))))] : []),
+      el("ul", {}, ...network.differs.map((one) => el("li", {}, prose(one))))] : []),
     ...titled("errors", [[t("top1_error"), true], [t("top5_error"), true], [t("protocol")], [t("images")],
       [t("models_head"), true], [t("conf")], [t("where")]], errors));
 }
