@@ -3,7 +3,7 @@
 Closed loop: 1 to 64 clients, each of which sends its next image when it has its answer. Open loop: images arrive at
 random moments at 70 % of the rate that the closed loop reached, whether or not the server keeps up. The servers take
 turns, with the same network, images and clients. Five to six minutes; `SECONDS=1` for a glance, `NETWORKS=alexnet` for
-one network, `EVERY=1` for every number of clients.
+one network, `EVERY=1` for every number of clients, `MINUTES=30` for its memory over as many minutes of the open loop.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from PIL import Image
 SECONDS = float(os.environ.get("SECONDS", "5"))  # of each measurement
 NETWORKS = os.environ.get("NETWORKS", "cifar-resnet-20,alexnet").split(",")
 CLIENTS = (1, 2, 4, 8, 16, 32, 64) if os.environ.get("EVERY") else (1, 8, 64)
+MINUTES = int(os.environ.get("MINUTES", "0"))
 LOAD = 0.7
 PORT = 8765
 HEAD = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
@@ -220,6 +221,11 @@ def measure(name: str, folder: Path) -> None:
                 rate, before = LOAD * best[server], memory(process)
                 loaded = asyncio.run(open_loop(requests, rate, 2 * SECONDS))
                 row(server, f"open, {rate:.1f}/s", *loaded, before, memory(process))
+                for minute in range(1, MINUTES + 1):
+                    before = memory(process)
+                    row(
+                        server, f"minute {minute}", *asyncio.run(open_loop(requests, rate, 60)), before, memory(process)
+                    )
     ours = best["micro-batching"]
     print(
         f"\n{name}: micro-batching {ours / best['one at a time']:.2f} times one at a time, "
