@@ -54,7 +54,7 @@ def row(name: str, right: Right, macs: int = 10**6) -> ComparisonRow:
             fields[field.name] = "" if field.type is str else 0
     mean = float(right.mean())
     given = {"name": name, "kind": "network", "top1_accuracy": mean, "top1_low": mean, "top1_high": mean, "macs": macs}
-    return ComparisonRow(**{**fields, **given, "trained": True, "key": name})
+    return ComparisonRow(**{**fields, **given, "trained": True, "epochs": 1.0, "key": name})
 
 
 def trained(accuracies: Mapping[str, float]) -> Outcome:
@@ -151,6 +151,26 @@ def test_a_network_that_is_missing_or_did_not_train_decides_nothing() -> None:
     assert more_accurate(msgspec.structs.replace(outcome, rows=rows), "b", "a").kind == OPEN
     assert higher("loss", ("a", [1.0]), ("b", [2.0])).kind == OPEN  # one seed
     assert together(more_accurate(outcome, "b", "a"), more_accurate(outcome, "a", "b")).kind == NOT
+
+
+def test_a_network_that_has_not_seen_every_image_may_yet_catch_up(source: Source) -> None:
+    def after(epochs: Mapping[str, float]) -> Outcome:
+        made = trained(dict(zip(epochs, (0.8, 0.4, 0.4, 0.8))))
+        rows = {name: msgspec.structs.replace(row, epochs=epochs[name]) for name, row in made.rows.items()}
+        return msgspec.structs.replace(made, rows=rows)
+
+    assert more_accurate(after({"a": 0.5, "b": 1.0}), "a", "b").kind == HOLDS  # more training does not make it worse
+    verdict = more_accurate(after({"a": 2.0, "b": 0.5}), "a", "b")
+    assert verdict.kind == OPEN and "b 40.0 %" in verdict.reason and "after 0.5 of an epoch" in verdict.reason
+    shallow = msgspec.structs.replace(after({"a": 0.5, "b": 0.5}).rows["b"], kind="shallow")
+    made = after({"a": 0.5, "b": 0.5})
+    assert more_accurate(msgspec.structs.replace(made, rows={**made.rows, "b": shallow}), "a", "b").kind == HOLDS
+
+    names = ["cifar-plain-20", "cifar-plain-56", "cifar-resnet-20", "cifar-resnet-56"]
+    ends = {name: trials([end, end + 0.01], "train_accuracy") for name, end in zip(names, (0.9, 0.8, 0.9, 0.95))}
+    for epochs, kind in ((1.0, HOLDS), (0.5, OPEN)):
+        outcome = {"trained": after(dict.fromkeys(names, epochs))}
+        assert ALL["degradation"].verdict(Found(source, 32, outcome, {"trained": ends})).kind == kind
 
 
 def test_what_is_counted_is_what_the_papers_count() -> None:

@@ -89,8 +89,13 @@ class Outcome(msgspec.Struct, frozen=True):
     def accuracy(self, name: str) -> str:
         """In words, with its interval, and how little was trained where not every image was seen."""
         row = self.rows[name]
-        little = f" after {row.epochs:.2g} of an epoch" if row.kind == "network" and row.epochs < 1 else ""
+        little = f" after {row.epochs:.2g} of an epoch" if self.early(name) else ""
         return f"{row.top1:.1f} % ({row.interval[0]:.1f}–{row.interval[1]:.1f}){little}"
+
+    def early(self, name: str) -> bool:
+        """Whether a network has not seen every image, and so may yet catch up."""
+        row = self.rows.get(name)
+        return row is not None and row.kind == "network" and row.epochs < 1
 
 
 def more_accurate(outcome: Outcome, one: str, two: str) -> Verdict:
@@ -106,7 +111,10 @@ def more_accurate(outcome: Outcome, one: str, two: str) -> Verdict:
     p = difference_p(first, second, outcome.spreads.get(one), outcome.spreads.get(two))
     if p >= LEVEL:
         return Verdict(OPEN, f"{said}: a difference that may be chance (p = {p:.2g})")
-    return Verdict(HOLDS if first.mean() > second.mean() else NOT, f"{said} (p = {p:.2g})")
+    better = first.mean() > second.mean()
+    if outcome.early(two if better else one):
+        return Verdict(OPEN, f"{said} (p = {p:.2g}), before the less accurate one has seen every image once")
+    return Verdict(HOLDS if better else NOT, f"{said} (p = {p:.2g})")
 
 
 def higher(what: str, one: tuple[str, Sequence[float]], two: tuple[str, Sequence[float]], show: str = ".3g") -> Verdict:

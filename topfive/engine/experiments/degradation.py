@@ -18,7 +18,7 @@ def _verdict(found: Found) -> Verdict:
         short, deep = (f"cifar-{kind}-{depth}" for depth in DEPTHS)
         return higher("training error [%]", (deep, _error(found, deep)), (short, _error(found, short)))
 
-    return together(deeper("plain"), opposite(deeper("resnet")))
+    return found.settled(together(deeper("plain"), opposite(deeper("resnet"))))
 
 
 def _charts(found: Found) -> list[Chart]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from topfive.data.sources import Source
 from topfive.networks.layers import Network
-from topfive.results.experiments import Chart, Outcome, Series, Table, Verdict
+from topfive.results.experiments import OPEN, Chart, Outcome, Series, Table, Verdict
 from topfive.results.records import TrialRecord
 
 
@@ -37,6 +37,11 @@ class Found:
         """Of the only part."""
         (found,) = self.outcomes.values()
         return found
+
+    def settled(self, verdict: Verdict) -> Verdict:
+        """The verdict on how networks train, which nothing can be told of before each has seen every image once."""
+        early = any(outcome.early(name) for outcome in self.outcomes.values() for name in outcome.rows)
+        return Verdict(OPEN, f"{verdict.reason}, before every image was seen once") if early else verdict
 
     def curve(self, network: str, key: str, part: str = "trained") -> list[Series]:
         """A line a seed of `key` over the epochs: loss, train_accuracy or accuracy."""

@@ -29,9 +29,8 @@ def _verdict(found: Found) -> Verdict:
         f"published: Inception-v4 {inception[0]:.1f} % with {inception[1] / 1e9:.1f} G multiply-adds and "
         f"{inception[2] / 1e6:.0f} M parameters, VGG-16 {vgg[0]:.1f} %, {vgg[1] / 1e9:.1f} G and {vgg[2] / 1e6:.0f} M"
     )
-    return together(
-        counted(corner, said), rising("trained here", [row.macs for row in rows], [row.top1 for row in rows])
-    )
+    here = rising("trained here", [row.macs for row in rows], [row.top1 for row in rows])
+    return together(counted(corner, said), found.settled(here))
 
 
 def _tables(found: Found) -> list[Table]:
