@@ -181,13 +181,16 @@ def _rich_table(section: Section, width: int) -> tuple[Any, int]:
     wide = sum(lines[column.key] + GAP for column in columns if not column.wraps) - 1 > width
     wraps = {column.key for column in columns if column.wraps or (wide and not column.right)}
     least = sum((words if key in wraps else lines)[key] + GAP for key in cells) - 1
-    more = {key: lines[key] - words[key] for key in wraps}  # that it would take to stand in one line
-    share = min(1.0, max(0, width - least) / max(1, sum(more.values())))
+    sizes, left = dict(lines), max(0, width - least)
+    for n, key in enumerate(
+        sorted(wraps, key=lambda key: lines[key] - words[key])
+    ):  # the one that needs least is first
+        more = min(lines[key] - words[key], left // (len(wraps) - n))
+        sizes[key], left = words[key] + more, left - more
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         side: Literal["left", "right"] = "right" if column.right else "left"
-        size = words[column.key] + int(share * more[column.key]) if column.key in wraps else lines[column.key]
-        table.add_column(column.header, justify=side, overflow="fold", width=size, vertical="top")
+        table.add_column(column.header, justify=side, overflow="fold", width=sizes[column.key], vertical="top")
     for row in section.rows:
         table.add_row(*(_cell(column, row) for column in columns))
     if section.total:
