@@ -109,12 +109,17 @@ def memory(process: psutil.Process) -> float:
 
 
 class Client:
-    """One connection that is kept."""
+    """One connection that is kept, and opened again where the server has closed it for want of requests."""
 
     async def send(self, request: bytes) -> bool:
         """Whether the image was answered."""
-        if not hasattr(self, "writer"):
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", PORT)
+        if hasattr(self, "writer"):
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                return await self._sent(request)
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", PORT)
+        return await self._sent(request)
+
+    async def _sent(self, request: bytes) -> bool:
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split()[0])
