@@ -9,6 +9,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
@@ -48,6 +49,9 @@ from topfive.networks.costs import count
 from topfive.recipes import protocols
 
 MOST_VIEWS = 64  # run at a time
+# why not any number: the kernels of each are prepared when it is first run, which takes as long as many batches
+BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, MOST_VIEWS)
+PREPARING = 3.0  # seconds for this at the start, beside the smallest and the largest
 
 
 class Shown(NamedTuple):
@@ -72,8 +76,10 @@ class Worker:
         sample = torch.randint(256, (max(FEW, told.max_batch), 3, height, width), dtype=torch.uint8, generator=random)
         # why: whether less than 32 bits will do is judged by images, of which there are none yet
         self.backend = self.predictor.engine = engine(self.predictor.classifier, self.machine, sample, "float32")
-        for several in {1, told.max_batch}:
-            self.backend(sample[:several])
+        began = time.perf_counter()
+        for several in (1, *reversed([size for size in BATCHES[1:] if size <= len(sample)])):
+            if several in (1, told.max_batch) or time.perf_counter() < began + PREPARING:
+                self.backend(sample[:several])
         self.pool = ThreadPoolExecutor(self.machine.threads)
         self.holding = threading.Lock()
         self.shown: dict[int, Shown] = {}
@@ -149,8 +155,8 @@ class Worker:
                 self.say(Predictions(batch.batch, tuple(results)))
 
     def predict(self, shown: Sequence[Shown]) -> list[Prediction]:
-        # why: evaluation fills its batches with blanks, so that no bit depends on the others; here one waits for it
-        self.predictor.batch = min(MOST_VIEWS, sum(len(each.views) for each in shown))
+        total = sum(len(each.views) for each in shown)
+        self.predictor.batch = next((size for size in BATCHES if size >= total), MOST_VIEWS)
         for i, each in enumerate(shown):
             self.predictor.take(i, each.views)
         self.predictor.flush()
